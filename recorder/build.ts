@@ -1,0 +1,431 @@
+/**
+ * Builds the recorder's Valgrind tool against the installed Valgrind, once, into the package's build
+ * folder. Runnable as a script: `node dist/recorder/build.js`.
+ */
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { homedir } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { UserError } from '../schemas/errors.js';
+import { EVALUATED_HELPERS, EVALUATED_OPS } from '../schemas/ops.js';
+import {
+  generateOffsetsProgram,
+  generateOpsHeader,
+  generateTablesHeader,
+  OPS_HEADER,
+  parseGuestState,
+  parseOps,
+  TABLES_HEADER,
+} from './generate.js';
+
+const run = promisify(execFile);
+
+/** What `build.json` says of a built tool. */
+export interface BuildInfo {
+  readonly engineVersion: string;
+  /** Names of the IR operations by number, without `Iop_`. */
+  readonly ops: readonly string[];
+  /** Size of the guest state, in bytes. */
+  readonly stateSize: number;
+  /** Byte offset of each guest register in the guest state. */
+  readonly registers: Readonly<Record<string, number>>;
+  /** Path of the engine's launcher program (not a wrapper script). */
+  readonly launcher: string;
+  /** Files that the build was made from; it is made again when one changes. */
+  readonly inputs: readonly { path: string; sizeBytes: number; modifiedMs: number }[];
+  /** Hash of the generated text and the flags. */
+  readonly hash: string;
+}
+
+export interface ToolBuild extends BuildInfo {
+  /** The folder that holds the tool: the value of VALGRIND_LIB. */
+  readonly folder: string;
+}
+
+export const TOOL_FILE = 'grind-amd64-linux';
+const PRELOADS = {
+  'vgpreload_core-amd64-linux.so': 'vgpreload_core-amd64-linux.so',
+  'vgpreload_grind-amd64-linux.so': 'vgpreload_memcheck-amd64-linux.so',
+  'vgpreload_helgrind-amd64-linux.so': 'vgpreload_helgrind-amd64-linux.so',
+};
+const SUPPRESSIONS = 'default.supp';
+const OLDEST_VERSION = [3, 19] as const;
+const INSTALL_HINT =
+  'install it with `apt-get install valgrind gcc libc6-dev` (Fedora: `dnf install valgrind valgrind-devel gcc glibc-devel`)';
+
+const COMPILE_FLAGS = [
+  '-O2',
+  '-std=gnu99',
+  '-Wall',
+  '-Wno-unused-function',
+  '-fomit-frame-pointer',
+  '-fno-stack-protector',
+  '-fno-strict-aliasing',
+  '-fno-builtin',
+  '-fno-pie',
+  '-DVGA_amd64=1',
+  '-DVGO_linux=1',
+  '-DVGP_amd64_linux=1',
+  '-DVGPV_amd64_linux_vanilla=1',
+];
+const LINK_FLAGS = [
+  '-static',
+  '-no-pie',
+  '-nodefaultlibs',
+  '-nostartfiles',
+  '-u',
+  '_start',
+  '-Wl,--build-id=none',
+  '-Wl,-Ttext-segment=0x58000000',
+];
+const ARCHIVES = ['libcoregrind-amd64-linux.a', 'libvex-amd64-linux.a', 'libgcc-sup-amd64-linux.a'];
+
+/** The package's folder: the closest one above this file with a package.json. */
+export function packageFolder(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json'))) {
+    const parent = dirname(folder);
+    if (parent === folder) throw new Error('the folder of the grind package was not found');
+    folder = parent;
+  }
+  return folder;
+}
+
+/** Builds the tool when there is no build that fits the installed engine and our sources. */
+export async function buildTool(): Promise<ToolBuild> {
+  const tables = generateTablesHeader();
+  const hash = createHash('sha256')
+    .update(
+      JSON.stringify([
+        tables,
+        generateOpsHeader([...EVALUATED_OPS], EVALUATED_OPS, EVALUATED_HELPERS),
+        [...EVALUATED_OPS],
+        COMPILE_FLAGS,
+        LINK_FLAGS,
+        PRELOADS,
+      ]),
+    )
+    .digest('hex');
+  const sources = toolSources();
+  return findBuild(hash, sources) ?? (await makeBuild(tables, hash, sources));
+}
+
+/** Where builds are kept: in the package, or in the user's cache when the package is read-only. */
+function buildFolders(): string[] {
+  const cache = process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache');
+  return [join(packageFolder(), 'build'), join(cache, 'grind', 'build')];
+}
+
+function toolSources(): string[] {
+  const folder = join(packageFolder(), 'recorder', 'tool');
+  const names = existsSync(folder)
+    ? readdirSync(folder).filter((name) => /\.[ch]$/.test(name))
+    : [];
+  if (!names.some((name) => name.endsWith('.c'))) throw new Error(`no C sources in ${folder}`);
+  return names.sort().map((name) => join(folder, name));
+}
+
+/** An existing build whose inputs are all unchanged. Only stats files: this runs at every recording. */
+function findBuild(hash: string, sources: readonly string[]): ToolBuild | undefined {
+  for (const root of buildFolders()) {
+    if (!existsSync(root)) continue;
+    for (const name of readdirSync(root)) {
+      const folder = join(root, name);
+      let info: BuildInfo;
+      try {
+        info = JSON.parse(readFileSync(join(folder, 'build.json'), 'utf8')) as BuildInfo;
+      } catch {
+        continue;
+      }
+      const known = new Set(info.inputs.map((input) => input.path));
+      if (
+        info.hash === hash &&
+        sources.every((path) => known.has(path)) &&
+        info.inputs.every((input) => isUnchanged(input)) &&
+        existsSync(join(folder, TOOL_FILE))
+      ) {
+        return { ...info, folder };
+      }
+    }
+  }
+  return undefined;
+}
+
+function isUnchanged({ path, sizeBytes, modifiedMs }: BuildInfo['inputs'][number]): boolean {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  return stat !== undefined && stat.size === sizeBytes && stat.mtimeMs === modifiedMs;
+}
+
+interface Engine {
+  readonly version: string;
+  readonly launcher: string;
+  readonly headers: string;
+  readonly archives: readonly string[];
+  /** Folder of the preload libraries. */
+  readonly libexec: string;
+}
+
+async function makeBuild(
+  tables: string,
+  hash: string,
+  sources: readonly string[],
+): Promise<ToolBuild> {
+  const engine = await findEngine();
+  const gcc = findProgram('gcc');
+  if (!gcc)
+    throw new UserError(
+      'No C compiler (gcc) was found, which grind needs to build its recorder: install it with `apt-get install gcc libc6-dev`.',
+    );
+
+  const root = writableFolder(buildFolders());
+  const folder = join(root, `.new-${process.pid}`);
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder);
+  try {
+    const irHeader = join(engine.headers, 'libvex_ir.h');
+    const stateHeader = join(engine.headers, 'libvex_guest_amd64.h');
+    const ops = parseOps(readFileSync(irHeader, 'utf8'));
+    writeFileSync(join(folder, TABLES_HEADER), tables);
+    writeFileSync(
+      join(folder, OPS_HEADER),
+      generateOpsHeader(ops, EVALUATED_OPS, EVALUATED_HELPERS),
+    );
+
+    const program = join(folder, 'offsets.c');
+    writeFileSync(
+      program,
+      generateOffsetsProgram(parseGuestState(readFileSync(stateHeader, 'utf8'))),
+    );
+    await compile(gcc, ['-I', engine.headers, '-o', join(folder, 'offsets'), program]);
+    const { stdout } = await run(join(folder, 'offsets'));
+    const state = JSON.parse(stdout) as Pick<BuildInfo, 'stateSize' | 'registers'>;
+
+    await compile(gcc, [
+      ...COMPILE_FLAGS,
+      '-I',
+      engine.headers,
+      '-I',
+      folder,
+      '-o',
+      join(folder, TOOL_FILE),
+      ...sources.filter((path) => path.endsWith('.c')),
+      ...LINK_FLAGS,
+      ...engine.archives,
+      '-lgcc',
+    ]);
+
+    for (const [name, target] of Object.entries(PRELOADS))
+      symlinkSync(join(engine.libexec, target), join(folder, name));
+    const suppressions = join(engine.libexec, SUPPRESSIONS);
+    if (existsSync(suppressions)) symlinkSync(suppressions, join(folder, SUPPRESSIONS));
+    else writeFileSync(join(folder, SUPPRESSIONS), '');
+    for (const name of ['offsets.c', 'offsets']) rmSync(join(folder, name));
+
+    const inputs = [...sources, irHeader, stateHeader, engine.launcher, ...engine.archives].map(
+      (path) => {
+        const stat = statSync(path);
+        return { path, sizeBytes: stat.size, modifiedMs: stat.mtimeMs };
+      },
+    );
+    const info: BuildInfo = {
+      engineVersion: engine.version,
+      ops,
+      ...state,
+      launcher: engine.launcher,
+      inputs,
+      hash,
+    };
+    writeFileSync(join(folder, 'build.json'), JSON.stringify(info, null, 1));
+    return { ...info, folder: publish(folder, join(root, engine.version)) };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Moves a finished build to its place; another process may be doing the same. */
+function publish(folder: string, place: string): string {
+  const old = `${folder}-old`;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      renameSync(folder, place);
+      return place;
+    } catch (error) {
+      if (
+        attempt === 5 ||
+        !['ENOTEMPTY', 'EEXIST'].includes((error as NodeJS.ErrnoException).code ?? '')
+      )
+        throw error;
+      try {
+        renameSync(place, old);
+      } catch {
+        continue; // another process has just moved it away
+      }
+      rmSync(old, { recursive: true, force: true });
+    }
+  }
+}
+
+async function compile(gcc: string, args: readonly string[]): Promise<void> {
+  try {
+    const { stderr } = await run(gcc, [...args], { maxBuffer: 16 << 20 });
+    if (stderr.trim() && process.env['GRIND_BUILD_VERBOSE']) process.stderr.write(stderr);
+  } catch (error) {
+    const { stderr = '' } = error as { stderr?: string };
+    if (/cannot find -l|Scrt1|crt1\.o|stdio\.h: No such file/.test(stderr)) {
+      throw new UserError(
+        "The C library's development files are missing, which grind needs to build its recorder: install them with `apt-get install libc6-dev`.",
+      );
+    }
+    throw new Error(`the recorder's tool did not compile:\n${stderr}`, { cause: error });
+  }
+}
+
+/** Finds the installed Valgrind: launcher, headers, static libraries and preload libraries. */
+async function findEngine(): Promise<Engine> {
+  if (process.platform !== 'linux' || process.arch !== 'x64') {
+    throw new UserError(
+      `grind records on Linux on x86-64 only, and this is ${process.platform} on ${process.arch}.`,
+    );
+  }
+  const wrapper = findProgram('valgrind');
+  if (!wrapper)
+    throw new UserError(`Valgrind was not found, which grind records with: ${INSTALL_HINT}.`);
+  const launcher = unwrapLauncher(wrapper);
+  const prefix = dirname(dirname(launcher));
+
+  const headers = firstWith('libvex_ir.h', [
+    await pkgConfig('includedir', ''),
+    join(prefix, 'include/valgrind'),
+    '/usr/include/valgrind',
+  ]);
+  const libraries = firstWith(ARCHIVES[0]!, [
+    await pkgConfig('libdir', 'valgrind'),
+    join(prefix, 'lib/x86_64-linux-gnu/valgrind'),
+    join(prefix, 'lib64/valgrind'),
+    join(prefix, 'lib/valgrind'),
+    '/usr/lib/x86_64-linux-gnu/valgrind',
+    '/usr/lib64/valgrind',
+    '/usr/lib/valgrind',
+  ]);
+  const version =
+    headers &&
+    /VERSION "(\d+)\.(\d+)([^"]*)"/.exec(readFileSync(join(headers, 'config.h'), 'utf8'));
+  if (!headers || !libraries || !version) {
+    throw new UserError(
+      'Valgrind is installed without its headers and static libraries, which grind needs to build its recorder: install them with `apt-get install valgrind` (Fedora: `dnf install valgrind-devel`).',
+    );
+  }
+  const [major, minor] = [Number(version[1]), Number(version[2])];
+  if (major < OLDEST_VERSION[0] || (major === OLDEST_VERSION[0] && minor < OLDEST_VERSION[1])) {
+    throw new UserError(
+      `Valgrind ${major}.${minor} is too old for grind: install Valgrind ${OLDEST_VERSION.join('.')} or newer.`,
+    );
+  }
+  const engineVersion = `${version[1]}.${version[2]}${version[3]}`;
+  const launched = (await run(launcher, ['--version'])).stdout.trim();
+  if (launched !== `valgrind-${engineVersion}`) {
+    throw new UserError(
+      `The installed valgrind program (${launched}) and its headers (${engineVersion}) are of different versions: reinstall Valgrind with its development files.`,
+    );
+  }
+  const libexec = firstWith(PRELOADS['vgpreload_helgrind-amd64-linux.so'], [
+    join(prefix, 'libexec/valgrind'),
+    join(prefix, 'lib/x86_64-linux-gnu/valgrind'),
+    join(prefix, 'lib64/valgrind'),
+    join(prefix, 'lib/valgrind'),
+    '/usr/libexec/valgrind',
+    '/usr/lib/x86_64-linux-gnu/valgrind',
+    '/usr/lib/valgrind',
+  ]);
+  if (!libexec)
+    throw new UserError(
+      `Valgrind's preload libraries for x86-64 were not found: reinstall it (${INSTALL_HINT}).`,
+    );
+  const archives = ARCHIVES.map((name) => join(libraries, name)).filter((path) => existsSync(path));
+  return { version: engineVersion, launcher, headers, archives, libexec };
+}
+
+/** Debian's `valgrind` is a shell script around `valgrind.bin` that changes the guest's environment. */
+function unwrapLauncher(path: string): string {
+  const binary = `${path}.bin`;
+  return realpathSync(
+    readFileSync(path).subarray(0, 2).toString() === '#!' && existsSync(binary) ? binary : path,
+  );
+}
+
+async function pkgConfig(variable: string, suffix: string): Promise<string | undefined> {
+  try {
+    const { stdout } = await run('pkg-config', [`--variable=${variable}`, 'valgrind']);
+    return stdout.trim() ? join(stdout.trim(), suffix) : undefined;
+  } catch {
+    return undefined; // not installed, or it does not know valgrind: the usual places are tried
+  }
+}
+
+function firstWith(file: string, folders: readonly (string | undefined)[]): string | undefined {
+  return folders.find((folder) => folder !== undefined && existsSync(join(folder, file)));
+}
+
+/** The path of a program, searched for like a shell does. */
+export function findProgram(name: string, path = process.env['PATH'] ?? ''): string | undefined {
+  if (name.includes('/')) return isExecutable(name) ? name : undefined;
+  return path
+    .split(delimiter)
+    .map((folder) => join(folder || '.', name))
+    .find(isExecutable);
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
+
+function writableFolder(folders: readonly string[]): string {
+  for (const folder of folders) {
+    try {
+      mkdirSync(folder, { recursive: true });
+      accessSync(folder, constants.W_OK);
+      return folder;
+    } catch {
+      continue;
+    }
+  }
+  throw new UserError(
+    `grind cannot write its recorder to ${folders.join(' or ')}: make one of them writable.`,
+  );
+}
+
+if (
+  process.argv[1] &&
+  existsSync(process.argv[1]) &&
+  realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)
+) {
+  try {
+    const { folder, engineVersion } = await buildTool();
+    console.log(`${folder} (Valgrind ${engineVersion})`);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    console.error(`grind: ${error.message}`);
+    process.exitCode = 2;
+  }
+}
