@@ -1,0 +1,26 @@
+#!/bin/sh
+# Installs everything grind needs on Debian or Ubuntu (Node 20 or newer must be there), builds it, records a
+# sample program and shows a query's answer. Asks nothing; needs root or sudo only if packages are missing.
+set -eu
+cd "$(dirname "$0")/.."
+
+. bin/packages.sh
+need_node
+need_packages valgrind:/usr/include/valgrind/pub_tool_basics.h gcc:gcc libc6-dev:/usr/include/stdio.h pkg-config:pkg-config
+
+npm ci --no-audit --no-fund </dev/null
+npm run --silent build
+node dist/recorder/build.js
+
+run=$(mktemp -d)
+trap 'rm -rf "$run"' EXIT
+gcc -g -O1 test/guests/sample.c -o "$run/sample"
+echo
+echo '$ grind record -- ./sample'
+node dist/bin/grind.js record --out "$run/trace" -- "$run/sample"
+sql="select \"function\", instructions, loads, stores from function_costs where file = 'sample.c' order by instructions desc"
+echo
+echo "\$ grind query \"$sql\""
+node dist/bin/grind.js query "$run/trace" "$sql"
+echo
+echo "grind is ready: node $(pwd)/dist/bin/grind.js (or run 'npm link' once, then 'grind')."
