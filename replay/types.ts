@@ -1,0 +1,78 @@
+/**
+ * The interface between replay and its readers: what re-executing one process image delivers. SQL
+ * scans and analyses are written against these types; `replay.ts` implements them.
+ *
+ * All arrays that grow (`SiteTable`, `SegmentTable`) are valid up to `count`; entries at and beyond it
+ * are meaningless. A growing array may be replaced by a larger one, so read it from its table again
+ * after each batch.
+ */
+
+/**
+ * Accesses in the order in which they happened, as columns: entry `i` of each array describes one
+ * access, for `i < count`. All accesses of a batch were made by one thread.
+ */
+export interface AccessBatch {
+  /** The run's number of the process image. */
+  readonly process: number;
+  readonly thread: number;
+  readonly count: number;
+  /** Tick of the instruction that made the access. */
+  readonly ticks: BigUint64Array;
+  /** Index into `SiteTable`. */
+  readonly sites: Uint32Array;
+  readonly addresses: BigUint64Array;
+  /** The lowest 8 bytes loaded or stored, zero-extended. */
+  readonly values: BigUint64Array;
+  /** All bytes of each access wider than 8, one after another, in order. */
+  readonly wide: Uint8Array;
+}
+
+/** Places in the code that access memory. Grows while replay meets new superblocks. */
+export interface SiteTable {
+  readonly count: number;
+  readonly pcs: BigUint64Array;
+  /** Number of the superblock. */
+  readonly blocks: Uint32Array;
+  /** Width of the access in bytes. */
+  readonly sizes: Uint16Array;
+  /** 1 for a store, 0 for a load. */
+  readonly stores: Uint8Array;
+  /** 1 when part of a compare-and-swap or another locked operation. */
+  readonly atomics: Uint8Array;
+  /** 1 when the access only happens if a condition holds. */
+  readonly guarded: Uint8Array;
+}
+
+/** Straight-line parts of superblocks: a superblock is split at its side exits. */
+export interface SegmentTable {
+  readonly count: number;
+  /** Number of the superblock. */
+  readonly blocks: Uint32Array;
+  /** Address of the first instruction. */
+  readonly addresses: BigUint64Array;
+  /** Guest instructions in one execution. */
+  readonly instructions: Uint32Array;
+  readonly executions: BigUint64Array;
+}
+
+export interface ReplayOptions {
+  /** Deliver accesses; without it `nextAccesses` returns undefined once the process has ended. */
+  readonly accesses?: boolean;
+  /** Count the executions of segments. */
+  readonly counts?: boolean;
+  /** Accesses before this tick may be left out. */
+  readonly fromTick?: bigint;
+  /** Accesses after this tick may be left out. */
+  readonly toTick?: bigint;
+}
+
+/** One pass over one process image. Synchronous. */
+export interface Replay {
+  readonly sites: SiteTable;
+  /** Segments seen so far; with `counts`, how often each ran. */
+  segments(): SegmentTable;
+  /** The next accesses; undefined at the end. The arrays are valid until the next call. */
+  nextAccesses(): AccessBatch | undefined;
+  /** Runs what is left, so that `segments` and `sites` are complete. */
+  finish(): void;
+}
