@@ -1,0 +1,950 @@
+/* What the engine tells a tool, as rows: guest memory and registers that changed from outside, system
+   calls, signals, threads, client requests. All of it happens at scheduler points, where no guest code
+   runs and `now` is exact. SPDX-License-Identifier: GPL-2.0-or-later */
+#include "grind.h"
+#include "valgrind.h"
+#include "helgrind.h"
+
+/* Requests of the engine's own that its tool headers do not name. */
+#define REQUEST_GET_MALLOCFUNCS 0x3030
+#define REQUEST_INTERNAL_FIRST 0x3000
+#define REQUEST_INTERNAL_LAST 0x3fff
+/* grind.h for guests: start and stop the recording. */
+#define REQUEST_START VG_USERREQ_TOOL_BASE('G', 'R')
+#define REQUEST_STOP (VG_USERREQ_TOOL_BASE('G', 'R') + 1)
+
+#define SYS_MMAP 9
+#define SYS_MREMAP 25
+#define SYS_MADVISE 28
+#define SYS_SHMAT 30
+#define SYS_CLONE 56
+#define SYS_SET_TID_ADDRESS 218
+#define MAP_SHARED_BIT 1
+#define CLONE_CHILD_CLEARTID_BIT 0x00200000
+#define CLONE_CHILD_SETTID_BIT 0x01000000
+
+#define MEMORY_CHUNK (1u << 20)
+/* A larger file is not copied when it is mapped: what the guest loads from it is logged. */
+#define FILE_COPY_LIMIT (64UL << 20)
+
+ULong now;
+
+/* ---------------------------------------------------------------- threads */
+
+typedef struct {
+   UInt number; /* unique within the process */
+   Bool known;  /* replay has this thread's registers: `state` */
+   Bool started;
+   Bool request; /* its last block ended in a client request */
+   ULong call;   /* system call under way, or 0 */
+   UInt sysno;
+   ULong args[6];
+   Addr clear_tid; /* where the kernel clears the thread id at the end, or 0 */
+   Addr set_tid;
+   UChar state[sizeof(VexGuestAMD64State)];
+} Thread;
+
+static Thread* threads;
+static UInt thread_count;
+static UInt live_threads;
+static ULong call_count;
+
+static ThreadId last_tid;    /* the one that ran last */
+static ULong last_slice;     /* engine's block count at the last `slices` row */
+static Bool running_code;    /* between start and stop: guest code runs */
+static Bool fault;           /* the thread left a superblock in the middle */
+
+UInt thread_number(ThreadId tid)
+{
+   return tid == VG_INVALID_THREADID || tid >= VG_N_THREADS ? 0 : threads[tid].number;
+}
+
+ULong monotonic_ns(void)
+{
+   struct { Long seconds, nanoseconds; } t = { 0, 0 };
+   raw_syscall(__NR_clock_gettime, VKI_CLOCK_MONOTONIC, (Addr)&t, 0, 0, 0, 0);
+   return t.seconds * 1000000000ULL + t.nanoseconds;
+}
+
+/* ---------------------------------------------------------------- memory */
+
+static Bool readable(Addr address, SizeT size)
+{
+   return VG_(am_is_valid_for_client)(address, size, VKI_PROT_READ);
+}
+
+static RawMemory* emit_memory_row(ThreadId tid, UChar cause, UChar op, Addr address, SizeT size, UInt bytes)
+{
+   RawMemory* r = EMIT(RawMemory, TABLE_MEMORY, bytes);
+   r->tick = now;
+   r->thread = thread_number(tid);
+   r->cause = cause;
+   r->op = op;
+   r->address = address;
+   r->size = size;
+   r->bytes_size = bytes;
+   return r;
+}
+
+void emit_memory(ThreadId tid, UChar cause, Addr address, SizeT size)
+{
+   while (size) {
+      UInt n = VG_MIN(size, MEMORY_CHUNK);
+      RawMemory* r = emit_memory_row(tid, cause, MEMORY_OP_BYTES, address, n, n);
+      VG_(memcpy)(EXTRA(r), (void*)address, n);
+      address += n;
+      size -= n;
+   }
+}
+
+void emit_zero(ThreadId tid, UChar cause, Addr address, SizeT size)
+{
+   if (size) emit_memory_row(tid, cause, MEMORY_OP_ZERO, address, size, 0);
+}
+
+static Bool page_is_zero(Addr page)
+{
+   const ULong* p = (const ULong*)page;
+   for (UInt i = 0; i < 4096 / 8; i++)
+      if (p[i]) return False;
+   return True;
+}
+
+/* The pages of a range that replay does not know to be zero. */
+static void emit_pages(UChar cause, Addr address, SizeT size)
+{
+   Addr end = address + size;
+   while (address < end) {
+      Addr from = address;
+      while (address < end && !page_is_zero(address)) address += 4096;
+      emit_memory(VG_INVALID_THREADID, cause, from, address - from);
+      while (address < end && page_is_zero(address)) address += 4096;
+   }
+}
+
+static RawMappings* emit_mapping(ThreadId tid, UChar op, Addr address, SizeT size, UInt protection)
+{
+   const NSegment* segment = VG_(am_find_nsegment)(address);
+   Bool has_file = segment && segment->kind == SkFileC && op != MAPPINGS_OP_MUNMAP;
+   const HChar* file = has_file ? VG_(am_get_filename)(segment) : NULL;
+   UInt n = file ? VG_(strlen)(file) : 0;
+   UInt stack = tid && op != MAPPINGS_OP_STARTUP ? stack_of(tid) : 0;
+   RawMappings* r = EMIT(RawMappings, TABLE_MAPPINGS, n);
+   r->tick = now;
+   r->thread = thread_number(tid);
+   r->stack = stack;
+   r->op = op;
+   r->address = address;
+   r->size = size;
+   r->protection = protection;
+   r->offset = has_file ? segment->offset + (address - segment->start) : 0;
+   r->file_size = n;
+   if (n) VG_(memcpy)(EXTRA(r), file, n);
+   return r;
+}
+
+static UInt protection_bits(Bool rr, Bool ww, Bool xx) { return (rr ? 1 : 0) | (ww ? 2 : 0) | (xx ? 4 : 0); }
+
+/* Read-only copies of files that replay already has: the loader maps a library whole and then its
+   parts again over it. */
+typedef struct {
+   Addr start, end;
+   ULong dev, ino;
+   Long delta; /* address - file offset */
+} KnownFile;
+#define KNOWN_FILES 64
+static KnownFile known_files[KNOWN_FILES];
+static UInt next_known_file;
+
+static void forget_files(Addr address, SizeT size)
+{
+   for (UInt i = 0; i < KNOWN_FILES; i++)
+      if (address < known_files[i].end && address + size > known_files[i].start) {
+         /* What lies before the change stays known: that is how the loader goes on. */
+         if (known_files[i].start < address && known_files[i].end <= address + size) known_files[i].end = address;
+         else if (known_files[i].end > address + size && known_files[i].start >= address) known_files[i].start = address + size;
+         else known_files[i].end = known_files[i].start = 0;
+      }
+}
+
+static Bool file_is_known(Addr address, SizeT size, const struct vg_stat* st, Long delta)
+{
+   for (UInt i = 0; i < KNOWN_FILES; i++) {
+      KnownFile* k = &known_files[i];
+      if (k->start <= address && address + size <= k->end && k->dev == st->dev && k->ino == st->ino && k->delta == delta)
+         return True;
+   }
+   return False;
+}
+
+/* The contents of a file that was just mapped. */
+static void emit_file(ThreadId tid, Int fd, Addr address, SizeT size, ULong offset, SizeT file_size)
+{
+   SizeT present = offset < file_size ? VG_MIN(size, file_size - offset) : 0;
+   SizeT done = 0;
+   while (done < present) {
+      UInt n = VG_MIN(present - done, MEMORY_CHUNK);
+      RawMemory* r = emit_memory_row(tid, MEMORY_CAUSE_MMAP, MEMORY_OP_BYTES, address + done, n, n);
+      Long got = raw_syscall(__NR_pread64, fd, (Addr)EXTRA(r), n, offset + done, 0, 0);
+      if (got < 0) got = 0;
+      if (got < n) VG_(memset)(EXTRA(r) + got, 0, n - got);
+      done += n;
+   }
+   emit_zero(tid, MEMORY_CAUSE_MMAP, address + present, size - present);
+}
+
+static void on_mmap(Addr address, SizeT size, Bool rr, Bool ww, Bool xx, ULong di)
+{
+   (void)di;
+   ThreadId tid = VG_(get_running_tid)();
+   Thread* t = tid == VG_INVALID_THREADID ? NULL : &threads[tid];
+   UInt sysno = t && t->call ? t->sysno : 0;
+   Bool shared = False;
+   RawMappings* row = emit_mapping(tid, sysno == SYS_MREMAP ? MAPPINGS_OP_MREMAP : MAPPINGS_OP_MMAP, address, size,
+                                   protection_bits(rr, ww, xx));
+   const NSegment* segment = VG_(am_find_nsegment)(address);
+   Bool is_file = segment && segment->kind == SkFileC;
+   struct vg_stat st;
+   if (sysno == SYS_MMAP) {
+      Bool map_shared = (t->args[3] & MAP_SHARED_BIT) != 0;
+      Bool regular = is_file && VG_(fstat)((Int)t->args[4], &st) == 0 && VKI_S_ISREG(st.mode);
+      shared = (map_shared && !(regular && !ww)) || (is_file && !regular)
+               || (regular && size > FILE_COPY_LIMIT);
+   } else if (sysno == SYS_SHMAT) {
+      shared = True;
+   }
+   row->shared = shared;
+   if (shared) {
+      forget_files(address, size);
+   } else if (sysno == SYS_MMAP && is_file) {
+      Long delta = (Long)(address - t->args[5]);
+      Bool known = file_is_known(address, size, &st, delta);
+      if (!known) {
+         emit_file(tid, (Int)t->args[4], address, size, t->args[5], st.size);
+         forget_files(address, size);
+         if (!ww) {
+            KnownFile k = { .start = address, .end = address + size, .dev = st.dev, .ino = st.ino, .delta = delta };
+            known_files[next_known_file++ % KNOWN_FILES] = k;
+         }
+      } else if (ww) {
+         forget_files(address, size);
+      }
+   } else {
+      forget_files(address, size);
+      /* Anonymous memory is zero; what an mremap uncovers of a file is not known to be. */
+      if (is_file && rr) emit_memory(tid, MEMORY_CAUSE_MMAP, address, size);
+      else emit_zero(tid, MEMORY_CAUSE_MMAP, address, size);
+   }
+   set_shared(address, size, shared);
+}
+
+static void on_startup(Addr address, SizeT size, Bool rr, Bool ww, Bool xx, ULong di)
+{
+   (void)di;
+   /* The engine also tells of pages beyond the guest's address space. */
+   if (address >= 1UL << 37) return;
+   const NSegment* segment = VG_(am_find_nsegment)(address);
+   if (segment == NULL || (segment->kind != SkAnonC && segment->kind != SkFileC)) return;
+   emit_mapping(VG_INVALID_THREADID, MAPPINGS_OP_STARTUP, address, size, protection_bits(rr, ww, xx));
+   if (rr) emit_pages(MEMORY_CAUSE_STARTUP, address, size);
+}
+
+static void on_munmap(Addr address, SizeT size)
+{
+   ThreadId tid = VG_(get_running_tid)();
+   emit_mapping(tid, MAPPINGS_OP_MUNMAP, address, size, 0);
+   emit_zero(tid, MEMORY_CAUSE_MUNMAP, address, size);
+   forget_files(address, size);
+   set_shared(address, size, False);
+}
+
+static void on_brk(Addr address, SizeT size, ThreadId tid)
+{
+   emit_mapping(tid, MAPPINGS_OP_BRK, address, size, 3);
+   emit_zero(tid, MEMORY_CAUSE_BRK, address, size);
+}
+
+static void on_brk_shrink(Addr address, SizeT size)
+{
+   emit_mapping(VG_(get_running_tid)(), MAPPINGS_OP_BRK_SHRINK, address, size, 0);
+}
+
+static void on_mremap(Addr from, Addr to, SizeT size)
+{
+   ThreadId tid = VG_(get_running_tid)();
+   RawMappings* row = emit_mapping(tid, MAPPINGS_OP_MREMAP, to, size, 0);
+   row->source = from;
+   RawMemory* r = emit_memory_row(tid, MEMORY_CAUSE_MREMAP, MEMORY_OP_COPY, to, size, 0);
+   r->source = from;
+   forget_files(to, size);
+   set_shared(to, size, from < 1UL << 37 && shared_granules[from >> 16]);
+}
+
+static void on_mprotect(Addr address, SizeT size, Bool rr, Bool ww, Bool xx)
+{
+   emit_mapping(VG_(get_running_tid)(), MAPPINGS_OP_MPROTECT, address, size, protection_bits(rr, ww, xx));
+   if (ww) forget_files(address, size);
+}
+
+/* ---------------------------------------------------------------- later writes
+
+   Guest memory that the engine changes without telling: noted here, written when the thread goes on. */
+
+#define LATER 8
+static struct { Addr address; SizeT size; UChar cause; } later[LATER];
+static UInt later_count;
+
+static void write_later(UChar cause, Addr address, SizeT size)
+{
+   if (later_count == LATER) return;
+   later[later_count].address = address;
+   later[later_count].size = size;
+   later[later_count++].cause = cause;
+}
+
+static void write_now(ThreadId tid)
+{
+   for (UInt i = 0; i < later_count; i++) {
+      SizeT size = later[i].size;
+      while (size > 4 && !readable(later[i].address, size)) size /= 2;
+      if (readable(later[i].address, size)) emit_memory(tid, later[i].cause, later[i].address, size);
+   }
+   later_count = 0;
+}
+
+/* ---------------------------------------------------------------- system calls */
+
+static void on_pre_syscall(ThreadId tid, UInt number, UWord* args, UInt count)
+{
+   Thread* t = &threads[tid];
+   t->call = ++call_count;
+   t->sysno = number;
+   for (UInt i = 0; i < 6; i++) t->args[i] = i < count ? args[i] : 0;
+   if (number == SYS_SET_TID_ADDRESS) t->clear_tid = args[0];
+   UInt stack = stack_of(tid);
+   RawSyscallEnters* r = EMIT(RawSyscallEnters, TABLE_SYSCALL_ENTERS, 0);
+   r->tick = now;
+   r->thread = t->number;
+   r->stack = stack;
+   r->call = t->call;
+   r->number = number;
+   r->arg1 = t->args[0];
+   r->arg2 = t->args[1];
+   r->arg3 = t->args[2];
+   r->arg4 = t->args[3];
+   r->arg5 = t->args[4];
+   r->arg6 = t->args[5];
+   r->time_ns = monotonic_ns();
+}
+
+static void on_post_syscall(ThreadId tid, UInt number, UWord* args, UInt count, SysRes res)
+{
+   (void)args;
+   (void)count;
+   Thread* t = &threads[tid];
+   if (number == SYS_MADVISE && !sr_isError(res) && (t->args[2] == 4 || t->args[2] == 9)) {
+      /* MADV_DONTNEED, MADV_REMOVE: the pages are as they were when mapped. */
+      const NSegment* segment = VG_(am_find_nsegment)(t->args[0]);
+      if (segment && segment->kind == SkFileC && readable(t->args[0], t->args[1]))
+         emit_memory(tid, MEMORY_CAUSE_MADVISE, t->args[0], t->args[1]);
+      else
+         emit_zero(tid, MEMORY_CAUSE_MADVISE, t->args[0], t->args[1]);
+   }
+   if (t->call == 0) return; /* a forked child: the call began in its parent */
+   RawSyscallExits* r = EMIT(RawSyscallExits, TABLE_SYSCALL_EXITS, 0);
+   r->tick = now;
+   r->thread = t->number;
+   r->call = t->call;
+   r->failed = sr_isError(res);
+   r->result = sr_isError(res) ? -(Long)sr_Err(res) : (Long)sr_Res(res);
+   r->time_ns = monotonic_ns();
+   t->call = 0;
+}
+
+static void emit_syscall_memory(ThreadId tid, UChar direction, Addr address, SizeT size, const HChar* what)
+{
+   UInt n = VG_(strlen)(what);
+   RawSyscallMemory* r = EMIT(RawSyscallMemory, TABLE_SYSCALL_MEMORY, n);
+   r->tick = now;
+   r->thread = thread_number(tid);
+   r->call = threads[tid].call;
+   r->direction = direction;
+   r->address = address;
+   r->size = size;
+   r->parameter_size = n;
+   VG_(memcpy)(EXTRA(r), what, n);
+}
+
+static void on_pre_mem_read(CorePart part, ThreadId tid, const HChar* what, Addr address, SizeT size)
+{
+   if (part == Vg_CoreSysCall) emit_syscall_memory(tid, SYSCALL_MEMORY_DIRECTION_READ, address, size, what);
+}
+
+static void on_pre_mem_read_string(CorePart part, ThreadId tid, const HChar* what, Addr address)
+{
+   if (part != Vg_CoreSysCall) return;
+   SizeT n = 0;
+   /* The engine passes on whatever the guest gave. */
+   while (readable(address + n, 1)) {
+      Addr page_end = ((address + n) & ~4095UL) + 4096;
+      while (address + n < page_end && *(HChar*)(address + n)) n++;
+      if (address + n < page_end) {
+         n++;
+         break;
+      }
+   }
+   emit_syscall_memory(tid, SYSCALL_MEMORY_DIRECTION_READ_STRING, address, n, what);
+}
+
+static void on_pre_mem_write(CorePart part, ThreadId tid, const HChar* what, Addr address, SizeT size)
+{
+   if (part == Vg_CoreSysCall) emit_syscall_memory(tid, SYSCALL_MEMORY_DIRECTION_MAY_WRITE, address, size, what);
+}
+
+static void on_post_mem_write(CorePart part, ThreadId tid, Addr address, SizeT size)
+{
+   if (size == 0 || !readable(address, size)) return;
+   switch (part) {
+      case Vg_CoreSysCall:
+         emit_syscall_memory(tid, SYSCALL_MEMORY_DIRECTION_WRITE, address, size, "");
+         emit_memory(tid, MEMORY_CAUSE_SYSCALL, address, size);
+         break;
+      case Vg_CoreSignal:
+         /* The frame goes on past what the engine announces. */
+         write_later(MEMORY_CAUSE_SIGNAL, address, 8192);
+         break;
+      default: emit_memory(tid, MEMORY_CAUSE_CLIENT_REQUEST, address, size);
+   }
+}
+
+/* ---------------------------------------------------------------- signals */
+
+static RawSignals* emit_signal(ThreadId tid, UChar op, Int signal)
+{
+   UInt stack = stack_of(tid);
+   RawSignals* r = EMIT(RawSignals, TABLE_SIGNALS, 0);
+   r->tick = now;
+   r->thread = thread_number(tid);
+   r->stack = stack;
+   r->op = op;
+   r->signal = signal;
+   r->pc = VG_(get_IP)(tid);
+   return r;
+}
+
+static void read_tick(ThreadId tid) { VG_(get_shadow_regs_area)(tid, (UChar*)&now, 1, CELL_TICK, sizeof now); }
+
+static void on_signal(ThreadId tid, Int signal, Bool alternate_stack)
+{
+   /* Raised by an instruction: the engine delivers it while the thread still counts as running. */
+   if (running_code) {
+      read_tick(tid);
+      fault = True;
+   }
+   RawSignals* r = emit_signal(tid, SIGNALS_OP_DELIVER, signal);
+   r->fault = running_code;
+   r->alternate_stack = alternate_stack;
+}
+
+static void on_signal_return(ThreadId tid, Int signal) { emit_signal(tid, SIGNALS_OP_RETURN, signal); }
+
+/* ---------------------------------------------------------------- thread life */
+
+static RawThreadEvents* emit_thread(ThreadId tid, UChar op)
+{
+   RawThreadEvents* r = EMIT(RawThreadEvents, TABLE_THREAD_EVENTS, 0);
+   r->tick = now;
+   r->thread = thread_number(tid);
+   r->op = op;
+   return r;
+}
+
+static void on_thread_create(ThreadId parent, ThreadId child)
+{
+   Thread* t = &threads[child];
+   VG_(memset)(t, 0, sizeof *t);
+   t->number = ++thread_count;
+   if (parent == VG_INVALID_THREADID) return;
+   const ULong* args = threads[parent].args;
+   if (threads[parent].call && threads[parent].sysno == SYS_CLONE) {
+      if (args[0] & CLONE_CHILD_CLEARTID_BIT) t->clear_tid = args[3];
+      if (args[0] & CLONE_CHILD_SETTID_BIT) t->set_tid = args[3];
+   }
+   UInt stack = stack_of(parent);
+   RawThreadEvents* r = emit_thread(parent, THREAD_EVENTS_OP_CREATE);
+   r->stack = stack;
+   r->other = t->number;
+}
+
+static void on_thread_start(ThreadId tid)
+{
+   Thread* t = &threads[tid];
+   t->started = True;
+   live_threads++;
+   if (t->set_tid) write_later(MEMORY_CAUSE_SYSCALL, t->set_tid, 4);
+   RawThreadEvents* r = emit_thread(tid, THREAD_EVENTS_OP_START);
+   r->os_thread = VG_(gettid)();
+}
+
+static void on_thread_exit(ThreadId tid)
+{
+   Thread* t = &threads[tid];
+   if (!t->started) return; /* its clone failed */
+   t->started = False;
+   live_threads--;
+   emit_thread(tid, THREAD_EVENTS_OP_EXIT);
+   if (t->clear_tid && live_threads && VG_(am_is_valid_for_client)(t->clear_tid, 4, VKI_PROT_WRITE)) {
+      /* The kernel would clear the word and wake its waiters some time after this thread has let go
+         of the engine's lock, while others run: too late to know when. Do it here, in order. */
+      raw_syscall(__NR_set_tid_address, 0, 0, 0, 0, 0, 0);
+      *(volatile UInt*)t->clear_tid = 0;
+      raw_syscall(__NR_futex, t->clear_tid, 1 /* FUTEX_WAKE */, 0x7fffffff, 0, 0, 0);
+      emit_zero(tid, MEMORY_CAUSE_THREAD_EXIT, t->clear_tid, 4);
+   }
+}
+
+/* ---------------------------------------------------------------- running guest code */
+
+static ULong state_hash(const UChar* state)
+{
+   ULong hash = 0xcbf29ce484222325ULL;
+   for (Int offset = 16; offset + 8 <= STATE_SIZE; offset += 8) {
+      /* The program counter has a column of its own; the others are set by the engine's own checks. */
+      if (offset == offsetof(VexGuestAMD64State, guest_RIP)
+          || offset == offsetof(VexGuestAMD64State, guest_CMSTART)
+          || offset == offsetof(VexGuestAMD64State, guest_CMLEN)) continue;
+      hash = (hash ^ *(const ULong*)(state + offset)) * 0x100000001b3ULL;
+   }
+   return hash;
+}
+
+static void emit_slice(ThreadId tid, const UChar* state)
+{
+   const VexGuestAMD64State* s = (const VexGuestAMD64State*)state;
+   RawSlices* r = EMIT(RawSlices, TABLE_SLICES, 0);
+   r->tick = now;
+   r->thread = thread_number(tid);
+   r->pc = s->guest_RIP;
+   r->sp = s->guest_RSP;
+   r->state_hash = state_hash(state);
+}
+
+static void on_start_code(ThreadId tid, ULong blocks)
+{
+   Thread* t = &threads[tid];
+   static UChar state[sizeof(VexGuestAMD64State)] __attribute__((aligned(16)));
+   if (!recording && opt_start_tick && now >= opt_start_tick) {
+      opt_start_tick = 0;
+      recording_start();
+   }
+   if (recording && opt_stop_tick && now >= opt_stop_tick) recording_stop("stopped as asked");
+   write_now(tid);
+   VG_(get_shadow_regs_area)(tid, state, 0, 0, STATE_SIZE);
+   Bool full = !t->known || fault;
+   ULong changes[2 * sizeof(VexGuestAMD64State) / 8];
+   UInt n = 0;
+   /* The first 16 bytes are the engine's own. */
+   for (Int offset = 16; offset + 8 <= STATE_SIZE; offset += 8) {
+      ULong new = *(ULong*)(state + offset);
+      if (full || new != *(ULong*)(t->state + offset)) {
+         changes[n++] = offset;
+         changes[n++] = new;
+      }
+   }
+   if (n && recording) {
+      RawRegisters* r = EMIT(RawRegisters, TABLE_REGISTERS, n * 8);
+      r->tick = now;
+      r->thread = t->number;
+      r->full = full;
+      r->changes_size = n * 8;
+      VG_(memcpy)(EXTRA(r), changes, n * 8);
+      t->known = True;
+   }
+   if (tid != last_tid || blocks - last_slice >= 100000) {
+      values_flush();
+      emit_slice(tid, state);
+      last_slice = blocks;
+   }
+   last_tid = tid;
+   fault = False;
+   t->request = False;
+   ULong cells[2] = { now, 0 };
+   VG_(set_shadow_regs_area)(tid, 1, CELL_TICK, sizeof cells, (UChar*)cells);
+   running_code = True;
+}
+
+static void emit_core_request(ThreadId tid);
+
+static void on_stop_code(ThreadId tid, ULong blocks)
+{
+   (void)blocks;
+   ULong request;
+   Thread* t = &threads[tid];
+   running_code = False;
+   read_tick(tid);
+   VG_(get_shadow_regs_area)(tid, t->state, 0, 0, STATE_SIZE);
+   VG_(get_shadow_regs_area)(tid, (UChar*)&request, 1, CELL_REQUEST, sizeof request);
+   if (request) emit_core_request(tid);
+}
+
+/* ---------------------------------------------------------------- client requests */
+
+static RawClientRequests* emit_request(ThreadId tid, const UWord* args, const HChar* text)
+{
+   UInt stack = stack_of(tid), n = text ? VG_(strlen)(text) : 0;
+   RawClientRequests* r = EMIT(RawClientRequests, TABLE_CLIENT_REQUESTS, n);
+   r->tick = now;
+   r->thread = thread_number(tid);
+   r->stack = stack;
+   r->code = args[0];
+   r->arg1 = args[1];
+   r->arg2 = args[2];
+   r->arg3 = args[3];
+   r->arg4 = args[4];
+   r->arg5 = args[5];
+   r->text_size = n;
+   VG_(memcpy)(EXTRA(r), text, n);
+   return r;
+}
+
+/* A string of the guest's, or NULL. */
+static const HChar* guest_string(Addr address)
+{
+   for (SizeT n = 0; n < 4096; n++) {
+      if ((n == 0 || ((address + n) & 4095) == 0) && !readable(address + n, 1)) return NULL;
+      if (((HChar*)address)[n] == 0) return (HChar*)address;
+   }
+   return NULL;
+}
+
+/* Requests that the engine answers itself never reach a tool's handler. */
+static void emit_core_request(ThreadId tid)
+{
+   VexGuestAMD64State* s = (VexGuestAMD64State*)threads[tid].state;
+   const UWord* args = (const UWord*)s->guest_RAX;
+   if (!readable((Addr)args, 6 * sizeof *args)) return;
+   switch (args[0]) {
+      case REQUEST_GET_MALLOCFUNCS: write_later(MEMORY_CAUSE_CLIENT_REQUEST, args[1], 136); return;
+      case VG_USERREQ__MAP_IP_TO_SRCLOC: write_later(MEMORY_CAUSE_CLIENT_REQUEST, args[2], 64); break;
+      case VG_USERREQ__CLIENT_CALL0:
+      case VG_USERREQ__CLIENT_CALL1:
+      case VG_USERREQ__CLIENT_CALL2:
+      case VG_USERREQ__CLIENT_CALL3: {
+         extern void VG_(mallinfo)(ThreadId, struct vg_mallinfo*);
+         if (args[1] == (Addr)VG_(mallinfo)) write_later(MEMORY_CAUSE_CLIENT_REQUEST, args[2], 40);
+         return;
+      }
+      case VG_USERREQ__RUNNING_ON_VALGRIND:
+      case VG_USERREQ__DISCARD_TRANSLATIONS:
+      case VG_USERREQ__COUNT_ERRORS:
+      case VG_USERREQ__PRINTF:
+      case VG_USERREQ__PRINTF_BACKTRACE:
+      case VG_USERREQ__PRINTF_VALIST_BY_REF:
+      case VG_USERREQ__PRINTF_BACKTRACE_VALIST_BY_REF:
+      case VG_USERREQ__STACK_REGISTER:
+      case VG_USERREQ__STACK_DEREGISTER:
+      case VG_USERREQ__STACK_CHANGE:
+      case VG_USERREQ__CHANGE_ERR_DISABLEMENT: break;
+      default: return;
+   }
+   Bool prints = args[0] >= VG_USERREQ__PRINTF && args[0] <= VG_USERREQ__PRINTF_BACKTRACE_VALIST_BY_REF;
+   RawClientRequests* r = emit_request(tid, args, prints ? guest_string(args[1]) : NULL);
+   r->handled = True;
+}
+
+/* Helgrind's private requests, in the order of its header, from _VG_USERREQ__HG_SET_MY_PTHREAD_T on. */
+static Int sync_op(UInt code)
+{
+   switch (code) {
+      case VG_USERREQ__HG_CLEAN_MEMORY: return SYNC_OP_CLEAN_MEMORY;
+      case _VG_USERREQ__HG_SET_MY_PTHREAD_T: return SYNC_OP_SET_PTHREAD;
+      case _VG_USERREQ__HG_PTH_API_ERROR: return SYNC_OP_API_ERROR;
+      case _VG_USERREQ__HG_PTHREAD_JOIN_POST: return SYNC_OP_JOIN;
+      case _VG_USERREQ__HG_PTHREAD_MUTEX_INIT_POST: return SYNC_OP_MUTEX_INIT;
+      case _VG_USERREQ__HG_PTHREAD_MUTEX_DESTROY_PRE: return SYNC_OP_MUTEX_DESTROY;
+      case _VG_USERREQ__HG_PTHREAD_MUTEX_UNLOCK_PRE: return SYNC_OP_MUTEX_UNLOCK_BEGIN;
+      case _VG_USERREQ__HG_PTHREAD_MUTEX_UNLOCK_POST: return SYNC_OP_MUTEX_UNLOCK;
+      case _VG_USERREQ__HG_PTHREAD_MUTEX_ACQUIRE_PRE: return SYNC_OP_MUTEX_ACQUIRE_BEGIN;
+      case _VG_USERREQ__HG_PTHREAD_MUTEX_ACQUIRE_POST: return SYNC_OP_MUTEX_ACQUIRED;
+      case _VG_USERREQ__HG_PTHREAD_MUTEX_LOCK_PRE: return SYNC_OP_MUTEX_LOCK_BEGIN;
+      case _VG_USERREQ__HG_PTHREAD_MUTEX_LOCK_POST: return SYNC_OP_MUTEX_LOCK;
+      case _VG_USERREQ__HG_PTHREAD_COND_INIT_POST: return SYNC_OP_COND_INIT;
+      case _VG_USERREQ__HG_PTHREAD_COND_DESTROY_PRE: return SYNC_OP_COND_DESTROY;
+      case _VG_USERREQ__HG_PTHREAD_COND_SIGNAL_PRE: return SYNC_OP_COND_SIGNAL;
+      case _VG_USERREQ__HG_PTHREAD_COND_SIGNAL_POST: return SYNC_OP_COND_SIGNAL_END;
+      case _VG_USERREQ__HG_PTHREAD_COND_BROADCAST_PRE: return SYNC_OP_COND_BROADCAST;
+      case _VG_USERREQ__HG_PTHREAD_COND_BROADCAST_POST: return SYNC_OP_COND_BROADCAST_END;
+      case _VG_USERREQ__HG_PTHREAD_COND_WAIT_PRE: return SYNC_OP_COND_WAIT_BEGIN;
+      case _VG_USERREQ__HG_PTHREAD_COND_WAIT_POST: return SYNC_OP_COND_WAIT;
+      case _VG_USERREQ__HG_PTHREAD_RWLOCK_INIT_POST: return SYNC_OP_RWLOCK_INIT;
+      case _VG_USERREQ__HG_PTHREAD_RWLOCK_DESTROY_PRE: return SYNC_OP_RWLOCK_DESTROY;
+      case _VG_USERREQ__HG_PTHREAD_RWLOCK_LOCK_PRE: return SYNC_OP_RWLOCK_LOCK_BEGIN;
+      case _VG_USERREQ__HG_PTHREAD_RWLOCK_LOCK_POST: return SYNC_OP_RWLOCK_LOCK;
+      case _VG_USERREQ__HG_PTHREAD_RWLOCK_ACQUIRED: return SYNC_OP_RWLOCK_ACQUIRED;
+      case _VG_USERREQ__HG_PTHREAD_RWLOCK_RELEASED: return SYNC_OP_RWLOCK_RELEASED;
+      case _VG_USERREQ__HG_PTHREAD_RWLOCK_UNLOCK_PRE: return SYNC_OP_RWLOCK_UNLOCK_BEGIN;
+      case _VG_USERREQ__HG_PTHREAD_RWLOCK_UNLOCK_POST: return SYNC_OP_RWLOCK_UNLOCK;
+      case _VG_USERREQ__HG_POSIX_SEM_INIT_POST: return SYNC_OP_SEM_INIT;
+      case _VG_USERREQ__HG_POSIX_SEM_DESTROY_PRE: return SYNC_OP_SEM_DESTROY;
+      case _VG_USERREQ__HG_POSIX_SEM_RELEASED: return SYNC_OP_SEM_RELEASED;
+      case _VG_USERREQ__HG_POSIX_SEM_ACQUIRED: return SYNC_OP_SEM_ACQUIRED;
+      case _VG_USERREQ__HG_POSIX_SEM_POST_PRE: return SYNC_OP_SEM_POST;
+      case _VG_USERREQ__HG_POSIX_SEM_POST_POST: return SYNC_OP_SEM_POST_END;
+      case _VG_USERREQ__HG_POSIX_SEM_WAIT_PRE: return SYNC_OP_SEM_WAIT_BEGIN;
+      case _VG_USERREQ__HG_POSIX_SEM_WAIT_POST: return SYNC_OP_SEM_WAIT;
+      case _VG_USERREQ__HG_PTHREAD_BARRIER_INIT_PRE: return SYNC_OP_BARRIER_INIT;
+      case _VG_USERREQ__HG_PTHREAD_BARRIER_RESIZE_PRE: return SYNC_OP_BARRIER_RESIZE;
+      case _VG_USERREQ__HG_PTHREAD_BARRIER_WAIT_PRE: return SYNC_OP_BARRIER_WAIT;
+      case _VG_USERREQ__HG_PTHREAD_BARRIER_DESTROY_PRE: return SYNC_OP_BARRIER_DESTROY;
+      case _VG_USERREQ__HG_PTHREAD_SPIN_INIT_OR_UNLOCK_PRE: return SYNC_OP_SPIN_INIT_OR_UNLOCK;
+      case _VG_USERREQ__HG_PTHREAD_SPIN_INIT_OR_UNLOCK_POST: return SYNC_OP_SPIN_INIT_OR_UNLOCK_END;
+      case _VG_USERREQ__HG_PTHREAD_SPIN_LOCK_PRE: return SYNC_OP_SPIN_LOCK_BEGIN;
+      case _VG_USERREQ__HG_PTHREAD_SPIN_LOCK_POST: return SYNC_OP_SPIN_LOCK;
+      case _VG_USERREQ__HG_PTHREAD_SPIN_DESTROY_PRE: return SYNC_OP_SPIN_DESTROY;
+      case _VG_USERREQ__HG_CLIENTREQ_UNIMP: return SYNC_OP_UNIMPLEMENTED;
+      case _VG_USERREQ__HG_USERSO_SEND_PRE: return SYNC_OP_HAPPENS_BEFORE;
+      case _VG_USERREQ__HG_USERSO_RECV_POST: return SYNC_OP_HAPPENS_AFTER;
+      case _VG_USERREQ__HG_USERSO_FORGET_ALL: return SYNC_OP_HAPPENS_FORGET;
+      case _VG_USERREQ__HG_ARANGE_MAKE_UNTRACKED: return SYNC_OP_UNTRACK;
+      case _VG_USERREQ__HG_ARANGE_MAKE_TRACKED: return SYNC_OP_TRACK;
+      case _VG_USERREQ__HG_CLEAN_MEMORY_HEAPBLOCK: return SYNC_OP_CLEAN_HEAP_BLOCK;
+      case _VG_USERREQ__HG_PTHREAD_CREATE_BEGIN: return SYNC_OP_CREATE_BEGIN;
+      case _VG_USERREQ__HG_PTHREAD_CREATE_END: return SYNC_OP_CREATE_END;
+      default: return -1;
+   }
+}
+
+static void emit_sync(ThreadId tid, Int op, const UWord* args)
+{
+   const HChar* text = op == SYNC_OP_API_ERROR || op == SYNC_OP_UNIMPLEMENTED ? guest_string(args[1]) : NULL;
+   UInt stack = stack_of(tid), n = text ? VG_(strlen)(text) : 0;
+   RawSync* r = EMIT(RawSync, TABLE_SYNC, n);
+   r->tick = now;
+   r->thread = thread_number(tid);
+   r->stack = stack;
+   r->op = op;
+   r->code = args[0];
+   r->object = args[1];
+   r->object2 = args[2];
+   r->value = args[3];
+   r->text_size = n;
+   VG_(memcpy)(EXTRA(r), text, n);
+}
+
+static Bool on_request(ThreadId tid, UWord* args, UWord* result)
+{
+   UInt code = args[0];
+   Bool handled = True;
+   *result = 0;
+   if (VG_IS_TOOL_USERREQ('H', 'G', code)) {
+      Int op = sync_op(code);
+      if (op >= 0) emit_sync(tid, op, args);
+      /* The loader's lazy binding is marked before and after each call through the PLT. */
+      else if (code != _VG_USERREQ__HG_RTLD_BIND_GUARD && code != _VG_USERREQ__HG_RTLD_BIND_CLEAR) {
+         RawClientRequests* r = emit_request(tid, args, NULL);
+         r->handled = code != _VG_USERREQ__HG_GET_ABITS;
+      }
+      return code != _VG_USERREQ__HG_GET_ABITS;
+   }
+   const HChar* text = NULL;
+   if (VG_IS_TOOL_USERREQ('M', 'C', code)) {
+      UInt request = code - VG_USERREQ_TOOL_BASE('M', 'C');
+      /* As Memcheck answers when all is well: -1 for MAKE_MEM_*, 0 for checks. */
+      if (request <= 2 || request == 11) *result = -1;
+      else if (request == 8 || request == 9) handled = False; /* GET_VBITS, SET_VBITS */
+      else if (request == 10 || request == 256) text = guest_string(args[request == 10 ? 3 : 1]);
+   } else if (code == REQUEST_START) {
+      if (!recording) recording_start();
+   } else if (code == REQUEST_STOP) {
+      RawClientRequests* r = emit_request(tid, args, NULL);
+      r->handled = True;
+      recording_stop("stopped by the program");
+      return True;
+   } else {
+      handled = code >= VG_USERREQ__MALLOCLIKE_BLOCK && code <= VG_USERREQ__RESIZEINPLACE_BLOCK;
+   }
+   RawClientRequests* r = emit_request(tid, args, text);
+   r->handled = handled;
+   r->result = handled ? *result : 0;
+   return handled;
+}
+
+/* ---------------------------------------------------------------- processes */
+
+static HChar parent_name[64];
+static ULong parent_tick, parent_event;
+
+static void emit_process_start(UChar how)
+{
+   static HChar executable[4096];
+   VG_(client_fname)(executable, sizeof executable, True);
+   const HChar* directory = VG_(get_startup_wd)();
+   HChar engine[32];
+   VG_(sprintf)(engine, "%d.%d", __VALGRIND_MAJOR__, __VALGRIND_MINOR__);
+   UInt args_size = 0;
+   Word count = VG_(sizeXA)(VG_(args_for_client));
+   for (Word i = -1; i < count; i++) {
+      const HChar* arg = i < 0 ? VG_(args_the_exename) : *(HChar**)VG_(indexXA)(VG_(args_for_client), i);
+      args_size += VG_(strlen)(arg) + 1;
+   }
+   UInt sizes[5] = { VG_(strlen)(parent_name), VG_(strlen)(executable), args_size, VG_(strlen)(directory), VG_(strlen)(engine) };
+   RawProcessStarts* r = EMIT(RawProcessStarts, TABLE_PROCESS_STARTS, sizes[0] + sizes[1] + sizes[2] + sizes[3] + sizes[4]);
+   r->how = how;
+   r->pid = VG_(getpid)();
+   r->parent_pid = VG_(getppid)();
+   r->time_ns = monotonic_ns();
+   r->parent_tick = parent_tick;
+   r->parent_event = parent_event;
+   r->parent_size = sizes[0];
+   r->executable_size = sizes[1];
+   r->arguments_size = sizes[2];
+   r->directory_size = sizes[3];
+   r->engine_size = sizes[4];
+   HChar* p = EXTRA(r);
+   VG_(memcpy)(p, parent_name, sizes[0]);
+   p += sizes[0];
+   VG_(memcpy)(p, executable, sizes[1]);
+   p += sizes[1];
+   for (Word i = -1; i < count; i++) {
+      const HChar* arg = i < 0 ? VG_(args_the_exename) : *(HChar**)VG_(indexXA)(VG_(args_for_client), i);
+      UInt n = VG_(strlen)(arg) + 1;
+      VG_(memcpy)(p, arg, n);
+      p += n;
+   }
+   VG_(memcpy)(p, directory, sizes[3]);
+   p += sizes[3];
+   VG_(memcpy)(p, engine, sizes[4]);
+}
+
+static void before_fork(ThreadId tid)
+{
+   (void)tid;
+   values_flush();
+   VG_(strcpy)(parent_name, spool_name());
+   parent_tick = now;
+   parent_event = spool_events;
+}
+
+static void in_child(ThreadId tid)
+{
+   Thread* t = &threads[tid];
+   Bool was_recording = recording;
+   if (!spool_open()) {
+      recording = False;
+      return;
+   }
+   now = 0;
+   live_threads = 1;
+   emit_process_start(PROCESS_STARTS_HOW_FORK);
+   recording = was_recording;
+   if (t->sysno == SYS_CLONE && t->args[0] & CLONE_CHILD_SETTID_BIT) write_later(MEMORY_CAUSE_SYSCALL, t->args[3], 4);
+   t->call = 0;
+   last_tid = VG_INVALID_THREADID; /* so that the child begins with a `slices` row */
+}
+
+static void emit_live_block(Addr address, SizeT size)
+{
+   RawHeap* r = EMIT(RawHeap, TABLE_HEAP, 0);
+   r->tick = now;
+   r->op = HEAP_OP_MALLOC;
+   r->address = address;
+   r->size = size;
+}
+
+/* For a recording that begins in the middle: everything so far. */
+void snapshot(void)
+{
+   Addr starts[10000];
+   Int n = VG_(am_get_segment_starts)(SkAnonC | SkFileC | SkShmC, starts, 10000);
+   heap_for_each_live(emit_live_block);
+   for (Int i = 0; i < n; i++) {
+      const NSegment* s = VG_(am_find_nsegment)(starts[i]);
+      if (s) on_startup(s->start, s->end + 1 - s->start, s->hasR, s->hasW, s->hasX, 0);
+   }
+   for (ThreadId tid = 1; tid < VG_N_THREADS; tid++) threads[tid].known = False;
+   last_tid = VG_INVALID_THREADID;
+}
+
+void recording_start(void)
+{
+   recording = True;
+   snapshot();
+}
+
+static void emit_page_hashes(Addr address, SizeT size)
+{
+   for (Addr end = address + size; address < end;) {
+      Addr stop = VG_MIN(end, (address & ~0xffffUL) + 0x10000);
+      ULong hash = 0xcbf29ce484222325ULL, any = 0;
+      SizeT words = (stop - address) / 8;
+      for (SizeT i = 0; i < words; i++) {
+         ULong word = ((ULong*)address)[i];
+         any |= word;
+         hash = (hash ^ word) * 0x100000001b3ULL;
+      }
+      if (any) {
+         RawPageHashes* r = EMIT(RawPageHashes, TABLE_PAGE_HASHES, 0);
+         r->tick = now;
+         r->address = address;
+         r->size = words * 8;
+         r->hash = hash;
+      }
+      address = stop;
+   }
+}
+
+static void emit_all_hashes(void)
+{
+   Addr starts[10000];
+   Int n = VG_(am_get_segment_starts)(SkAnonC | SkFileC, starts, 10000);
+   for (Int i = 0; i < n; i++) {
+      const NSegment* s = VG_(am_find_nsegment)(starts[i]);
+      /* The engine's allocator keeps its own data between heap blocks: blocks are hashed one by one. */
+      if (s && s->hasR && s->hasW && !s->isCH && !shared_granules[s->start >> 16 & ((1 << 21) - 1)])
+         emit_page_hashes(s->start, s->end + 1 - s->start);
+   }
+   heap_for_each_live(emit_page_hashes);
+}
+
+void events_begin(void)
+{
+   emit_process_start(PROCESS_STARTS_HOW_START);
+}
+
+void events_end(Int exit_code)
+{
+   values_flush();
+   if (last_tid != VG_INVALID_THREADID) emit_slice(last_tid, threads[last_tid].state);
+   if (opt_verify) emit_all_hashes();
+   RawProcessEnds* r = EMIT(RawProcessEnds, TABLE_PROCESS_ENDS, 0);
+   r->tick = now;
+   r->how = PROCESS_ENDS_HOW_EXIT;
+   r->status = exit_code;
+   r->time_ns = monotonic_ns();
+}
+
+void events_init(void)
+{
+   threads = VG_(calloc)("grind.threads", VG_N_THREADS, sizeof *threads);
+   VG_(track_new_mem_startup)(on_startup);
+   VG_(track_new_mem_mmap)(on_mmap);
+   VG_(track_new_mem_brk)(on_brk);
+   VG_(track_die_mem_munmap)(on_munmap);
+   VG_(track_die_mem_brk)(on_brk_shrink);
+   VG_(track_copy_mem_remap)(on_mremap);
+   VG_(track_change_mem_mprotect)(on_mprotect);
+   VG_(track_pre_mem_read)(on_pre_mem_read);
+   VG_(track_pre_mem_read_asciiz)(on_pre_mem_read_string);
+   VG_(track_pre_mem_write)(on_pre_mem_write);
+   VG_(track_post_mem_write)(on_post_mem_write);
+   VG_(track_start_client_code)(on_start_code);
+   VG_(track_stop_client_code)(on_stop_code);
+   VG_(track_pre_thread_ll_create)(on_thread_create);
+   VG_(track_pre_thread_first_insn)(on_thread_start);
+   VG_(track_pre_thread_ll_exit)(on_thread_exit);
+   VG_(track_pre_deliver_signal)(on_signal);
+   VG_(track_post_deliver_signal)(on_signal_return);
+   VG_(needs_syscall_wrapper)(on_pre_syscall, on_post_syscall);
+   VG_(needs_client_requests)(on_request);
+   VG_(atfork)(before_fork, NULL, in_child);
+}

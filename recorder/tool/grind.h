@@ -1,0 +1,127 @@
+/* grind's Valgrind tool: what its files share.
+
+   spool.c    writes records into the spool
+   program.c  translated superblocks: encodes their IR, adds the tick and the value log
+   symbols.c  instructions, modules, call stacks
+   events.c   what the engine tells: memory, syscalls, signals, threads, client requests
+   heap.c     malloc and friends
+   main.c     options, start and end
+
+   The idea: between two returns to the engine's scheduler a guest is deterministic, so the trace
+   holds its inputs at those points, and the results of the few IR statements that replay cannot
+   evaluate. docs/architecture.md has the whole story.
+
+   Copyright (C) 2026 the grind authors. SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+#include "pub_tool_basics.h"
+#include "pub_tool_vki.h"
+#include "pub_tool_vkiscnums.h"
+#include "pub_tool_tooliface.h"
+#include "pub_tool_libcbase.h"
+#include "pub_tool_libcassert.h"
+#include "pub_tool_libcprint.h"
+#include "pub_tool_libcfile.h"
+#include "pub_tool_libcproc.h"
+#include "pub_tool_mallocfree.h"
+#include "pub_tool_replacemalloc.h"
+#include "pub_tool_machine.h"
+#include "pub_tool_threadstate.h"
+#include "pub_tool_options.h"
+#include "pub_tool_debuginfo.h"
+#include "pub_tool_execontext.h"
+#include "pub_tool_stacktrace.h"
+#include "pub_tool_aspacemgr.h"
+#include "pub_tool_clientstate.h"
+#include "pub_tool_clreq.h"
+#include "pub_tool_hashtable.h"
+#include "pub_tool_xarray.h"
+#include "libvex_guest_amd64.h"
+#include "grind_tables.h"
+
+#define STATE_SIZE ((Int)sizeof(VexGuestAMD64State))
+
+/* Options. */
+extern const HChar* opt_spool;
+extern Bool opt_verify;
+extern ULong opt_max_size;
+/* Where to begin and end recording; 0 or NULL for not so. */
+extern ULong opt_start_tick, opt_stop_tick;
+extern const HChar *opt_start_function, *opt_stop_function;
+
+/* Guest instructions executed by this process; exact whenever no guest code runs. */
+extern ULong now;
+
+/* --- spool.c --- */
+
+/* Opens the spool of this process image; again in a forked child. False when it cannot be written. */
+Bool spool_open(void);
+void spool_close(void);
+const HChar* spool_name(void);
+/* How many records were written: the number of the next event. */
+extern ULong spool_events;
+
+/* A zeroed record of `table` with `extra` bytes after its fixed part, written when this returns: the
+   caller fills it in at once. Never fails: what cannot be written goes to a scrap buffer. */
+void* emit(UShort table, UInt fixed_size, UInt extra);
+#define EMIT(type, table, extra) ((type*)emit((table), sizeof(type), (extra)))
+/* Where the variable-length bytes of a record begin. */
+#define EXTRA(record) ((HChar*)((record) + 1))
+
+/* Events are written between start and stop of the recording; the program's description (blocks,
+   instructions, modules, stacks) always. */
+extern Bool recording;
+void recording_stop(const HChar* why);
+
+void health(UInt severity, const HChar* what, const HChar* detail);
+
+/* --- program.c --- */
+IRSB* instrument(VgCallbackClosure*, IRSB*, const VexGuestLayout*, const VexGuestExtents*,
+                 const VexArchInfo*, IRType gWord, IRType hWord);
+void program_init(void);
+/* Writes what the value log holds. */
+void values_flush(void);
+/* Offsets, in the first shadow of the guest state, of the cells that instrumented code uses. */
+#define CELL_TICK 0
+#define CELL_REQUEST 8
+/* One byte per 64 KiB of address space: not 0 when others can change memory there. */
+extern UChar shared_granules[1 << 21];
+void set_shared(Addr address, SizeT size, Bool shared);
+
+/* --- symbols.c --- */
+void symbols_init(void);
+/* Writes an `instructions` row for this address, once. */
+void describe_instruction(Addr pc, UInt length);
+/* The current call stack of a thread as a key of `stacks`, written on first use. */
+UInt stack_of(ThreadId tid);
+
+/* --- events.c --- */
+void events_init(void);
+void events_begin(void);
+void events_end(Int exit_code);
+UInt thread_number(ThreadId tid);
+/* Writes guest memory as it is now. */
+void emit_memory(ThreadId tid, UChar cause, Addr address, SizeT size);
+void emit_zero(ThreadId tid, UChar cause, Addr address, SizeT size);
+/* Makes the recording begin here: everything a replay needs to know so far. */
+void snapshot(void);
+ULong monotonic_ns(void);
+void recording_start(void);
+
+/* --- heap.c --- */
+void heap_init(void);
+void heap_for_each_live(void (*f)(Addr address, SizeT size));
+
+/* A system call made directly: the engine's own wrappers are not part of its tool interface. */
+static inline Long raw_syscall(ULong number, ULong a1, ULong a2, ULong a3, ULong a4, ULong a5, ULong a6)
+{
+   Long result;
+   register ULong r10 __asm__("r10") = a4;
+   register ULong r8 __asm__("r8") = a5;
+   register ULong r9 __asm__("r9") = a6;
+   __asm__ volatile("syscall"
+                    : "=a"(result)
+                    : "0"(number), "D"(a1), "S"(a2), "d"(a3), "r"(r10), "r"(r8), "r"(r9)
+                    : "rcx", "r11", "memory");
+   return result;
+}

@@ -1,0 +1,61 @@
+/* The tool's start, options and end. SPDX-License-Identifier: GPL-2.0-or-later */
+#include "grind.h"
+
+const HChar* opt_spool;
+Bool opt_verify;
+ULong opt_max_size;
+ULong opt_start_tick, opt_stop_tick;
+const HChar *opt_start_function, *opt_stop_function;
+static Bool opt_start_request;
+
+static Bool on_option(const HChar* arg)
+{
+   if (VG_STR_CLO(arg, "--grind-spool", opt_spool)) {}
+   else if (VG_BOOL_CLO(arg, "--grind-verify", opt_verify)) {}
+   else if (VG_BINT_CLO(arg, "--grind-max-size", opt_max_size, 0, 1LL << 60)) {}
+   else if (VG_BINT_CLO(arg, "--grind-start-tick", opt_start_tick, 0, 1LL << 60)) {}
+   else if (VG_BINT_CLO(arg, "--grind-stop-tick", opt_stop_tick, 0, 1LL << 60)) {}
+   else if (VG_STR_CLO(arg, "--grind-start-function", opt_start_function)) {}
+   else if (VG_STR_CLO(arg, "--grind-stop-function", opt_stop_function)) {}
+   else if (VG_BOOL_CLO(arg, "--grind-start-request", opt_start_request)) {}
+   else return VG_(replacement_malloc_process_cmd_line_option)(arg);
+   return True;
+}
+
+static void print_usage(void) { VG_(printf)("    grind's tool is started by `grind record`.\n"); }
+static void print_debug_usage(void) {}
+
+static void on_options_read(void)
+{
+   if (opt_spool == NULL) VG_(fmsg_bad_option)("--grind-spool", "this tool is started by `grind record`\n");
+   program_init();
+   if (!spool_open()) {
+      VG_(fmsg)("grind: cannot write the trace to %s\n", opt_spool);
+      VG_(exit)(1);
+   }
+   recording = !(opt_start_tick || opt_start_function || opt_start_request);
+   events_begin();
+}
+
+static void on_end(Int exit_code)
+{
+   events_end(exit_code);
+   spool_close();
+}
+
+static void before_options(void)
+{
+   VG_(details_name)("grind");
+   VG_(details_version)(NULL);
+   VG_(details_description)("the recorder of grind");
+   VG_(details_copyright_author)("Copyright (C) 2026, and GNU GPL'd, by the grind authors.");
+   VG_(details_bug_reports_to)("the grind authors");
+   VG_(details_avg_translation_sizeB)(300);
+   VG_(basic_tool_funcs)(on_options_read, instrument, on_end);
+   VG_(needs_command_line_options)(on_option, print_usage, print_debug_usage);
+   symbols_init();
+   events_init();
+   heap_init();
+}
+
+VG_DETERMINE_INTERFACE_VERSION(before_options)

@@ -1,0 +1,191 @@
+/* What an address of code is: instructions, modules, call stacks, each written once, on first sight,
+   while the debug information is loaded. SPDX-License-Identifier: GPL-2.0-or-later */
+#include "grind.h"
+
+/* ---------------------------------------------------------------- modules */
+
+typedef struct {
+   Addr text;
+   SizeT size;
+   UInt module;
+} Module;
+
+static XArray* modules;
+/* Addresses around the last one asked for with the same answer. */
+static Addr last_low, last_high;
+static UInt last_module;
+
+static UInt module_of(DiEpoch epoch, Addr pc)
+{
+   if (pc >= last_low && pc < last_high) return last_module;
+   DebugInfo* di = VG_(find_DebugInfo)(epoch, pc);
+   if (di == NULL) return 0;
+   Addr text = VG_(DebugInfo_get_text_avma)(di);
+   SizeT size = VG_(DebugInfo_get_text_size)(di);
+   last_low = text;
+   last_high = text + size;
+   for (Word i = 0; i < VG_(sizeXA)(modules); i++) {
+      Module* m = VG_(indexXA)(modules, i);
+      if (m->text == text && m->size == size) return last_module = m->module;
+   }
+   Module m = { .text = text, .size = size, .module = VG_(sizeXA)(modules) + 1 };
+   VG_(addToXA)(modules, &m);
+   const HChar* path = VG_(DebugInfo_get_filename)(di);
+   UInt n = VG_(strlen)(path);
+   RawModules* r = EMIT(RawModules, TABLE_MODULES, n);
+   r->tick = now;
+   r->module = m.module;
+   r->address = text;
+   r->size = size;
+   r->bias = VG_(DebugInfo_get_text_bias)(di);
+   r->path_size = n;
+   VG_(memcpy)(EXTRA(r), path, n);
+   return last_module = m.module;
+}
+
+/* ---------------------------------------------------------------- instructions */
+
+/* The addresses written so far: open addressing, a power of two, at most half full. */
+static Addr* seen;
+static UInt seen_size, seen_count;
+
+static Bool see(Addr pc)
+{
+   if (seen_count * 2 >= seen_size) {
+      Addr* old = seen;
+      UInt old_size = seen_size;
+      seen_size = old_size ? old_size * 2 : 1 << 14;
+      seen = VG_(calloc)("grind.seen", seen_size, sizeof *seen);
+      for (UInt i = 0; i < old_size; i++) {
+         if (!old[i]) continue;
+         UInt j = (old[i] * 0x9E3779B97F4A7C15ULL) >> 32 & (seen_size - 1);
+         while (seen[j]) j = (j + 1) & (seen_size - 1);
+         seen[j] = old[i];
+      }
+      if (old) VG_(free)(old);
+   }
+   UInt i = (pc * 0x9E3779B97F4A7C15ULL) >> 32 & (seen_size - 1);
+   for (; seen[i]; i = (i + 1) & (seen_size - 1))
+      if (seen[i] == pc) return False;
+   seen[i] = pc;
+   seen_count++;
+   return True;
+}
+
+/* Appends "function|file|line\n" to `out` from what VG_(describe_IP) says:
+   "0x4005A7: function (file.c:12)" or "0x4005A7: function (in /path)". */
+static UInt append_frame(HChar* out, UInt used, UInt size, const HChar* text)
+{
+   const HChar* p = VG_(strstr)(text, ": ");
+   const HChar* name = p ? p + 2 : text;
+   const HChar *open = NULL, *colon = NULL, *end = name + VG_(strlen)(name);
+   for (const HChar* q = name; *q; q++)
+      if (q[0] == ' ' && q[1] == '(') open = q;
+   if (open)
+      for (const HChar* q = open; *q; q++)
+         if (*q == ':') colon = q;
+   UInt name_size = (open ? open : end) - name;
+   UInt file_size = colon ? colon - (open + 2) : 0;
+   UInt line_size = colon ? end - 1 - (colon + 1) : 0;
+   if (used + name_size + file_size + line_size + 4 > size) return used;
+   VG_(memcpy)(out + used, name, name_size);
+   used += name_size;
+   out[used++] = '|';
+   VG_(memcpy)(out + used, open + 2, file_size);
+   used += file_size;
+   out[used++] = '|';
+   if (line_size) VG_(memcpy)(out + used, colon + 1, line_size);
+   else out[used++] = '0';
+   used += line_size;
+   out[used++] = '\n';
+   return used;
+}
+
+void describe_instruction(Addr pc, UInt length)
+{
+   static HChar function[4096], inlined[16384];
+   const HChar *file = "", *directory = "", *name;
+   UInt line = 0, inlined_size = 0, function_size = 0;
+   if (!see(pc)) return;
+   DiEpoch epoch = VG_(current_DiEpoch)();
+   UInt module = module_of(epoch, pc);
+   if (module) {
+      if (VG_(get_fnname)(epoch, pc, &name)) {
+         function_size = VG_MIN(VG_(strlen)(name), sizeof function);
+         VG_(memcpy)(function, name, function_size);
+      }
+      if (!VG_(get_filename_linenum)(epoch, pc, &file, &directory, &line)) {
+         file = directory = "";
+         line = 0;
+      }
+      InlIPCursor* cursor = VG_(new_IIPC)(epoch, pc);
+      if (cursor) {
+         UInt frames = 0;
+         do {
+            inlined_size = append_frame(inlined, inlined_size, sizeof inlined, VG_(describe_IP)(epoch, pc, cursor));
+            frames++;
+         } while (VG_(next_IIPC)(cursor));
+         VG_(delete_IIPC)(cursor);
+         if (frames < 2) inlined_size = 0;
+         else inlined_size--;
+      }
+   }
+   UInt file_size = VG_(strlen)(file), directory_size = VG_(strlen)(directory);
+   RawInstructions* r = EMIT(RawInstructions, TABLE_INSTRUCTIONS,
+                             function_size + file_size + directory_size + inlined_size);
+   r->pc = pc;
+   r->length = length;
+   r->module = module;
+   r->line = line;
+   r->function_size = function_size;
+   r->file_size = file_size;
+   r->directory_size = directory_size;
+   r->inlined_size = inlined_size;
+   HChar* p = EXTRA(r);
+   VG_(memcpy)(p, function, function_size);
+   VG_(memcpy)(p += function_size, file, file_size);
+   VG_(memcpy)(p += file_size, directory, directory_size);
+   VG_(memcpy)(p + directory_size, inlined, inlined_size);
+}
+
+/* ---------------------------------------------------------------- stacks */
+
+/* One bit per stack number. */
+static UChar* stack_written;
+static UInt stack_written_size;
+
+static void store_pc(UInt n, DiEpoch epoch, Addr pc, void* opaque)
+{
+   (void)epoch;
+   ((ULong*)opaque)[n] = pc;
+}
+
+UInt stack_of(ThreadId tid)
+{
+   if (!recording) return 0;
+   ExeContext* context = VG_(record_ExeContext)(tid, 0);
+   UInt stack = VG_(get_ECU_from_ExeContext)(context) >> 2;
+   if (stack / 8 >= stack_written_size) {
+      UInt size = VG_MAX(stack_written_size * 2, (stack / 8 + 4096) & ~4095u);
+      stack_written = VG_(realloc)("grind.stacks", stack_written, size);
+      VG_(memset)(stack_written + stack_written_size, 0, size - stack_written_size);
+      stack_written_size = size;
+   }
+   if (stack_written[stack / 8] & 1 << stack % 8) return stack;
+   stack_written[stack / 8] |= 1 << stack % 8;
+   UInt n = VG_(get_ExeContext_n_ips)(context);
+   RawStacks* r = EMIT(RawStacks, TABLE_STACKS, n * 8);
+   r->stack = stack;
+   r->pcs_size = n * 8;
+   /* Not straight into the record: describing an instruction writes records of its own. */
+   ULong pcs[n];
+   VG_(apply_ExeContext)(store_pc, pcs, context);
+   VG_(memcpy)(EXTRA(r), pcs, n * 8);
+   for (UInt i = 0; i < n; i++) describe_instruction(pcs[i], 0);
+   return stack;
+}
+
+void symbols_init(void)
+{
+   modules = VG_(newXA)(VG_(malloc), "grind.modules", VG_(free), sizeof(Module));
+}
