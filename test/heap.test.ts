@@ -1,0 +1,74 @@
+/** Heap blocks against the guest's own list and memcheck's count. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { memcheckHeap } from './compare-engine.js';
+import { compile, record, type Recording } from './guest.js';
+
+const KIND: Readonly<Record<string, string>> = {
+  posix_memalign: 'memalign',
+  aligned_alloc: 'memalign',
+  new_aligned: 'new',
+  new_array_aligned: 'new_array',
+  new_nothrow: 'new',
+};
+
+function blocksAreThere(recording: Recording): void {
+  const facts = recording.facts;
+  const rows = recording.query('select op, address, size, alignment, previous, known from heap order by event');
+  let at = 0;
+  const next = (what: string, matches: (row: (typeof rows)[number]) => boolean) => {
+    while (at < rows.length && !matches(rows[at]!)) at++;
+    assert.ok(at < rows.length, `no row for ${what}`);
+    at++;
+  };
+  const lines = recording.stdout.split('\n').map((line) => line.split(' '));
+  for (const [name, first, second, third, fourth] of lines) {
+    if (name === 'block') {
+      const op = KIND[first!] ?? first!;
+      next(`block ${first} ${second}`, (row) =>
+        row['op'] === op && row['address'] === BigInt(`0x${second}`) && row['size'] === BigInt(third!) &&
+        (fourth === '0' || row['alignment'] === BigInt(fourth!)));
+    } else if (name === 'release') {
+      next(`release ${second}`, (row) =>
+        row['op'] === first && row['address'] === BigInt(`0x${second}`) && row['known'] === true);
+    } else if (name === 'realloc' && first !== '0') {
+      next(`realloc ${second}`, (row) =>
+        row['op'] === 'realloc' && row['previous'] === BigInt(`0x${first}`) &&
+        row['address'] === BigInt(`0x${second}`) && row['size'] === BigInt(third!));
+    }
+  }
+  assert.ok(facts.all('block').length > 30);
+}
+
+test('the allocator family: every block, its size, alignment and release', () => {
+  const recording = record(['heap.cpp']);
+  assert.equal(recording.status, 0);
+  blocksAreThere(recording);
+  const facts = recording.facts;
+  // The block that was not freed.
+  const leaked = recording.row(`select size, free_tick from allocations where address = ${facts.hex('leaked')}
+    order by alloc_tick desc limit 1`);
+  assert.deepEqual(leaked, { size: 50n, free_tick: null });
+  // An address that is used again has one row per block.
+  assert.equal(recording.cell('select count(*) from (select distinct alloc_event from allocations)'),
+    recording.cell('select count(*) from allocations'));
+  // 100 MB, touched every 1 MB.
+  const big = facts.hex('sparse');
+  assert.equal(
+    recording.cell(`select count(*) from accesses where kind = 'store' and size = 1
+      and addr >= ${big} and addr < ${big + (100n << 20n)}`),
+    100n,
+  );
+  // The stack of an allocation leads to main.
+  const functions = recording.query(`select distinct f."function" as name from allocations a
+    join frames f on f.process = a.process and f.stack = a.stack where a.size = 5000`);
+  assert.ok(functions.some((row) => row['name'] === 'main'), JSON.stringify(functions));
+});
+
+test('memcheck counts the same blocks', () => {
+  const recording = record(['heap.cpp']);
+  const memcheck = memcheckHeap([compile('heap.cpp')]);
+  assert.equal(recording.cell(`select count(*) from allocations`), memcheck.allocations);
+  assert.equal(recording.cell(`select count(*) from allocations where free_tick is not null`), memcheck.frees);
+  assert.equal(BigInt(recording.cell(`select cast(sum(size) as bigint) from allocations`) as bigint), memcheck.bytes);
+});

@@ -1,0 +1,75 @@
+/**
+ * What holds for every trace, whatever was recorded: each invariant is an SQL query that returns the rows
+ * that break it. Checking also replays every process, so that hashes of registers and memory are compared.
+ */
+import assert from 'node:assert/strict';
+import type { Cell, Recording } from './guest.js';
+
+/** Stored tables whose rows carry a tick and are shown as they are stored. */
+const TICKED = ['mappings', 'signals', 'sync', 'client_requests', 'heap', 'thread_events', 'slices'];
+const WITH_STACK = ['syscalls', 'mappings', 'signals', 'sync', 'client_requests', 'heap', 'thread_events'];
+
+const INVARIANTS: Readonly<Record<string, string>> = {
+  // First, because it replays everything.
+  'every access has a size and a thread': `
+    select tick from accesses where size not between 1 and 4096 or thread = 0`,
+  'no anomaly makes the trace unusable': `
+    select process || ' ' || what || ': ' || detail from health where severity = 'error'`,
+  'ticks never go back': TICKED.map(
+    (table) => `select '${table} ' || event from (
+      select event, tick < lag(tick) over (partition by process order by event) as back from ${table}) where back`,
+  ).join(' union all '),
+  'no event lies behind the end of its process': TICKED.map(
+    (table) => `select '${table} ' || t.tick from ${table} t join processes p using (process) where t.tick > p.ticks`,
+  ).join(' union all '),
+  'every stack exists': WITH_STACK.map(
+    (table) => `select '${table} ' || t.stack from ${table} t
+      left join stacks s on s.process = t.process and s.stack = t.stack where t.stack <> 0 and s.stack is null`,
+  ).join(' union all '),
+  'every address in a stack is a known instruction': `
+    select f.pc from frames f anti join instructions i on i.process = f.process and i.pc = f.pc`,
+  'every site is a known instruction': `
+    select s.pc from sites s anti join instructions i on i.process = s.process and i.pc = s.pc`,
+  'every module exists': `
+    select i.pc from instructions i left join modules m on m.process = i.process and m.module = i.module
+    where i.module <> 0 and m.module is null`,
+  'executions of segments add up to the ticks': `
+    select p.process || ': ' || p.ticks || ' ticks, ' || s.n from processes p
+    join (select process, sum(instructions * executions) as n from segments group by process) s using (process)
+    where s.n <> p.ticks and not exists (select 1 from signals g where g.process = p.process)`,
+  'a syscall ends after it began': `
+    select call from syscalls where exit_tick < tick or exit_time_ns < time_ns`,
+  'each syscall appears once': `
+    select call from syscalls group by process, call having count(*) > 1`,
+  'kernel accesses belong to a syscall': `
+    select m.call from syscall_memory m anti join syscalls s on s.process = m.process and s.call = m.call`,
+  'live blocks do not overlap': `
+    select a.address from allocations a join allocations b
+      on a.process = b.process and a.address < b.address + b.size and b.address < a.address + a.size
+      and a.alloc_tick < coalesce(b.free_tick, 1 << 62) and b.alloc_tick < coalesce(a.free_tick, 1 << 62)
+      and a.alloc_event < b.alloc_event`,
+  'a block is freed after it was allocated': `
+    select address from allocations where free_tick < alloc_tick`,
+  'every thread that runs is known': `
+    select s.thread from slices s anti join threads t on t.process = s.process and t.thread = s.thread`,
+  'every parent exists': `
+    select c.process from processes c left join processes p on p.process = c.parent
+    where c.parent >= 0 and p.process is null`,
+};
+
+/** Replays all of the recording and asserts every invariant, in one query. */
+export function checkInvariants(recording: Recording): void {
+  const parts = Object.entries(INVARIANTS).map(
+    ([name, sql], index) => `
+      select ${index} as number, '${name}' as invariant, count(*) as violations, cast(min(x) as varchar) as example
+      from (${sql}) as broken(x)`,
+  );
+  const broken: Cell[] = [];
+  // The replay comes first and alone: what it finds becomes rows of `health`.
+  for (const sql of [parts[0]!, parts.slice(1).join(' union all ')]) {
+    for (const row of recording.query(sql)) {
+      if (row['violations'] !== 0n) broken.push(`${row['invariant']}: ${row['violations']} times, such as ${row['example']}`);
+    }
+  }
+  assert.deepEqual(broken, [], recording.folder);
+}
