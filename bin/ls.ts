@@ -1,0 +1,55 @@
+/** `grind ls`: the runs of a folder. */
+import Table from 'cli-table3';
+import type { CommandModule } from 'yargs';
+import { formatCount, formatExit, formatSize, listRuns, RUNS_FOLDER } from './runs.js';
+
+export const lsCommand: CommandModule<object, { out: string }> = {
+  command: 'ls',
+  describe: 'List the runs',
+  builder: (yargs) =>
+    yargs.option('out', {
+      type: 'string',
+      requiresArg: true,
+      default: RUNS_FOLDER,
+      describe: 'Folder that holds the runs',
+    }),
+  handler: ({ out }) => {
+    const runs = listRuns(out);
+    if (runs.length === 0) {
+      console.log(`No runs in ${out}: record one with \`grind record -- PROGRAM\`.`);
+      return;
+    }
+    const table = new Table({
+      head: ['name', 'started', 'program', 'exit', 'processes', 'instructions', 'size'],
+      colAligns: ['left', 'left', 'left', 'right', 'right', 'right', 'right'],
+      style: { head: [], border: [] },
+    });
+    for (const { name, manifest } of runs) {
+      if (!manifest) {
+        table.push([name, '', 'not complete', '', '', '', '']);
+        continue;
+      }
+      const size = Object.values(manifest.tables).reduce(
+        (sum, { sizeBytes }) => sum + sizeBytes,
+        0,
+      );
+      table.push([
+        name,
+        new Date(manifest.started).toLocaleString('sv-SE'),
+        shorten(manifest.argv.join(' ')),
+        formatExit(manifest),
+        formatCount(manifest.processes),
+        formatCount(manifest.instructions),
+        formatSize(size),
+      ]);
+    }
+    console.log(table.toString());
+  },
+};
+
+const LONGEST_PROGRAM = 40;
+
+function shorten(text: string): string {
+  const line = text.replace(/\s+/g, ' ');
+  return line.length <= LONGEST_PROGRAM ? line : line.slice(0, LONGEST_PROGRAM - 1) + '…';
+}

@@ -1,0 +1,148 @@
+/** `grind record`: records a program. */
+import type { CommandModule, InferredOptionTypes, Options } from 'yargs';
+import { DEFAULT_EXCLUDED } from '../recorder/manifest.js';
+import { DEFAULT_CALLERS, record, type Progress } from '../recorder/record.js';
+import { UserError } from '../schemas/errors.js';
+import { formatCount, formatSize, RUNS_FOLDER } from './runs.js';
+
+const OPTIONS = {
+  out: {
+    type: 'string',
+    requiresArg: true,
+    default: RUNS_FOLDER,
+    describe: 'Folder that holds the runs',
+  },
+  name: {
+    type: 'string',
+    requiresArg: true,
+    describe: "The run's name; by default the program's name and the time",
+  },
+  quiet: { type: 'boolean', default: false, describe: 'Print nothing of our own' },
+  children: {
+    type: 'boolean',
+    default: true,
+    describe: 'Record the programs that the program starts (--no-children: not)',
+  },
+  'env-exclude': {
+    type: 'string',
+    array: true,
+    nargs: 1,
+    requiresArg: true,
+    describe: `Do not store environment variables whose name matches, such as 'AWS_*'; these are never stored: ${DEFAULT_EXCLUDED.join(' ')}`,
+  },
+  'max-size': {
+    type: 'string',
+    requiresArg: true,
+    describe:
+      'Stop recording a process when it has written this much raw trace, such as 500M or 2G',
+  },
+  values: {
+    type: 'boolean',
+    default: true,
+    describe: 'Show values of memory accesses (--no-values: readers see NULL)',
+  },
+  'num-callers': {
+    type: 'number',
+    requiresArg: true,
+    default: DEFAULT_CALLERS,
+    describe: 'Depth of call stacks, at most 500',
+  },
+  'start-at': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Begin to record at function:NAME, tick:N, or request',
+  },
+  'stop-at': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Stop recording at function:NAME, tick:N, or request',
+  },
+  'valgrind-arg': {
+    type: 'string',
+    array: true,
+    nargs: 1,
+    requiresArg: true,
+    describe: "An option for Valgrind, such as '--smc-check=all'; can be repeated",
+  },
+  verify: {
+    type: 'boolean',
+    default: false,
+    describe: 'Store hashes of the memory at the end, which replay checks',
+  },
+} as const satisfies Record<string, Options>;
+
+export const recordCommand: CommandModule<object, InferredOptionTypes<typeof OPTIONS>> = {
+  command: 'record',
+  describe: 'Record a program: grind record [options] -- PROGRAM ARGS…',
+  builder: (yargs) =>
+    yargs
+      .usage('$0 record [options] -- PROGRAM ARGS…')
+      .parserConfiguration({ 'populate--': true })
+      .options(OPTIONS)
+      .example('$0 record -- ls -l', 'record ls')
+      .example(
+        '$0 record --name slow --env-exclude "AWS_*" -- ./server --port 8080',
+        'with options',
+      ),
+  handler: async (args) => {
+    const argv = (args['--'] as unknown[] | undefined)?.map(String) ?? [];
+    if (argv.length === 0)
+      throw new UserError('Say which program to record: grind record [options] -- PROGRAM ARGS…');
+    if (!Number.isInteger(args.numCallers) || args.numCallers < 1 || args.numCallers > 500) {
+      throw new UserError('--num-callers takes a whole number from 1 to 500.');
+    }
+    const progress = args.quiet || !process.stderr.isTTY ? undefined : new ProgressLine();
+    const result = await record({
+      argv,
+      out: args.out,
+      name: args.name,
+      children: args.children,
+      excludedEnvironment: [...DEFAULT_EXCLUDED, ...(args.envExclude ?? [])],
+      maxSizeBytes: args.maxSize === undefined ? undefined : parseSize(args.maxSize),
+      values: args.values,
+      callers: args.numCallers,
+      startAt: args.startAt,
+      stopAt: args.stopAt,
+      engineOptions: args.valgrindArg ?? [],
+      verify: args.verify,
+      onProgress: (state) => progress?.show(state),
+      onNotice: args.quiet ? undefined : (sentence) => process.stderr.write(`grind: ${sentence}\n`),
+    });
+    progress?.clear();
+    if (!args.quiet) {
+      const processes = `${formatCount(result.processes)} process${result.processes === 1 ? '' : 'es'}`;
+      process.stderr.write(
+        `grind: recorded ${result.name}: ${processes}, ${formatCount(result.instructions)} instructions, ${formatSize(result.sizeBytes)}\n`,
+      );
+    }
+    process.exitCode = result.exitStatus;
+  },
+};
+
+/** `500M` and the like, in bytes. */
+function parseSize(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?$/i.exec(text);
+  if (!match) throw new UserError(`--max-size takes a size such as 500M or 2G, and not "${text}".`);
+  const scale = { '': 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12 }[match[2]!.toLowerCase()]!;
+  return Math.max(1, Math.round(Number(match[1]) * scale));
+}
+
+/**
+ * One line on the terminal that is written again each second. The cursor is left at its beginning, so
+ * that what the program prints takes its place.
+ */
+class ProgressLine {
+  private shown = false;
+
+  show({ seconds, processes, sizeBytes }: Progress): void {
+    const count = processes === 1 ? '1 process' : `${processes} processes`;
+    process.stderr.write(
+      `\r\x1b[Kgrind: recording for ${Math.round(seconds)} s, ${count}, ${formatSize(sizeBytes)}\r`,
+    );
+    this.shown = true;
+  }
+
+  clear(): void {
+    if (this.shown) process.stderr.write('\r\x1b[K');
+  }
+}

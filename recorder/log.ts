@@ -1,0 +1,89 @@
+/**
+ * Follows the engine's log files in the spool: text that the guest prints by client request goes to
+ * our stderr as it comes; the rest tells how processes ended and what the engine could not do.
+ */
+import { closeSync, openSync, readdirSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** A line of the engine itself that the trace should mention. */
+export interface EngineMessage {
+  readonly pid: number;
+  readonly severity: 'info' | 'warning' | 'error';
+  readonly what: string;
+  readonly text: string;
+}
+
+const CHUNK_BYTES = 64 << 10;
+/** No more messages are kept per run. */
+const MAX_MESSAGES = 1000;
+
+const FAILURE =
+  /the 'impossible' happened|Assertion '.*' failed|Valgrind: FATAL|valgrind: fatal|INTERNAL ERROR/;
+const WARNING = /warning|unhandled|unrecogni[sz]ed|unsupported|unimplemented|can't|cannot|failed/i;
+
+export class EngineLog {
+  private readonly files = new Map<
+    string,
+    { position: number; rest: string; guestLine: boolean }
+  >();
+  readonly messages: EngineMessage[] = [];
+  /** Fatal signals by process id. */
+  readonly fatalSignals = new Map<number, number>();
+
+  constructor(
+    private readonly folder: string,
+    private readonly print: (text: string) => void,
+  ) {}
+
+  /** Reads what was added. @param last also takes a line that is not ended */
+  poll(last = false): void {
+    for (const file of readdirSync(this.folder)) {
+      if (!file.startsWith('log.')) continue;
+      const state = this.files.get(file) ?? { position: 0, rest: '', guestLine: false };
+      this.files.set(file, state);
+      const pid = Number(/\d+/.exec(file)?.[0] ?? 0);
+      const fd = openSync(join(this.folder, file), 'r');
+      try {
+        const buffer = Buffer.alloc(CHUNK_BYTES);
+        let size: number;
+        while ((size = readSync(fd, buffer, 0, buffer.length, state.position)) > 0) {
+          state.position += size;
+          // Bytes as characters, so that a character split between chunks comes out whole.
+          const lines = (state.rest + buffer.toString('latin1', 0, size)).split('\n');
+          state.rest = lines.pop()!;
+          for (const line of lines) this.line(state, pid, line);
+        }
+      } finally {
+        closeSync(fd);
+      }
+      if (last && state.rest) {
+        this.line(state, pid, state.rest);
+        state.rest = '';
+      }
+    }
+  }
+
+  private line(state: { guestLine: boolean }, pid: number, line: string): void {
+    const own = /^(==|--)\d+\1 ?(.*)$/.exec(line);
+    const isBacktrace = own !== null && state.guestLine && /^ *(at|by) 0x/.test(own[2]!);
+    state.guestLine = isBacktrace || /^\*\*\d+\*\*/.test(line);
+    if (state.guestLine) {
+      this.print(Buffer.from(line, 'latin1').toString() + '\n');
+      return;
+    }
+    const text = (own?.[2] ?? line).trim();
+    const fatal = /terminating with default action of signal (\d+)/.exec(text);
+    if (fatal) {
+      this.fatalSignals.set(pid, Number(fatal[1]));
+      this.add({ pid, severity: 'info', what: 'fatal_signal', text });
+    } else if (FAILURE.test(text)) {
+      this.add({ pid, severity: 'error', what: 'engine_failure', text });
+    } else if (WARNING.test(text)) {
+      this.add({ pid, severity: 'warning', what: 'engine_warning', text });
+    }
+  }
+
+  private add(message: EngineMessage): void {
+    if (this.messages.length < MAX_MESSAGES) this.messages.push(message);
+  }
+}

@@ -1,0 +1,151 @@
+/** manifest.json: what is known of a run as a whole. It appears last, so a run with one is complete. */
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { createReadStream, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { release } from 'node:os';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import type { ToolBuild } from './build.js';
+import { packageFolder } from './build.js';
+import { buildId } from './elf.js';
+import type { TableSize } from './run-writer.js';
+
+const run = promisify(execFile);
+
+/** What is known when the recording begins; kept beside the spool until the run is complete. */
+export interface RunDescription {
+  readonly name: string;
+  /** The guest's argv. */
+  readonly argv: readonly string[];
+  readonly directory: string;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly executable: {
+    readonly path: string;
+    readonly buildId: string | null;
+    readonly sha256?: string;
+  };
+  readonly git?: { readonly commit: string; readonly dirty: boolean };
+  readonly versions: {
+    readonly grind: string;
+    readonly engine: string;
+    readonly node: string;
+    readonly kernel: string;
+  };
+  /** ISO time. */
+  readonly started: string;
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly guest: {
+    readonly stateSize: number;
+    readonly registers: Readonly<Record<string, number>>;
+  };
+}
+
+export interface Manifest extends RunDescription {
+  /** FORMAT_VERSION of the writer. */
+  readonly format: number;
+  /** `cut_off`: the recording did not see the end of the program, or could not store all of it. */
+  readonly status: 'complete' | 'cut_off';
+  readonly ended: string;
+  /** Null when the program was killed by a signal, or its end was not seen. */
+  readonly exitStatus: number | null;
+  /** Number of the signal that killed the program, or null. */
+  readonly signal: number | null;
+  /** Process images. */
+  readonly processes: number;
+  /** Guest instructions of all processes. */
+  readonly instructions: number;
+  readonly tables: Readonly<Record<string, TableSize>>;
+  /** Build-id of each object file that has one, by path. */
+  readonly modules: Readonly<Record<string, string>>;
+}
+
+/** Moves the manifest into place: from then on the run is complete. */
+export function writeManifest(folder: string, manifest: Manifest): void {
+  const draft = join(folder, 'manifest.json.new');
+  writeFileSync(draft, JSON.stringify(manifest, null, 1) + '\n');
+  renameSync(draft, join(folder, 'manifest.json'));
+}
+
+export function readManifest(folder: string): Manifest {
+  return JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8')) as Manifest;
+}
+
+export function versions(build: ToolBuild): RunDescription['versions'] {
+  const { version } = JSON.parse(readFileSync(join(packageFolder(), 'package.json'), 'utf8')) as {
+    version: string;
+  };
+  return { grind: version, engine: build.engineVersion, node: process.version, kernel: release() };
+}
+
+/** Names that usually hold secrets are left out unless the user says otherwise. */
+export const DEFAULT_EXCLUDED = [
+  '*SECRET*',
+  '*TOKEN*',
+  '*PASSWORD*',
+  '*PASSWD*',
+  '*PASSPHRASE*',
+  '*CREDENTIAL*',
+  '*KEY*',
+  '*COOKIE*',
+  '*AUTH*',
+];
+
+/** The environment without the names that match one of the patterns (`*` stands for any text; case does not count). */
+export function filterEnvironment(
+  environment: NodeJS.ProcessEnv,
+  excluded: readonly string[],
+): Record<string, string> {
+  const patterns = excluded.map((pattern) => {
+    const source = pattern.split('*').map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+    return new RegExp(`^${source.join('.*')}$`, 'i');
+  });
+  const kept = Object.entries(environment).filter(
+    ([name]) => !patterns.some((pattern) => pattern.test(name)),
+  );
+  return Object.fromEntries(kept) as Record<string, string>;
+}
+
+/** The git commit of a folder and whether tracked files differ from it; undefined outside of a repository. */
+export async function gitState(folder: string): Promise<RunDescription['git']> {
+  let root = folder;
+  while (!existsSync(join(root, '.git'))) {
+    if (root === dirname(root)) return undefined;
+    root = dirname(root);
+  }
+  try {
+    const { stdout } = await run(
+      'git',
+      ['status', '--porcelain=v2', '--branch', '--untracked-files=no'],
+      {
+        cwd: folder,
+        env: { ...process.env, GIT_OPTIONAL_LOCKS: '0' },
+        maxBuffer: 64 << 20,
+      },
+    );
+    const commit = /^# branch\.oid ([0-9a-f]+)$/m.exec(stdout)?.[1];
+    return commit ? { commit, dirty: /^[^#]/m.test(stdout) } : undefined;
+  } catch {
+    return undefined; // no git, or not a repository that it likes
+  }
+}
+
+/** SHA-256 of a file in hexadecimal; undefined when it cannot be read. */
+export async function sha256(path: string): Promise<string | undefined> {
+  const hash = createHash('sha256');
+  try {
+    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 }))
+      hash.update(chunk as Buffer);
+  } catch {
+    return undefined;
+  }
+  return hash.digest('hex');
+}
+
+export function moduleBuildIds(paths: Iterable<string>): Record<string, string> {
+  const ids: Record<string, string> = {};
+  for (const path of new Set(paths)) {
+    const id = buildId(path);
+    if (id) ids[path] = id;
+  }
+  return ids;
+}

@@ -1,0 +1,490 @@
+/**
+ * Records a program: starts it under the engine with our tool, converts what the tool writes while it
+ * runs, and completes the run folder when it has ended.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { constants } from 'node:os';
+import { basename, join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { UserError } from '../schemas/errors.js';
+import { FORMAT_VERSION } from '../schemas/tables.js';
+import { buildTool, TOOL_FILE, type ToolBuild } from './build.js';
+import { buildId } from './elf.js';
+import { EngineLog } from './log.js';
+import {
+  filterEnvironment,
+  gitState,
+  moduleBuildIds,
+  sha256,
+  versions,
+  writeManifest,
+  type Manifest,
+  type RunDescription,
+} from './manifest.js';
+import { findGuest } from './guest.js';
+import { RunWriter, type RunEnd } from './run-writer.js';
+
+export interface RecordOptions {
+  /** The guest's argv; the first is searched for in PATH. */
+  readonly argv: readonly string[];
+  /** Folder that holds the runs. */
+  readonly out: string;
+  /** The run's name; by default the program's name and the time. */
+  readonly name?: string;
+  readonly children?: boolean;
+  /** Patterns of environment names that are not stored. */
+  readonly excludedEnvironment?: readonly string[];
+  /** Stop recording a process when it has written this much raw trace. */
+  readonly maxSizeBytes?: number;
+  /** Do not show values of memory accesses to readers. */
+  readonly values?: boolean;
+  /** Depth of call stacks. */
+  readonly callers?: number;
+  /** `function:NAME`, `tick:N` or `request`. */
+  readonly startAt?: string;
+  readonly stopAt?: string;
+  /** More options for the engine. */
+  readonly engineOptions?: readonly string[];
+  /** Store hashes of memory that replay checks. */
+  readonly verify?: boolean;
+  /** Called about once a second while the guest runs. */
+  readonly onProgress?: (progress: Progress) => void;
+  /** Called with one sentence that the user should see. */
+  readonly onNotice?: (sentence: string) => void;
+}
+
+export interface Progress {
+  /** Wall time since the start. */
+  readonly seconds: number;
+  readonly processes: number;
+  /** Size of the trace so far. */
+  readonly sizeBytes: number;
+}
+
+export interface RecordResult {
+  readonly folder: string;
+  readonly name: string;
+  /** As a shell reports it: the guest's, or 128 + the number of the fatal signal. */
+  readonly exitStatus: number;
+  readonly processes: number;
+  /** Guest instructions of all processes. */
+  readonly instructions: number;
+  readonly sizeBytes: number;
+}
+
+export const DEFAULT_CALLERS = 64;
+const POLL_MS = 100;
+const PROGRESS_MS = 1000;
+const RECORDER_FILE = 'recorder.json';
+
+interface RecorderFile {
+  readonly pid: number;
+  readonly description: RunDescription;
+  readonly opNames: readonly string[];
+}
+
+/** Runs and records a program. Returns when it, and every process it has started under the tool, has ended. */
+export async function record(options: RecordOptions): Promise<RecordResult> {
+  const guest = findGuest(options.argv[0]!);
+  const engineArguments = toolArguments(options);
+  const build = await buildTool();
+  const { folder, name } = makeRunFolder(options);
+  const spool = join(folder, 'spool');
+  const git = gitState(process.cwd()); // asked now: the guest may change files
+  const description: RunDescription = {
+    name,
+    argv: options.argv,
+    directory: process.cwd(),
+    environment: filterEnvironment(process.env, options.excludedEnvironment ?? []),
+    executable: { path: guest, buildId: buildId(guest) ?? null },
+    versions: versions(build),
+    started: new Date().toISOString(),
+    options: storedOptions(options),
+    guest: { stateSize: build.stateSize, registers: build.registers },
+  };
+  const recorder: RecorderFile = { pid: process.pid, description, opNames: build.ops };
+  writeFileSync(join(spool, RECORDER_FILE), JSON.stringify(recorder));
+
+  const child = startGuest(build, spool, engineArguments, options.argv);
+  const ended = waitFor(child);
+  const restoreSignals = passSignals(child);
+  try {
+    const log = new EngineLog(spool, (text) => process.stderr.write(text));
+    const writer = new RunWriter(folder);
+    const hash = sha256(guest);
+    const exit = await follow(child, ended, writer, log, spool, options);
+    const details = {
+      ...description,
+      git: await git,
+      executable: { ...description.executable, sha256: await hash },
+    };
+    if (writer.processImages.length === 0) {
+      rmSync(folder, { recursive: true });
+      throw new UserError(
+        `The engine did not start ${options.argv[0]}${log.messages.length ? `: ${log.messages.at(-1)!.text}` : ' (its message stands above)'}.`,
+      );
+    }
+    const runEnd: RunEnd = { pid: child.pid, ...exit, fatalSignals: log.fatalSignals };
+    const manifest = complete(folder, writer, log, runEnd, details, build.ops, options.onNotice);
+    return {
+      folder,
+      name,
+      exitStatus: exit.exitStatus ?? 128 + (exit.signal ?? 0),
+      processes: manifest.processes,
+      instructions: manifest.instructions,
+      sizeBytes: Object.values(manifest.tables).reduce((sum, table) => sum + table.sizeBytes, 0),
+    };
+  } finally {
+    restoreSignals();
+  }
+}
+
+/**
+ * Completes a run whose recorder was cut off. Does nothing when the run is complete.
+ * @returns whether there was something to complete
+ */
+export function recoverRun(folder: string): boolean {
+  const spool = join(folder, 'spool');
+  if (existsSync(join(folder, 'manifest.json'))) {
+    rmSync(spool, { recursive: true, force: true });
+    return false;
+  }
+  if (!existsSync(spool)) return false;
+  let recorder: RecorderFile;
+  try {
+    recorder = JSON.parse(readFileSync(join(spool, RECORDER_FILE), 'utf8')) as RecorderFile;
+  } catch {
+    throw new UserError(
+      `The run in ${folder} was cut off before its program began: record it again.`,
+    );
+  }
+  const live = isRecorder(recorder.pid) ? recorder.pid : liveProcesses(spool)[0];
+  if (live !== undefined)
+    throw new UserError(
+      `The run in ${folder} is still being recorded (by process ${live}): wait until it has ended.`,
+    );
+
+  const log = new EngineLog(spool, () => undefined);
+  const writer = new RunWriter(folder);
+  writer.poll(() => true);
+  log.poll(true);
+  writer.note({
+    severity: 'warning',
+    what: 'cut_off',
+    detail: 'The recorder was stopped before the program ended: how it ended is not known.',
+  });
+  const runEnd: RunEnd = {
+    pid: undefined,
+    exitStatus: null,
+    signal: null,
+    fatalSignals: log.fatalSignals,
+  };
+  complete(folder, writer, log, runEnd, recorder.description, recorder.opNames, undefined);
+  return true;
+}
+
+/** Completes the run's files and its manifest, and removes the spool. */
+function complete(
+  folder: string,
+  writer: RunWriter,
+  log: EngineLog,
+  runEnd: RunEnd,
+  description: RunDescription,
+  opNames: readonly string[],
+  onNotice: RecordOptions['onNotice'],
+): Manifest {
+  for (const { pid, severity, what, text } of log.messages) {
+    writer.note({ severity, what, detail: text }, pid);
+    if (severity === 'error') onNotice?.(`the engine failed: ${text}`);
+  }
+  let full = writer.diskFull;
+  if (full) {
+    writer.releaseReserve();
+    writer.poll(() => true);
+    full = writer.diskFull;
+    if (full) {
+      const detail = 'The disk was full: what the program did after this moment is not stored.';
+      writer.note({ severity: 'error', what: 'disk_full', detail });
+      onNotice?.(`the disk is full: the trace in ${folder} holds only what was stored before.`);
+    }
+  }
+  writer.releaseReserve();
+  try {
+    const { tables, processes } = writer.finish(runEnd, opNames);
+    const stopped = processes.some((image) => image.end === 'stopped' || image.end === 'unknown');
+    const manifest: Manifest = {
+      format: FORMAT_VERSION,
+      status: full || stopped ? 'cut_off' : 'complete',
+      ...description,
+      ended: new Date().toISOString(),
+      exitStatus: runEnd.exitStatus,
+      signal: runEnd.signal,
+      processes: processes.length,
+      instructions: Number(processes.reduce((sum, image) => sum + image.ticks, 0n)),
+      tables,
+      modules: moduleBuildIds(writer.processImages.flatMap((image) => [...image.modules])),
+    };
+    writeManifest(folder, manifest);
+    rmSync(join(folder, 'spool'), { recursive: true });
+    return manifest;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+    throw new UserError(
+      `The disk is full: the trace in ${folder} could not be completed; free some space and run \`grind info ${folder}\` to complete it.`,
+    );
+  }
+}
+
+function storedOptions(options: RecordOptions): Record<string, unknown> {
+  const { children = true, values = true, callers = DEFAULT_CALLERS, verify = false } = options;
+  const { maxSizeBytes, startAt, stopAt, engineOptions = [], excludedEnvironment = [] } = options;
+  return {
+    children,
+    values,
+    callers,
+    verify,
+    maxSizeBytes,
+    startAt,
+    stopAt,
+    engineOptions,
+    excludedEnvironment,
+  };
+}
+
+/** The engine's options, except where the spool is. */
+function toolArguments(options: RecordOptions): string[] {
+  const args = [
+    '--tool=grind',
+    '--vgdb=no',
+    '--read-inline-info=yes',
+    `--num-callers=${options.callers ?? DEFAULT_CALLERS}`,
+    `--trace-children=${(options.children ?? true) ? 'yes' : 'no'}`,
+  ];
+  if (options.verify) args.push('--grind-verify=yes');
+  if (options.maxSizeBytes !== undefined) args.push(`--grind-max-size=${options.maxSizeBytes}`);
+  for (const [side, place] of [
+    ['start', options.startAt],
+    ['stop', options.stopAt],
+  ] as const) {
+    if (place !== undefined) args.push(placeArgument(side, place));
+  }
+  return [...args, ...(options.engineOptions ?? [])];
+}
+
+function placeArgument(side: 'start' | 'stop', place: string): string {
+  const match = /^(?:(tick):(\d+)|(function):(.+)|(request))$/.exec(place);
+  if (!match)
+    throw new UserError(`--${side}-at takes function:NAME, tick:N or request, and not "${place}".`);
+  if (match[1]) return `--grind-${side}-tick=${match[2]}`;
+  if (match[3]) return `--grind-${side}-function=${match[4]}`;
+  return `--grind-${side}-request=yes`;
+}
+
+/** Makes `<out>/<name>/spool`; a run's name is used once. */
+function makeRunFolder(options: RecordOptions): { folder: string; name: string } {
+  const program = basename(options.argv[0]!);
+  const out = resolve(options.out);
+  try {
+    mkdirSync(out, { recursive: true });
+    const time = new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-');
+    for (let attempt = 1; ; attempt++) {
+      const name = options.name ?? `${program}-${time}${attempt > 1 ? `-${attempt}` : ''}`;
+      if (!/^[^/\0]+$/.test(name) || name === '.' || name === '..')
+        throw new UserError(
+          `"${name}" cannot be the name of a run: it must be the name of a folder.`,
+        );
+      const folder = join(out, name);
+      try {
+        mkdirSync(folder);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+        if (options.name !== undefined)
+          throw new UserError(
+            `There is already a run named ${name} in ${out}: choose another --name or remove it.`,
+          );
+        continue;
+      }
+      mkdirSync(join(folder, 'spool'));
+      return { folder, name };
+    }
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (error instanceof UserError || code === undefined) throw error;
+    throw new UserError(
+      `No run can be written in ${out} (${code}): choose another folder with --out.`,
+    );
+  }
+}
+
+function startGuest(
+  build: ToolBuild,
+  spool: string,
+  engineArguments: readonly string[],
+  argv: readonly string[],
+): ChildProcess {
+  // `%` is special in the engine's file names.
+  const log = join(spool, 'log.').replaceAll('%', '%%') + '%p';
+  const preload = [
+    join(build.folder, 'vgpreload_helgrind-amd64-linux.so'),
+    process.env['LD_PRELOAD'],
+  ];
+  return spawn(
+    build.launcher,
+    [...engineArguments, `--log-file=${log}`, `--grind-spool=${spool}`, '--', ...argv],
+    {
+      stdio: 'inherit',
+      env: {
+        ...process.env,
+        VALGRIND_LIB: build.folder,
+        LD_PRELOAD: preload.filter(Boolean).join(':'),
+      },
+    },
+  );
+}
+
+type Exit = Pick<RunEnd, 'exitStatus' | 'signal'>;
+
+function waitFor(child: ChildProcess): Promise<Exit> {
+  return new Promise((done, fail) => {
+    child.once('error', (error) =>
+      fail(new UserError(`The engine cannot be started: ${error.message}.`)),
+    );
+    child.once('exit', (exitStatus, signal) =>
+      done({ exitStatus, signal: signal && constants.signals[signal] }),
+    );
+  });
+}
+
+/**
+ * A terminal sends its signals to the guest as well as to us, and what they do is the guest's affair;
+ * signals sent to us alone are passed on.
+ */
+function passSignals(child: ChildProcess): () => void {
+  const ignore = (): void => undefined;
+  const pass = (signal: NodeJS.Signals): void => void child.kill(signal);
+  const handlers = [
+    ['SIGINT', ignore],
+    ['SIGQUIT', ignore],
+    ['SIGTERM', pass],
+    ['SIGHUP', pass],
+  ] as const;
+  for (const [signal, handler] of handlers) process.on(signal, handler);
+  return () => {
+    for (const [signal, handler] of handlers) process.off(signal, handler);
+  };
+}
+
+/** Converts while the guest, and then whatever it has left running, goes on. */
+async function follow(
+  child: ChildProcess,
+  ended: Promise<Exit>,
+  writer: RunWriter,
+  log: EngineLog,
+  spool: string,
+  options: RecordOptions,
+): Promise<Exit> {
+  const started = performance.now();
+  let exit: Exit | undefined;
+  let nextProgress = PROGRESS_MS;
+  const isGone = (pid: number): boolean =>
+    (pid === child.pid && exit !== undefined) || !isToolProcess(pid);
+  while (!exit) {
+    exit = await Promise.race([ended, sleep(POLL_MS, undefined)]);
+    log.poll();
+    writer.poll(isGone);
+    const elapsed = performance.now() - started;
+    if (!exit && elapsed >= nextProgress) {
+      nextProgress = elapsed + PROGRESS_MS;
+      options.onProgress?.({
+        seconds: elapsed / 1000,
+        processes: writer.processImages.length,
+        sizeBytes: writer.sizeBytes,
+      });
+    }
+  }
+  await followRest(writer, log, spool, isGone, options);
+  log.poll(true);
+  writer.poll(() => true);
+  return exit;
+}
+
+/** Waits for processes that have outlived the first one; SIGINT or SIGTERM ends the waiting. */
+async function followRest(
+  writer: RunWriter,
+  log: EngineLog,
+  spool: string,
+  isGone: (pid: number) => boolean,
+  options: RecordOptions,
+): Promise<void> {
+  let running = liveProcesses(spool);
+  if (running.length === 0) return;
+  options.onNotice?.(
+    `the program has ended and has left ${running.length === 1 ? 'a process' : `${running.length} processes`} (${running.join(', ')}) running, which the run waits for; Ctrl-C stops the recording.`,
+  );
+  let stop = false;
+  const onStop = (): void => void (stop = true);
+  process.on('SIGINT', onStop).on('SIGTERM', onStop);
+  while (running.length > 0 && !stop) {
+    await sleep(POLL_MS);
+    log.poll();
+    writer.poll(isGone);
+    running = liveProcesses(spool);
+  }
+  process.off('SIGINT', onStop).off('SIGTERM', onStop);
+  for (const pid of running) {
+    writer.note(
+      {
+        severity: 'warning',
+        what: 'still_running',
+        detail: `Process ${pid} was still running when the recording was stopped.`,
+      },
+      pid,
+    );
+  }
+}
+
+/** Whether a process runs under our tool; false for one that has ended but was not yet waited for. */
+function isToolProcess(pid: number): boolean {
+  try {
+    return basename(readlinkSync(`/proc/${pid}/exe`)).startsWith(TOOL_FILE);
+  } catch {
+    return false;
+  }
+}
+
+/** Processes that write to a spool. */
+function liveProcesses(spool: string): number[] {
+  const option = `--grind-spool=${spool}`;
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && isToolProcess(Number(name)))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(option);
+      } catch {
+        return false;
+      }
+    });
+}
+
+/** Whether a process is (still) the recorder of a run: a number may have been given to another program. */
+function isRecorder(pid: number): boolean {
+  try {
+    return (
+      readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('record') &&
+      realpathSync(`/proc/${pid}/exe`) === realpathSync(process.execPath)
+    );
+  } catch {
+    return false;
+  }
+}
