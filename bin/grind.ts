@@ -21,10 +21,18 @@ async function main(argv: string[]): Promise<void> {
   const commands = load
     ? [await load()]
     : await Promise.all(Object.values(COMMANDS).map((each) => each()));
+  // A handler that returned a promise would make the parser lay out its help text, each time.
+  let job = async (): Promise<void> => undefined;
+  const later = (command: CommandModule): CommandModule => ({
+    ...command,
+    handler: (args) => {
+      job = async () => command.handler(args);
+    },
+  });
   await yargs(argv)
     .scriptName('grind')
     .usage('$0 COMMAND: record a program once, and ask any question of that execution afterwards')
-    .command(commands)
+    .command(commands.map(later))
     .demandCommand(1, 'Say what to do: one of the commands above.')
     .strict()
     .version()
@@ -36,6 +44,7 @@ async function main(argv: string[]): Promise<void> {
       throw new UserError(message);
     })
     .parseAsync();
+  await job();
 }
 
 function report(error: unknown): void {

@@ -85,7 +85,7 @@ export const recordCommand: CommandModule<object, InferredOptionTypes<typeof OPT
         'with options',
       ),
   handler: async (args) => {
-    const argv = (args['--'] as unknown[] | undefined)?.map(String) ?? [];
+    const argv = guestArguments();
     if (argv.length === 0)
       throw new UserError('Say which program to record: grind record [options] -- PROGRAM ARGS…');
     if (!Number.isInteger(args.numCallers) || args.numCallers < 1 || args.numCallers > 500) {
@@ -118,6 +118,12 @@ export const recordCommand: CommandModule<object, InferredOptionTypes<typeof OPT
     process.exitCode = result.exitStatus;
   },
 };
+
+/** What follows `--`, taken from the command line itself: the parser would turn 007 into 7. */
+function guestArguments(): string[] {
+  const dashes = process.argv.indexOf('--');
+  return dashes === -1 ? [] : process.argv.slice(dashes + 1);
+}
 
 /** `500M` and the like, in bytes. */
 function parseSize(text: string): number {

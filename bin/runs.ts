@@ -1,11 +1,15 @@
 /** The runs of a folder, and how sizes and numbers are shown. */
+import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { readManifest, type Manifest } from '../recorder/manifest.js';
+import { UserError } from '../schemas/errors.js';
 
 /** Where runs are kept, under the current folder, unless --out says otherwise. */
 export const RUNS_FOLDER = '.grind';
+
+const MANIFEST = 'manifest.json';
 
 export interface ListedRun {
   readonly name: string;
@@ -19,8 +23,7 @@ export function listRuns(out: string): ListedRun[] {
   if (!existsSync(out)) return [];
   const runs = readdirSync(out, { withFileTypes: true }).flatMap((entry) => {
     const folder = join(out, entry.name);
-    const isRun = ['manifest.json', 'spool'].some((name) => existsSync(join(folder, name)));
-    if (!entry.isDirectory() || !isRun) return [];
+    if (!entry.isDirectory() || !isRunFolder(folder)) return [];
     let manifest: Manifest | undefined;
     try {
       manifest = readManifest(folder);
@@ -60,4 +63,58 @@ export function signalName(signal: number): string {
 export function formatExit({ signal, exitStatus }: Manifest): string {
   if (signal !== null) return signalName(signal);
   return exitStatus === null ? 'not known' : String(exitStatus);
+}
+
+/**
+ * The folder of the run that the user means; a run whose recorder was cut off is completed first.
+ * @param run a run's name, a folder, or a git revision; by default the last run
+ * @param out folder that holds the runs
+ */
+export async function findRun(run: string | undefined, out: string): Promise<string> {
+  if (run === undefined) return lastRun(out);
+  const folder = [join(out, run), run].find(isRunFolder) ?? runOfRevision(run, out);
+  if (folder === undefined) {
+    throw new UserError(`There is no run ${run} in ${out}: \`grind ls\` shows the runs.`);
+  }
+  if (!existsSync(join(folder, MANIFEST))) await recover(folder);
+  return folder;
+}
+
+async function lastRun(out: string): Promise<string> {
+  const runs = listRuns(out).reverse();
+  for (const { folder, manifest } of runs) {
+    if (manifest) return folder;
+    try {
+      await recover(folder);
+      return folder;
+    } catch (error) {
+      // Still being recorded, or of no use: the last one before it is meant.
+      if (!(error instanceof UserError)) throw error;
+    }
+  }
+  throw new UserError(`There is no run in ${out}: record one with \`grind record -- PROGRAM\`.`);
+}
+
+/** The last run that was recorded at a commit. */
+function runOfRevision(revision: string, out: string): string | undefined {
+  if (revision.startsWith('-')) return undefined;
+  let commit: string;
+  try {
+    commit = execFileSync('git', ['rev-parse', '--verify', '--quiet', `${revision}^{commit}`], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
+  } catch {
+    return undefined; // no such revision, no repository, or no git
+  }
+  return listRuns(out).findLast(({ manifest }) => manifest?.git?.commit === commit)?.folder;
+}
+
+async function recover(folder: string): Promise<void> {
+  const { recoverRun } = await import('../recorder/record.js');
+  recoverRun(folder);
+}
+
+function isRunFolder(folder: string): boolean {
+  return [MANIFEST, 'spool'].some((name) => existsSync(join(folder, name)));
 }
