@@ -17,10 +17,10 @@ trap 'rm -rf "$run"' EXIT
 gcc -g -O1 test/guests/sample.c -o "$run/sample"
 echo
 echo '$ grind record -- ./sample'
-node dist/bin/grind.js record --out "$run/trace" -- "$run/sample"
-sql="select \"function\", instructions, loads, stores from function_costs where file = 'sample.c' order by instructions desc"
+node dist/bin/grind.js record --out "$run" --name sample-run -- "$run/sample"
+sql="select function, loads, stores, stored_bytes from accesses_by_function where module like '%/sample' limit 4"
 echo
 echo "\$ grind query \"$sql\""
-node dist/bin/grind.js query "$run/trace" "$sql"
+node dist/bin/grind.js query "$run/sample-run" "$sql"
 echo
 echo "grind is ready: node $(pwd)/dist/bin/grind.js (or run 'npm link' once, then 'grind')."

@@ -3,25 +3,27 @@ import assert from 'node:assert/strict';
 import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { compile, grind, record, scratch, type RunOptions } from './guest.js';
+import { compile, grind, outOptions, record, scratch, type RunOptions } from './guest.js';
 
 /** Runs the command and expects one line on standard error that matches. */
 function refuses(args: readonly string[], message: RegExp, options: RunOptions = {}): void {
   const { status, stderr, stdout } = grind(args, options);
   assert.notEqual(status, 0, `${args.join(' ')} should fail`);
   assert.equal(stdout, '');
-  assert.match(stderr, message);
   assert.doesNotMatch(stderr, /\bat .*\.(js|ts):\d+|node:internal/, 'no stack dump');
-  assert.ok(stderr.trim().split('\n').length <= 3, stderr);
+  const lines = stderr.trim().split('\n');
+  assert.match(lines.at(-1)!, message);
+  // A wrong command line also gets the usage.
+  assert.ok(lines.length === 1 || /options:|commands:/i.test(stderr), stderr);
 }
 
 test('programs that cannot be recorded', () => {
   const text = scratch('text');
   writeFileSync(text, 'just text\n');
-  refuses(['record', '--', '/no/such/program'], /no such|not found|no program/i);
-  refuses(['record', '--', 'no-such-command-anywhere'], /not found|no such|no program/i);
-  refuses(['record', '--', text], /not executable|permission/i);
-  refuses(['record', '--', '/tmp'], /folder|directory|not executable|not a program/i);
+  refuses(['record', '--', '/no/such/program'], /no program/);
+  refuses(['record', '--', 'no-such-command-anywhere'], /no program/);
+  refuses(['record', '--', text], /not executable/);
+  refuses(['record', '--', '/tmp'], /not a file/);
   refuses(['record', '--'], /program/i);
   // The header of a program says whom it is for; a 32-bit compiler is not needed.
   const foreign = (name: string, change: (bytes: Buffer) => void) => {
@@ -31,8 +33,8 @@ test('programs that cannot be recorded', () => {
     writeFileSync(path, bytes, { mode: 0o755 });
     return path;
   };
-  refuses(['record', '--', foreign('i386', (bytes) => ((bytes[4] = 1), bytes.writeUInt16LE(3, 18)))], /32-bit/i);
-  refuses(['record', '--', foreign('arm64', (bytes) => bytes.writeUInt16LE(183, 18))], /x86-64|amd64|machine|architecture/i);
+  refuses(['record', '--', foreign('i386', (bytes) => ((bytes[4] = 1), bytes.writeUInt16LE(3, 18)))], /64-bit x86/);
+  refuses(['record', '--', foreign('arm64', (bytes) => bytes.writeUInt16LE(183, 18))], /64-bit x86/);
 });
 
 test('runs that cannot be read', () => {
@@ -91,6 +93,6 @@ test('options that are wrong', () => {
   const folder = scratch('exists');
   mkdirSync(folder);
   writeFileSync(join(folder, 'precious.txt'), 'mine');
-  refuses(['record', '--out', folder, '--', compile('bare.c')], /exists|empty|not a run/i);
+  refuses(['record', ...outOptions(folder), '--', compile('bare.c')], /already/);
   assert.equal(readFileSync(join(folder, 'precious.txt'), 'utf8'), 'mine');
 });

@@ -11,7 +11,7 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
@@ -173,7 +173,7 @@ const TOOLS = {
   none: (argv: readonly string[]) => ['valgrind', '--tool=none', '-q', ...argv],
   memcheck: (argv: readonly string[]) => ['valgrind', '--tool=memcheck', '-q', ...argv],
   lackey: (argv: readonly string[]) => ['valgrind', '--tool=lackey', '--trace-mem=yes', '--log-file=/dev/null', ...argv],
-  record: (argv: readonly string[], run: string) => [process.execPath, GRIND, 'record', '--quiet', '--out', run, '--', ...argv],
+  record: (argv: readonly string[], run: string) => [process.execPath, GRIND, 'record', '--quiet', '--out', dirname(run), '--name', basename(run), '--', ...argv],
 } as const;
 type Tool = keyof typeof TOOLS;
 

@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { compile, Facts, grind, parseExact, record, ROOT, run, scratch } from './guest.js';
+import { compile, Facts, grind, outOptions, parseExact, record, ROOT, run, scratch } from './guest.js';
 
 test('arguments, environment, working folder, standard input and error are the guest’s own', () => {
   const cwd = scratch('folder');
   mkdirSync(cwd);
   const stdin = 'line\n'.repeat(1000) + '\0binary\xff';
-  const argv = [compile('inputs.c'), '--verbose', 'a b', '', '--', '-x'];
+  const argv = [compile('inputs.c'), '--verbose', 'a b', '', '--', '-x', '007', '1e3', '--no-children'];
   const options = { cwd, stdin, env: { GUEST_VARIABLE: 'its value' } };
   const native = run(argv, options);
   const recording = record(argv, options);
@@ -22,7 +22,7 @@ test('arguments, environment, working folder, standard input and error are the g
 
 test('a terminal is passed on', () => {
   const folder = scratch('tty');
-  const command = `'${process.execPath}' '${ROOT}/dist/bin/grind.js' record --out '${folder}' -- '${compile('inputs.c')}'`;
+  const command = `'${process.execPath}' '${ROOT}/dist/bin/grind.js' record ${outOptions(folder).join(' ')} -- '${compile('inputs.c')}'`;
   const { stdout } = run(['script', '-qec', command, '/dev/null'], { stdin: '\x04' });
   assert.match(stdout, /terminal 1 1 1/);
 });
@@ -76,7 +76,7 @@ test('formats: table, json, csv, arrow, parquet; statements from a file', () => 
 
 test('what is captured with a run', () => {
   const recording = record([compile('die.c'), 'exit'], { env: { GUEST_VARIABLE: 'seen' } });
-  const row = recording.row('select * from run');
+  const row = recording.query('select * from run');
   const text = JSON.stringify(row, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value));
   for (const word of [/die/, /GUEST_VARIABLE/, /seen/, /3\.\d+/]) assert.match(text, word);
 });

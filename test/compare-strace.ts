@@ -47,7 +47,7 @@ export function straceCalls(argv: readonly string[], options: RunOptions = {}): 
 /** The same of a recording. Images before and after an exec in one process count as one. */
 export function recordedCalls(recording: Recording): string[][] {
   const rows = recording.query(`
-    select p.pid, s.name, s.result, s.exit_tick is not null as ended from syscalls s join processes p using (process)
+    select p.pid, s.name, s.result, s.end_tick is not null as ended from syscalls s join processes p using (process)
     order by p.pid, s.process, s.call`);
   const processes = new Map<bigint, Call[]>();
   for (const row of rows) {

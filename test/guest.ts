@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { spawnSync, type SpawnSyncReturns } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { checkInvariants } from './invariants.js';
 
@@ -29,6 +29,9 @@ let sequence = 0;
 
 /** A fresh path below the temporary folder. */
 export const scratch = (name: string): string => join(SCRATCH, `${++sequence}-${name}`);
+
+/** The options that make a run's folder this one. */
+export const outOptions = (folder: string): string[] => ['--out', dirname(folder), '--name', basename(folder)];
 
 /** How one cell arrives: integers of every size as bigint. */
 export type Cell = bigint | number | string | boolean | null | Cell[] | { [key: string]: Cell };
@@ -188,8 +191,7 @@ export function record(argv: readonly string[], options: RecordOptions = {}): Re
       'record',
       '--quiet',
       ...(options.verify === false ? [] : ['--verify']),
-      '--out',
-      folder,
+      ...outOptions(folder),
       ...(options.options ?? []),
       '--',
       program,

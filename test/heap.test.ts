@@ -47,10 +47,10 @@ test('the allocator family: every block, its size, alignment and release', () =>
   const facts = recording.facts;
   // The block that was not freed.
   const leaked = recording.row(`select size, free_tick from allocations where address = ${facts.hex('leaked')}
-    order by alloc_tick desc limit 1`);
+    order by event desc limit 1`);
   assert.deepEqual(leaked, { size: 50n, free_tick: null });
   // An address that is used again has one row per block.
-  assert.equal(recording.cell('select count(*) from (select distinct alloc_event from allocations)'),
+  assert.equal(recording.cell('select count(*) from (select distinct event from allocations)'),
     recording.cell('select count(*) from allocations'));
   // 100 MB, touched every 1 MB.
   const big = facts.hex('sparse');

@@ -24,10 +24,10 @@ const INVARIANTS: Readonly<Record<string, string>> = {
   ).join(' union all '),
   'every stack exists': WITH_STACK.map(
     (table) => `select '${table} ' || t.stack from ${table} t
-      left join stacks s on s.process = t.process and s.stack = t.stack where t.stack <> 0 and s.stack is null`,
+      anti join stacks s on s.process = t.process and s.stack = t.stack where t.stack <> 0`,
   ).join(' union all '),
   'every address in a stack is a known instruction': `
-    select f.pc from frames f anti join instructions i on i.process = f.process and i.pc = f.pc`,
+    select f.pc from stacks f anti join instructions i on i.process = f.process and i.pc = f.pc`,
   'every site is a known instruction': `
     select s.pc from sites s anti join instructions i on i.process = s.process and i.pc = s.pc`,
   'every module exists': `
@@ -38,7 +38,7 @@ const INVARIANTS: Readonly<Record<string, string>> = {
     join (select process, sum(instructions * executions) as n from segments group by process) s using (process)
     where s.n <> p.ticks and not exists (select 1 from signals g where g.process = p.process)`,
   'a syscall ends after it began': `
-    select call from syscalls where exit_tick < tick or exit_time_ns < time_ns`,
+    select call from syscalls where end_tick < tick or duration_ns < 0`,
   'each syscall appears once': `
     select call from syscalls group by process, call having count(*) > 1`,
   'kernel accesses belong to a syscall': `
@@ -46,10 +46,10 @@ const INVARIANTS: Readonly<Record<string, string>> = {
   'live blocks do not overlap': `
     select a.address from allocations a join allocations b
       on a.process = b.process and a.address < b.address + b.size and b.address < a.address + a.size
-      and a.alloc_tick < coalesce(b.free_tick, 1 << 62) and b.alloc_tick < coalesce(a.free_tick, 1 << 62)
-      and a.alloc_event < b.alloc_event`,
+      and b.tick < coalesce(a.free_tick, 1 << 62) and a.event < b.event
+      and a.allocator not in ('malloclike', 'mempool') and b.allocator not in ('malloclike', 'mempool')`,
   'a block is freed after it was allocated': `
-    select address from allocations where free_tick < alloc_tick`,
+    select address from allocations where free_tick < tick`,
   'every thread that runs is known': `
     select s.thread from slices s anti join threads t on t.process = s.process and t.thread = s.thread`,
   'every parent exists': `

@@ -6,7 +6,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import test from 'node:test';
-import { compile, record, Recording, ROOT, run, scratch } from './guest.js';
+import { compile, outOptions, record, Recording, ROOT, run, scratch } from './guest.js';
 import { checkInvariants } from './invariants.js';
 
 /** Records a command and expects what it prints without us. */
@@ -91,7 +91,7 @@ test('node with its just-in-time compiler', () => {
 
 test('a server on loopback, stopped by SIGTERM', async () => {
   const folder = scratch('server');
-  const child = spawn(process.execPath, [join(ROOT, 'dist/bin/grind.js'), 'record', '--verify', '--quiet', '--out', folder, '--', compile('server.c')], {
+  const child = spawn(process.execPath, [join(ROOT, 'dist/bin/grind.js'), 'record', '--verify', '--quiet', ...outOptions(folder), '--', compile('server.c')], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let stdout = '';

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { checkInvariants } from './invariants.js';
-import { compile, record, Recording, ROOT, run, scratch, shellStatus } from './guest.js';
+import { compile, outOptions, record, Recording, ROOT, run, scratch, shellStatus } from './guest.js';
 
 test('handlers, alternate stacks, siglongjmp out of a fault, repairing a fault', () => {
   // Going on after a fault needs exact registers at it, which the engine keeps only when asked to.
@@ -62,7 +62,7 @@ for (const { how, status, end, code } of DEATHS) {
 
 test('SIGKILL from outside, in the middle of a loop', async () => {
   const folder = scratch('killed');
-  const child = spawn(process.execPath, [join(ROOT, 'dist/bin/grind.js'), 'record', '--quiet', '--out', folder, '--', compile('die.c'), 'hang'], {
+  const child = spawn(process.execPath, [join(ROOT, 'dist/bin/grind.js'), 'record', '--quiet', ...outOptions(folder), '--', compile('die.c'), 'hang'], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let stdout = '';
