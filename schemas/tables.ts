@@ -79,7 +79,7 @@ export const registers = table('registers', 'Guest registers that the engine cha
 export const memory = table('memory', 'Guest memory that changed otherwise than by a guest store.', {
   tick,
   thread,
-  cause: enumOf(['startup', 'mmap', 'brk', 'munmap', 'mremap', 'syscall', 'signal', 'client_request', 'heap', 'thread_exit', 'madvise', 'recorder'], 'Why it changed.'),
+  cause: enumOf(['startup', 'mmap', 'brk', 'munmap', 'mremap', 'syscall', 'signal', 'client_request', 'heap', 'thread_exit', 'madvise'], 'Why it changed.'),
   op: enumOf(['bytes', 'zero', 'copy'], 'Given by `bytes`, all zero, or copied from `source`.'),
   address: u64('First byte that changed.'),
   size: u64('How many bytes changed.'),
@@ -241,11 +241,25 @@ export const page_hashes = table('page_hashes', 'Hashes of guest memory at the e
   hash: u64('FNV-1a over the little-endian u64 words.'),
 });
 
+export const keyframes = table('keyframes', 'One row per moment at which the recorder wrote down the whole writable state of the guest: replay can begin there, or go on there after a divergence.', {
+  tick,
+  thread: u32('The thread that runs next.'),
+  thread_size: u32('Size of one thread in `threads`, in bytes.'),
+  threads: binary('For each live thread: its number as u64, then its guest state.'),
+});
+
+export const keyframe_memory = table('keyframe_memory', 'Contents of all guest memory that can have changed since it was mapped, at the keyframe whose row follows.', {
+  tick,
+  address: u64('First byte.'),
+  size: u64('Size in bytes.'),
+  bytes: binary('The contents; empty when all are zero.'),
+});
+
 /** In order of their number in a raw record. Append only: the order is part of the format. */
 export const TOOL_TABLES = [
   process_starts, process_ends, modules, instructions, blocks, registers, memory, syscall_enters,
   syscall_exits, syscall_memory, heap, mappings, signals, thread_events, slices, sync,
-  client_requests, stacks, values, health, page_hashes,
+  client_requests, stacks, values, health, page_hashes, keyframe_memory, keyframes,
 ] as const;
 
 export const ops = table('ops', 'Names of the VEX IR operations that the blocks of this run refer to by number.', {

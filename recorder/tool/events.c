@@ -35,7 +35,7 @@ typedef struct {
    UInt number; /* unique within the process */
    Bool known;  /* replay has this thread's registers: `state` */
    Bool started;
-   Bool request; /* its last block ended in a client request */
+   Bool no_redirect; /* it goes on with a function that is not to be replaced */
    ULong call;   /* system call under way, or 0 */
    UInt sysno;
    ULong args[6];
@@ -102,12 +102,24 @@ void emit_zero(ThreadId tid, UChar cause, Addr address, SizeT size)
    if (size) emit_memory_row(tid, cause, MEMORY_OP_ZERO, address, size, 0);
 }
 
-static Bool page_is_zero(Addr page)
+Bool page_is_zero(Addr page)
 {
    const ULong* p = (const ULong*)page;
    for (UInt i = 0; i < 4096 / 8; i++)
       if (p[i]) return False;
    return True;
+}
+
+/* How much of a segment can be read: pages of a mapped file that lie wholly beyond the file's end
+   cannot. */
+SizeT present_size(const NSegment* segment)
+{
+   SizeT size = segment->end + 1 - segment->start;
+   struct vg_stat st;
+   const HChar* file = segment->kind == SkFileC ? VG_(am_get_filename)(segment) : NULL;
+   if (file == NULL || sr_isError(VG_(stat)(file, &st)) || st.ino != segment->ino || !VKI_S_ISREG(st.mode)) return size;
+   SizeT pages = (st.size + 4095) & ~4095UL;
+   return segment->offset >= pages ? 0 : VG_MIN(size, pages - segment->offset);
 }
 
 /* The pages of a range that replay does not know to be zero. */
@@ -246,7 +258,7 @@ static void on_startup(Addr address, SizeT size, Bool rr, Bool ww, Bool xx, ULon
    const NSegment* segment = VG_(am_find_nsegment)(address);
    if (segment == NULL || (segment->kind != SkAnonC && segment->kind != SkFileC)) return;
    emit_mapping(VG_INVALID_THREADID, MAPPINGS_OP_STARTUP, address, size, protection_bits(rr, ww, xx));
-   if (rr) emit_pages(MEMORY_CAUSE_STARTUP, address, size);
+   if (rr) emit_pages(MEMORY_CAUSE_STARTUP, address, VG_MIN(size, present_size(segment)));
 }
 
 static void on_munmap(Addr address, SizeT size)
@@ -272,18 +284,21 @@ static void on_brk_shrink(Addr address, SizeT size)
 static void on_mremap(Addr from, Addr to, SizeT size)
 {
    ThreadId tid = VG_(get_running_tid)();
+   Bool shared = from < 1UL << 37 && shared_granules[from >> 16];
    RawMappings* row = emit_mapping(tid, MAPPINGS_OP_MREMAP, to, size, 0);
    row->source = from;
+   row->shared = shared;
    RawMemory* r = emit_memory_row(tid, MEMORY_CAUSE_MREMAP, MEMORY_OP_COPY, to, size, 0);
    r->source = from;
    forget_files(to, size);
-   set_shared(to, size, from < 1UL << 37 && shared_granules[from >> 16]);
+   set_shared(to, size, shared);
 }
 
 static void on_mprotect(Addr address, SizeT size, Bool rr, Bool ww, Bool xx)
 {
    emit_mapping(VG_(get_running_tid)(), MAPPINGS_OP_MPROTECT, address, size, protection_bits(rr, ww, xx));
    if (ww) forget_files(address, size);
+   else keyframe_was_writable(address, size);
 }
 
 /* ---------------------------------------------------------------- later writes
@@ -505,6 +520,16 @@ static void on_thread_exit(ThreadId tid)
 
 /* ---------------------------------------------------------------- running guest code */
 
+void for_each_thread(void (*f)(UInt, const UChar*))
+{
+   static UChar state[sizeof(VexGuestAMD64State)] __attribute__((aligned(16)));
+   for (ThreadId tid = 1; tid < VG_N_THREADS; tid++) {
+      if (!threads[tid].started || !threads[tid].known) continue;
+      VG_(get_shadow_regs_area)(tid, state, 0, 0, STATE_SIZE);
+      f(threads[tid].number, state);
+   }
+}
+
 static ULong state_hash(const UChar* state)
 {
    ULong hash = 0xcbf29ce484222325ULL;
@@ -543,7 +568,8 @@ static void on_start_code(ThreadId tid, ULong blocks)
    Bool full = !t->known || fault;
    ULong changes[2 * sizeof(VexGuestAMD64State) / 8];
    UInt n = 0;
-   /* The first 16 bytes are the engine's own. */
+   /* The first 16 bytes are the engine's own. Mostly nothing has changed. */
+   if (full || VG_(memcmp)(state + 16, t->state + 16, STATE_SIZE - 16) != 0)
    for (Int offset = 16; offset + 8 <= STATE_SIZE; offset += 8) {
       ULong new = *(ULong*)(state + offset);
       if (full || new != *(ULong*)(t->state + offset)) {
@@ -564,10 +590,10 @@ static void on_start_code(ThreadId tid, ULong blocks)
       values_flush();
       emit_slice(tid, state);
       last_slice = blocks;
+      if (recording && !t->no_redirect) keyframe_maybe(tid);
    }
    last_tid = tid;
    fault = False;
-   t->request = False;
    ULong cells[2] = { now, 0 };
    VG_(set_shadow_regs_area)(tid, 1, CELL_TICK, sizeof cells, (UChar*)cells);
    running_code = True;
@@ -578,13 +604,14 @@ static void emit_core_request(ThreadId tid);
 static void on_stop_code(ThreadId tid, ULong blocks)
 {
    (void)blocks;
-   ULong request;
+   ULong end;
    Thread* t = &threads[tid];
    running_code = False;
    read_tick(tid);
    VG_(get_shadow_regs_area)(tid, t->state, 0, 0, STATE_SIZE);
-   VG_(get_shadow_regs_area)(tid, (UChar*)&request, 1, CELL_REQUEST, sizeof request);
-   if (request) emit_core_request(tid);
+   VG_(get_shadow_regs_area)(tid, (UChar*)&end, 1, CELL_END, sizeof end);
+   t->no_redirect = end == END_NO_REDIRECT;
+   if (end == END_REQUEST) emit_core_request(tid);
 }
 
 /* ---------------------------------------------------------------- client requests */
@@ -901,7 +928,7 @@ static void emit_all_hashes(void)
       const NSegment* s = VG_(am_find_nsegment)(starts[i]);
       /* The engine's allocator keeps its own data between heap blocks: blocks are hashed one by one. */
       if (s && s->hasR && s->hasW && !s->isCH && !shared_granules[s->start >> 16 & ((1 << 21) - 1)])
-         emit_page_hashes(s->start, s->end + 1 - s->start);
+         emit_page_hashes(s->start, present_size(s));
    }
    heap_for_each_live(emit_page_hashes);
 }

@@ -4,6 +4,7 @@
    program.c  translated superblocks: encodes their IR, adds the tick and the value log
    symbols.c  instructions, modules, call stacks
    events.c   what the engine tells: memory, syscalls, signals, threads, client requests
+   keyframe.c the whole writable state, now and then
    heap.c     malloc and friends
    main.c     options, start and end
 
@@ -83,7 +84,10 @@ void program_init(void);
 void values_flush(void);
 /* Offsets, in the first shadow of the guest state, of the cells that instrumented code uses. */
 #define CELL_TICK 0
-#define CELL_REQUEST 8
+#define CELL_END 8
+/* What the last superblock ended in, where the tool must know. */
+#define END_REQUEST 1  /* a client request */
+#define END_NO_REDIRECT 2 /* a jump to a function itself, not to its replacement */
 /* One byte per 64 KiB of address space: not 0 when others can change memory there. */
 extern UChar shared_granules[1 << 21];
 void set_shared(Addr address, SizeT size, Bool shared);
@@ -107,6 +111,19 @@ void emit_zero(ThreadId tid, UChar cause, Addr address, SizeT size);
 void snapshot(void);
 ULong monotonic_ns(void);
 void recording_start(void);
+
+/* Calls f for each live thread whose registers replay has. */
+void for_each_thread(void (*f)(UInt number, const UChar* state));
+/* How much of a segment, from its start, can be read. */
+SizeT present_size(const NSegment* segment);
+/* Whether a page of guest memory is all zero. */
+Bool page_is_zero(Addr page);
+
+/* --- keyframe.c --- */
+/* Writes a keyframe if it is time; `tid` is about to run. */
+void keyframe_maybe(ThreadId tid);
+/* The guest could write here until now. */
+void keyframe_was_writable(Addr address, SizeT size);
 
 /* --- heap.c --- */
 void heap_init(void);

@@ -644,7 +644,8 @@ IRSB* instrument(VgCallbackClosure* closure, IRSB* in, const VexGuestLayout* lay
       add_after(out, st);
    }
    add_ticks(out, cells, pending);
-   if (in->jumpkind == Ijk_ClientReq) addStmtToIRSB(out, IRStmt_Put(cells + CELL_REQUEST, word(1)));
+   if (in->jumpkind == Ijk_ClientReq) addStmtToIRSB(out, IRStmt_Put(cells + CELL_END, word(END_REQUEST)));
+   if (in->jumpkind == Ijk_NoRedir) addStmtToIRSB(out, IRStmt_Put(cells + CELL_END, word(END_NO_REDIRECT)));
 
    RawBlocks* r = EMIT(RawBlocks, TABLE_BLOCKS, code_used);
    r->tick = now;

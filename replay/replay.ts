@@ -1,0 +1,533 @@
+/**
+ * Re-executes one process image from its trace: applies the recorded events in order, and between
+ * them runs guest code up to the tick of the next one. This is the one loop that everything that
+ * looks at instructions, addresses or values stands on.
+ *
+ * A forked image begins as its parent was at the fork, so its replay first replays the parent (and
+ * the parent's parent …) up to there, delivering nothing.
+ */
+import { UserError } from '../schemas/errors.js';
+import type { Table } from '../schemas/schema.js';
+import {
+  blocks,
+  heap,
+  mappings,
+  memory,
+  ops,
+  page_hashes,
+  process_ends,
+  registers,
+  signals,
+  slices,
+  values,
+} from '../schemas/tables.js';
+import { Divergence, Guest, type GuestLayout } from './guest.js';
+import type { Batch, Trace, VarColumn } from './trace.js';
+import type { AccessBatch, Replay, ReplayOptions, SegmentTable, SiteTable } from './types.js';
+
+/** The tables whose rows replay acts on. `values` is read apart: it is a log, not events. */
+const EVENT_TABLES = [
+  blocks,
+  registers,
+  memory,
+  heap,
+  mappings,
+  signals,
+  slices,
+  page_hashes,
+  process_ends,
+] as const;
+
+/** A place in one table: the next row not yet delivered. */
+class Cursor {
+  batch: Batch | undefined;
+  row = 0;
+  private ids!: BigUint64Array;
+  private readonly batches: Iterator<Batch>;
+
+  constructor(
+    readonly table: Table,
+    trace: Trace,
+    process: number,
+    /** Rows at and after this event are left out. */
+    private readonly endEvent: bigint,
+  ) {
+    this.batches = trace.batches(table, process);
+    this.load();
+  }
+
+  /** Number of the next row's event; Infinity when there is none. */
+  event = Infinity;
+
+  next(): void {
+    this.row++;
+    if (this.row < this.batch!.count) this.settle();
+    else this.load();
+  }
+
+  private load(): void {
+    const { value, done } = this.batches.next();
+    this.batch = done ? undefined : (value as Batch);
+    this.row = 0;
+    if (!this.batch) {
+      this.event = Infinity;
+      return;
+    }
+    this.ids = this.batch.column('event');
+    if (this.batch.count === 0) this.load();
+    else this.settle();
+  }
+
+  private settle(): void {
+    const id = this.ids[this.row]!;
+    this.event = id < this.endEvent ? Number(id) : Infinity;
+  }
+
+  u64(name: string): bigint {
+    return (this.batch!.column(name as never) as BigUint64Array)[this.row]!;
+  }
+
+  u32(name: string): number {
+    return (this.batch!.column(name as never) as Uint32Array)[this.row]!;
+  }
+
+  /** Name of an enum column's value. */
+  name(name: string): string | undefined {
+    return this.batch!.names(name as never)[this.u32(name)];
+  }
+
+  bytes(name: string): Uint8Array {
+    const { offsets, data } = this.batch!.column(name as never) as unknown as VarColumn;
+    return data.subarray(offsets[this.row]!, offsets[this.row + 1]!);
+  }
+}
+
+/** A part of the replay: the events of one image, up to a fork or the end. */
+interface Leg {
+  readonly process: number;
+  /** Events at and after this number do not belong to the leg. */
+  readonly endEvent: bigint;
+  /** Where the leg ends when it leads to a fork: run to this tick first. */
+  readonly endTick?: bigint;
+}
+
+interface Thread {
+  readonly number: number;
+  state: Uint8Array;
+  pc: bigint;
+  /** The jump to `pc` asked for the function itself, not its replacement. */
+  noRedirect: boolean;
+}
+
+const FNV_OFFSET = 0xcbf29ce484222325n;
+const FNV_PRIME = 0x100000001b3n;
+const U64 = 0xffffffffffffffffn;
+
+function fnv(words: BigUint64Array): bigint {
+  let hash = FNV_OFFSET;
+  for (const word of words) hash = ((hash ^ word) * FNV_PRIME) & U64;
+  return hash;
+}
+
+/** Zero bytes before and after each heap block (see the `heap` table). */
+const REDZONE = 16n;
+
+/** What replay found wrong with the trace; becomes a row of `health`. */
+export interface Anomaly {
+  readonly tick: bigint;
+  readonly what: string;
+  readonly detail: string;
+}
+
+interface GuestManifest {
+  readonly stateSize: number;
+  readonly registers: Readonly<Record<string, number>>;
+}
+
+function layoutOf(trace: Trace): GuestLayout {
+  const guest = trace.manifest.guest as GuestManifest | undefined;
+  const names = ['RIP', 'RSP', 'CMSTART', 'CMLEN'];
+  if (
+    !guest ||
+    !Number.isInteger(guest.stateSize) ||
+    names.some((name) => !Number.isInteger(guest.registers?.[name]))
+  ) {
+    throw new UserError(
+      `The manifest of ${trace.folder} does not describe the guest's registers: the trace is damaged; record the run again.`,
+    );
+  }
+  return { stateSize: guest.stateSize, registers: guest.registers };
+}
+
+function opNames(trace: Trace): string[] {
+  const names: string[] = [];
+  for (const row of trace.rows(ops)) names[row.op] = row.name;
+  return names;
+}
+
+/** Begins a replay of process image number `process`. Throws UserError when the trace has none. */
+export function openReplay(trace: Trace, process: number, options: ReplayOptions = {}): ProcessReplay {
+  return new ProcessReplay(trace, process, options);
+}
+
+export class ProcessReplay implements Replay {
+  /** Set when the execution could not be followed to the end of the trace. */
+  anomaly: Anomaly | undefined;
+  /** Ticks passed. */
+  tick = 0n;
+  readonly guest: Guest;
+
+  private readonly legs: Leg[] = [];
+  private cursors: Cursor[] = [];
+  private valueLog!: Cursor;
+  private readonly threads = new Map<number, Thread>();
+  private current: Thread | undefined;
+  private readonly layout: GuestLayout;
+  private ended = false;
+  /** Accesses of the image itself are delivered, not those of the ancestors. */
+  private leg = -1;
+
+  constructor(
+    private readonly trace: Trace,
+    readonly process: number,
+    private readonly options: ReplayOptions,
+  ) {
+    this.layout = layoutOf(trace);
+    this.guest = new Guest(opNames(trace), this.layout, {
+      accesses: options.accesses ?? false,
+      counts: options.counts ?? false,
+    });
+    this.guest.onValuesNeeded = () => this.feedValues();
+    let image = trace.processes.find((row) => row.process === process);
+    if (!image) throw new UserError(`The run has no process ${process}.`);
+    let leg: Leg = { process, endEvent: U64 };
+    for (let depth = 0; ; depth++) {
+      this.legs.unshift(leg);
+      if (image!.how !== 'fork') break;
+      const parent: number = image!.parent;
+      leg = { process: parent, endEvent: image!.parent_event, endTick: image!.parent_tick };
+      image = trace.processes.find((row) => row.process === parent);
+      if (!image || depth > trace.processes.length) {
+        throw new UserError(
+          `The trace does not hold the process that process ${process} was forked from: process ${process} cannot be replayed.`,
+        );
+      }
+    }
+    this.nextLeg();
+  }
+
+  get sites(): SiteTable {
+    return this.guest.sites;
+  }
+
+  segments(): SegmentTable {
+    return this.guest.segments();
+  }
+
+  nextAccesses(): AccessBatch | undefined {
+    while (this.step()) {
+      const batch = this.take();
+      if (batch) return batch;
+    }
+    return this.take();
+  }
+
+  finish(): void {
+    while (this.step()) this.guest.resetAccesses();
+    this.guest.resetAccesses();
+  }
+
+  /** Number of the thread that runs. */
+  get thread(): number {
+    return this.current?.number ?? 0;
+  }
+
+  private take(): AccessBatch | undefined {
+    const { count, sites, ticks, addresses, values: stored, wide } = this.guest.takeAccesses();
+    if (count === 0) return undefined;
+    this.mustReset = true;
+    return {
+      process: this.process,
+      thread: this.thread,
+      count,
+      ticks,
+      sites,
+      addresses,
+      values: stored,
+      wide,
+    };
+  }
+
+  private mustReset = false;
+
+  /**
+   * Goes on until there are accesses to deliver, or something changes after which they could not be
+   * told apart. Returns false at the end of the replay.
+   */
+  private step(): boolean {
+    if (this.mustReset) {
+      this.guest.resetAccesses();
+      this.mustReset = false;
+    }
+    if (this.ended) return false;
+    try {
+      for (;;) {
+        if (this.options.toTick !== undefined && this.inLastLeg && this.tick > this.options.toTick) {
+          return this.end();
+        }
+        const cursor = this.nextCursor();
+        if (!cursor) {
+          const { endTick } = this.legs[this.leg]!;
+          if (endTick !== undefined && this.tick < endTick) {
+            if (this.runTo(endTick)) return true;
+          } else if (!this.nextLeg()) {
+            return this.end();
+          }
+          continue;
+        }
+        const tick = cursor.u64('tick');
+        if (this.current && this.tick < tick) {
+          const full = this.isInsideBlock(cursor)
+            ? this.runInto(tick, cursor.u64('pc'))
+            : this.runTo(tick);
+          if (full) return true;
+          continue;
+        }
+        if (!this.current) this.tick = tick;
+        if (this.tick > tick) {
+          throw this.diverged(`the next event, of table ${cursor.table.name}, is at tick ${tick}`);
+        }
+        /* What was accessed so far belongs to the thread that is about to stop. */
+        const switches =
+          cursor.table === slices && this.current && cursor.u32('thread') !== this.current.number;
+        if (switches && this.guest.takeAccesses().count > 0 && this.inLastLeg) return true;
+        this.apply(cursor);
+        cursor.next();
+      }
+    } catch (error) {
+      if (!(error instanceof Divergence)) throw error;
+      this.anomaly = { tick: this.tick, what: 'replay diverged', detail: error.message };
+      return this.end();
+    }
+  }
+
+  private end(): false {
+    this.ended = true;
+    return false;
+  }
+
+  private get inLastLeg(): boolean {
+    return this.leg === this.legs.length - 1;
+  }
+
+  private nextLeg(): boolean {
+    if (this.inLastLeg) return false;
+    this.leg++;
+    const { process, endEvent } = this.legs[this.leg]!;
+    this.cursors = EVENT_TABLES.map((table) => new Cursor(table, this.trace, process, endEvent));
+    this.valueLog = new Cursor(values, this.trace, process, endEvent);
+    this.tick = 0n;
+    return true;
+  }
+
+  private nextCursor(): Cursor | undefined {
+    let best: Cursor | undefined;
+    let event = Infinity;
+    for (const cursor of this.cursors) {
+      if (cursor.event < event) {
+        event = cursor.event;
+        best = cursor;
+      }
+    }
+    return best;
+  }
+
+  /** Hands the guest the next chunk of logged results. Returns false when there is none. */
+  private feedValues(): boolean {
+    if (this.valueLog.event === Infinity) return false;
+    this.guest.pushValues(this.valueLog.bytes('bytes'));
+    this.valueLog.next();
+    return true;
+  }
+
+  /** The event happened in the middle of a superblock: a fault, or the end of the process by one. */
+  private isInsideBlock(cursor: Cursor): boolean {
+    if (cursor.table === signals) return cursor.u32('fault') !== 0;
+    if (cursor.table !== slices || cursor.u32('thread') !== this.current!.number) return false;
+    const row = cursor.event;
+    return this.cursors.every(
+      (other) =>
+        other === cursor ||
+        other.event === Infinity ||
+        ((other.table === process_ends || other.table === page_hashes) && other.event > row),
+    ) && this.isLastRow(cursor);
+  }
+
+  private isLastRow(cursor: Cursor): boolean {
+    return cursor.row === cursor.batch!.count - 1;
+  }
+
+  /** Runs the current thread to a tick. Returns true when accesses are to be delivered first. */
+  private runTo(tick: bigint): boolean {
+    const thread = this.current!;
+    const left = tick - this.tick;
+    const { ticks, pc, noRedirect, reason } = this.guest.run(thread.pc, thread.noRedirect, left);
+    return this.ran(thread, ticks, pc, noRedirect, reason);
+  }
+
+  private runInto(tick: bigint, faultPc: bigint): boolean {
+    const thread = this.current!;
+    const left = tick - this.tick;
+    const result = this.guest.runToFault(thread.pc, thread.noRedirect, left, faultPc);
+    return this.ran(thread, result.ticks, result.pc, result.noRedirect, result.reason);
+  }
+
+  private ran(
+    thread: Thread,
+    ticks: bigint,
+    pc: bigint,
+    noRedirect: boolean,
+    reason: 'ticks' | 'buffer' | 'missing',
+  ): boolean {
+    this.tick += ticks;
+    thread.pc = pc;
+    thread.noRedirect = noRedirect;
+    if (reason === 'missing') throw this.diverged(`no superblock was recorded for this address`);
+    if (!this.inLastLeg) this.guest.resetAccesses();
+    return reason === 'buffer' && this.inLastLeg;
+  }
+
+  private diverged(why: string): Divergence {
+    const { number = 0, pc = 0n } = this.current ?? {};
+    return new Divergence(
+      `at tick ${this.tick}, thread ${number}, address 0x${pc.toString(16)}: ${why}`,
+    );
+  }
+
+  private apply(cursor: Cursor): void {
+    switch (cursor.table) {
+      case blocks:
+        return this.applyBlock(cursor);
+      case registers:
+        return this.applyRegisters(cursor);
+      case memory:
+        return this.applyMemory(cursor);
+      case heap:
+        return this.applyHeap(cursor);
+      case mappings:
+        return this.applyMapping(cursor);
+      case slices:
+        return this.applySlice(cursor);
+      case page_hashes:
+        return this.checkPage(cursor);
+    }
+  }
+
+  private applyBlock(cursor: Cursor): void {
+    const thread = this.threads.get(cursor.u32('thread'));
+    const entry = cursor.u64('entry');
+    this.guest.define({
+      id: cursor.u32('block'),
+      entry,
+      address: cursor.u64('address'),
+      ir: cursor.bytes('ir'),
+      noRedirect: thread !== undefined && thread.noRedirect && thread.pc === entry,
+    });
+  }
+
+  private applyRegisters(cursor: Cursor): void {
+    const number = cursor.u32('thread');
+    let thread = this.threads.get(number);
+    if (!thread) {
+      thread = { number, state: new Uint8Array(this.layout.stateSize), pc: 0n, noRedirect: false };
+      this.threads.set(number, thread);
+    }
+    const state = thread === this.current ? this.guest.state : thread.state;
+    const changes = words(cursor.bytes('changes'));
+    for (let i = 0; i + 1 < changes.length; i += 2) {
+      const offset = Number(changes[i]);
+      if (offset + 8 > state.length) throw this.diverged('a register outside the guest state changes');
+      new DataView(state.buffer, state.byteOffset).setBigUint64(offset, changes[i + 1]!, true);
+      if (offset === this.layout.registers.RIP) {
+        thread.pc = changes[i + 1]!;
+        thread.noRedirect = false;
+      }
+    }
+  }
+
+  private applyMemory(cursor: Cursor): void {
+    const address = cursor.u64('address');
+    switch (cursor.name('op')) {
+      case 'bytes':
+        return this.guest.writeMemory(address, cursor.bytes('bytes'));
+      case 'zero':
+        return this.guest.zeroMemory(address, cursor.u64('size'));
+      case 'copy':
+        return this.guest.copyMemory(cursor.u64('source'), address, cursor.u64('size'));
+      default:
+        throw this.diverged('a change of memory is of an unknown kind');
+    }
+  }
+
+  private applyHeap(cursor: Cursor): void {
+    const address = cursor.u64('address');
+    const op = cursor.name('op');
+    if (address === 0n || op === 'free' || op === 'delete' || op === 'delete_array') return;
+    const size = cursor.u64('size');
+    this.guest.zeroMemory(address - REDZONE, size + 2n * REDZONE);
+    const previous = cursor.u64('previous');
+    if (previous === 0n) return;
+    const previousSize = cursor.u64('previous_size');
+    this.guest.copyMemory(previous, address, previousSize < size ? previousSize : size);
+  }
+
+  private applyMapping(cursor: Cursor): void {
+    const op = cursor.name('op');
+    if (op !== 'mmap' && op !== 'mremap' && op !== 'munmap') return;
+    this.guest.setShared(cursor.u64('address'), cursor.u64('size'), cursor.u32('shared') !== 0);
+  }
+
+  private applySlice(cursor: Cursor): void {
+    const thread = this.threads.get(cursor.u32('thread'));
+    if (!thread) throw this.diverged('a thread runs whose registers are not known');
+    if (this.current !== thread) {
+      if (this.current) this.current.state = this.guest.state.slice();
+      this.guest.state.set(thread.state);
+      this.current = thread;
+    }
+    const pc = cursor.u64('pc');
+    if (thread.pc !== pc) throw this.diverged(`the recorder was at address 0x${pc.toString(16)}`);
+    if (this.stateHash() !== cursor.u64('state_hash')) {
+      throw this.diverged('the guest registers are not those of the recorder');
+    }
+  }
+
+  /** As the recorder computes it: all but the engine's own 16 bytes and registers that it sets. */
+  private stateHash(): bigint {
+    const state = words(this.guest.state);
+    const { RIP, CMSTART, CMLEN } = this.layout.registers;
+    let hash = FNV_OFFSET;
+    for (let i = 2; i < state.length; i++) {
+      const offset = i * 8;
+      if (offset === RIP || offset === CMSTART || offset === CMLEN) continue;
+      hash = ((hash ^ state[i]!) * FNV_PRIME) & U64;
+    }
+    return hash;
+  }
+
+  private checkPage(cursor: Cursor): void {
+    const address = cursor.u64('address');
+    const size = cursor.u64('size');
+    if (fnv(words(this.guest.readMemory(address, Number(size)))) !== cursor.u64('hash')) {
+      throw this.diverged(
+        `the ${size} bytes of memory at 0x${address.toString(16)} are not those of the recorder`,
+      );
+    }
+  }
+}
+
+/** The 64-bit words of some bytes, copied where they do not stand on an 8-byte boundary. */
+function words(bytes: Uint8Array): BigUint64Array {
+  const aligned = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice();
+  return new BigUint64Array(aligned.buffer, aligned.byteOffset, bytes.length >> 3);
+}
