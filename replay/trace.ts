@@ -11,10 +11,20 @@ import { ArrowFile, type Batch, type StoredRow } from './arrow-file.js';
 
 export type { AllColumns, Batch, ColumnArrays, StoredRow, VarColumn } from './arrow-file.js';
 
-/** The parsed manifest.json. Only `format` is relied on; the rest is for `grind info` and table `run`. */
+/** manifest.json, as far as readers use it. Only `format` is checked: all else may be missing. */
 export interface Manifest {
   /** Version of the trace format. */
   readonly format: number;
+  /** ISO time at which the recording began. */
+  readonly started?: string;
+  /** State of the repository that the program was recorded in. */
+  readonly git?: { readonly commit?: string; readonly dirty?: boolean };
+  readonly guest?: {
+    /** Size of the guest state, in bytes. */
+    readonly stateSize?: number;
+    /** Offset of each register in the guest state. */
+    readonly registers?: Readonly<Record<string, number>>;
+  };
   readonly [key: string]: unknown;
 }
 

@@ -1,0 +1,187 @@
+/**
+ * SQL over one trace: an in-memory DuckDB whose tables are scans of the trace. Nothing is ingested.
+ * What there is, is declared in schemas/views.ts.
+ */
+import {
+  DuckDBInstance,
+  StatementType,
+  type DuckDBConnection,
+  type DuckDBResult,
+} from '@duckdb/node-api';
+import { UserError } from '../schemas/errors.js';
+import type { Columns, Table } from '../schemas/schema.js';
+import { storedColumns } from '../schemas/stored.js';
+import {
+  accesses,
+  COMPUTED_TABLES,
+  HIDDEN_COMPUTED,
+  HIDDEN_TABLES,
+  ir,
+  MACROS,
+  run,
+  segment_instructions,
+  segments,
+  SHOWN_TABLES,
+  sites,
+  stacks,
+  trace_damage,
+  VIEWS,
+} from '../schemas/views.js';
+import { ANYTHING, prepareTwin, statementHints, type Hints } from './hints.js';
+import { registerScan, rowsScan, sqlType, type OpenScan } from './scan.js';
+import { accessesScan, type OpenReplay } from './scan-accesses.js';
+import {
+  irRows,
+  manifestRows,
+  segmentInstructionRows,
+  segmentRows,
+  siteRows,
+  stackRows,
+} from './scan-code.js';
+import { storedScan } from './scan-stored.js';
+import type { Trace } from './trace.js';
+
+export class Database {
+  private hints: Hints = ANYTHING;
+  /** Made when first needed; undefined once its tables may differ from ours. */
+  private twin: Promise<DuckDBConnection> | undefined;
+  private changed = false;
+
+  private constructor(
+    readonly trace: Trace,
+    /** The connection, for statements that need no hints. */
+    readonly connection: DuckDBConnection,
+  ) {}
+
+  /** Opens SQL over `trace`. `openReplay` makes the replays that `accesses` and counts need. */
+  static async open(trace: Trace, openReplay: OpenReplay): Promise<Database> {
+    const database = new Database(trace, await connect());
+    const scans = new Map<Table, OpenScan>([
+      [run, rowsScan(run.columns, () => manifestRows(trace))],
+      [accesses, accessesScan(trace, openReplay, () => database.hints)],
+      [sites, rowsScan(sites.columns, () => siteRows(trace))],
+      [segments, rowsScan(segments.columns, (wanted) => segmentRows(trace, openReplay, wanted))],
+      [
+        segment_instructions,
+        rowsScan(segment_instructions.columns, () => segmentInstructionRows(trace)),
+      ],
+      [ir, rowsScan(ir.columns, () => irRows(trace))],
+      [stacks, rowsScan(stacks.columns, () => stackRows(trace))],
+      [trace_damage, rowsScan(trace_damage.columns, () => damageRows(trace))],
+    ]);
+    const { connection } = database;
+    for (const table of COMPUTED_TABLES) {
+      registerScan(connection, `scan_${table.name}`, table.columns, scans.get(table)!);
+    }
+    for (const table of [...SHOWN_TABLES, ...HIDDEN_TABLES]) {
+      const rowCount = () => trace.rowCount(table);
+      registerScan(
+        connection,
+        `scan_${table.name}`,
+        storedColumns(table),
+        storedScan(trace, table),
+        rowCount,
+      );
+    }
+    await define(connection, (table) => `create view ${table.name} as from scan_${table.name}()`);
+    return database;
+  }
+
+  /**
+   * Starts `sql`, one statement, and returns its result, which is produced while it is read.
+   * Throws UserError when the statement is wrong.
+   */
+  async stream(sql: string): Promise<DuckDBResult> {
+    return explained(async () => {
+      // Left to the garbage collector: the result reads through it.
+      const statement = await this.connection.prepare(sql);
+      const isSelect = statement.statementType === StatementType.SELECT;
+      this.hints = isSelect ? await this.hintsFor(sql) : ANYTHING;
+      if (!isSelect) this.changed = true;
+      return statement.stream();
+    });
+  }
+
+  /** All rows of a statement, as JavaScript values; 64-bit integers are bigint. */
+  async rows(sql: string): Promise<Record<string, unknown>[]> {
+    const result = await this.stream(sql);
+    return explained(async () => (await result.getRowObjectsJS()) as Record<string, unknown>[]);
+  }
+
+  /** Writes the rows of a SELECT to a Parquet file. */
+  async writeParquet(sql: string, path: string): Promise<void> {
+    await explained(async () => {
+      this.hints = await this.hintsFor(sql);
+      await this.connection.run(
+        `copy (${withoutSemicolon(sql)}\n) to '${path.replaceAll("'", "''")}' (format parquet)`,
+      );
+    });
+  }
+
+  close(): void {
+    this.connection.closeSync();
+  }
+
+  /** What the statement cannot need of `accesses`. Nothing is known once the session has views of its own. */
+  private async hintsFor(sql: string): Promise<Hints> {
+    if (this.changed || !/access|touched|last_write/i.test(sql)) return ANYTHING;
+    this.twin ??= openTwin();
+    return statementHints(await this.twin, withoutSemicolon(sql));
+  }
+}
+
+async function connect(): Promise<DuckDBConnection> {
+  const options = { autoinstall_known_extensions: 'false', autoload_known_extensions: 'false' };
+  const instance = await DuckDBInstance.create(':memory:', options);
+  return instance.connect();
+}
+
+/** Defines all tables, views and macros; `source` gives the statement that defines a table. */
+async function define(
+  connection: DuckDBConnection,
+  source: (table: Table) => string,
+): Promise<void> {
+  const tables = [
+    ...SHOWN_TABLES,
+    ...COMPUTED_TABLES.filter((table) => !HIDDEN_COMPUTED.includes(table)),
+  ];
+  for (const table of tables) await connection.run(source(table));
+  for (const { name, sql } of VIEWS) await connection.run(`create view ${name} as ${sql}`);
+  for (const { name, parameters, sql } of MACROS) {
+    await connection.run(`create macro ${name}(${parameters}) as table ${sql}`);
+  }
+}
+
+/** The database without rows that hints are planned against. */
+async function openTwin(): Promise<DuckDBConnection> {
+  const connection = await connect();
+  const create = (name: string, columns: Columns) =>
+    `create table ${name}(${Object.entries(columns)
+      .map(([c, column]) => `"${c}" ${sqlType(column).toString()}`)
+      .join(', ')})`;
+  const allColumns = (table: Table) =>
+    (COMPUTED_TABLES as readonly Table[]).includes(table) ? table.columns : storedColumns(table);
+  for (const table of [...HIDDEN_TABLES, ...HIDDEN_COMPUTED]) {
+    await connection.run(create(`rows_${table.name}`, allColumns(table)));
+    await connection.run(`create macro scan_${table.name}() as table from rows_${table.name}`);
+  }
+  await define(connection, (table) => create(table.name, allColumns(table)));
+  await prepareTwin(connection);
+  return connection;
+}
+
+function* damageRows(trace: Trace) {
+  for (const { sentence } of trace.damages()) yield ['truncated_table', sentence];
+}
+
+/** Turns DuckDB's errors into one sentence. */
+async function explained<T>(action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    if (error instanceof UserError || !(error instanceof Error)) throw error;
+    throw new UserError(error.message.trim());
+  }
+}
+
+const withoutSemicolon = (sql: string) => sql.replace(/[;\s]+$/, '');

@@ -1,0 +1,612 @@
+/**
+ * What SQL offers, declared once: each table, view and macro with its sentence and its columns.
+ * A stored table appears as it is stored (tables.ts); a computed table is filled by a scan in replay/;
+ * a view or a macro is SQL over those. `grind query --tables` and docs/tables.md print this.
+ */
+import { ADDED_COLUMNS } from './stored.js';
+import { binary, bool, enumOf, i64, string, table, u16, u32, u64, type Table } from './schema.js';
+import { REQUEST_NAMES } from './requests.js';
+import { ERRNO_NAMES, SYSCALL_NAMES } from './syscalls.js';
+import * as stored from './tables.js';
+
+const { process, event } = ADDED_COLUMNS;
+const { tick, thread, stack } = stored.syscall_enters.columns;
+const functionName = string('Function, demangled; empty when unknown.');
+const file = string('Source file name; empty when unknown.');
+const line = u32('Line in the source file; 0 when unknown.');
+const modulePath = string('Path of the object file; NULL when none holds the code.');
+
+/** Stored tables that SQL shows under their own names and with their own columns. */
+export const SHOWN_TABLES: readonly Table[] = [
+  stored.processes,
+  stored.process_ends,
+  stored.modules,
+  stored.instructions,
+  stored.registers,
+  stored.memory,
+  stored.syscall_memory,
+  stored.heap,
+  stored.mappings,
+  stored.signals,
+  stored.thread_events,
+  stored.slices,
+  stored.sync,
+];
+
+/** Stored tables that only views read. */
+export const HIDDEN_TABLES: readonly Table[] = [
+  stored.syscall_enters,
+  stored.syscall_exits,
+  stored.client_requests,
+  stored.blocks,
+  stored.health,
+];
+
+// ---------------------------------------------------------------- computed tables
+
+export const run = table(
+  'run',
+  'What is known of the run as a whole: one row per entry of its manifest.',
+  {
+    key: string(
+      'Name of the entry; entries within entries have dotted names, such as `git.commit`.',
+    ),
+    value: string('Its value as text.'),
+  },
+);
+
+export const accesses = table(
+  'accesses',
+  'Every load and store of guest memory, in order, computed by replay while the table is read.',
+  {
+    process,
+    tick: u64('Tick of the instruction that made the access.'),
+    thread,
+    pc: u64('Address of the instruction.'),
+    kind: enumOf(['load', 'store'], 'Whether it read or wrote.'),
+    atomic: bool('Part of a compare-and-swap or another locked operation.'),
+    addr: u64('Address of the first byte.'),
+    size: u16('Width in bytes.'),
+    value: u64('The lowest 8 bytes loaded or stored, zero-extended.'),
+    bytes: binary('All bytes of an access wider than 8; NULL for others.'),
+  },
+);
+
+export const sites = table(
+  'sites',
+  'One row per place in the code that accesses memory, once for each superblock that holds it.',
+  {
+    process,
+    site: u32(
+      'Number of the site within the process, counted over the superblocks in order of translation.',
+    ),
+    block: u32('Number of the superblock.'),
+    segment: u32('Number of the segment within the process.'),
+    pc: u64('Address of the instruction.'),
+    kind: accesses.columns.kind,
+    atomic: accesses.columns.atomic,
+    guarded: bool('The access only happens when a condition holds.'),
+    size: accesses.columns.size,
+  },
+);
+
+export const segments = table(
+  'segments',
+  'One row per straight-line part of a superblock, which ends at a side exit or at the end.',
+  {
+    process,
+    segment: u32(
+      'Number of the segment within the process, counted over the superblocks in order of translation.',
+    ),
+    block: u32('Number of the superblock.'),
+    address: u64('Address of its first instruction.'),
+    last: u64('Address of its last instruction.'),
+    instructions: u32('Guest instructions in one execution.'),
+    executions: u64('How often it ran, computed by replay.'),
+  },
+);
+
+export const segment_instructions = table(
+  'segment_instructions',
+  'One row per instruction of each segment.',
+  {
+    process,
+    segment: u32('Number of the segment within the process.'),
+    pc: u64('Address of the instruction.'),
+  },
+);
+
+export const ir = table(
+  'ir',
+  'The VEX IR of the translated superblocks as text: one row per line.',
+  {
+    process,
+    block: u32('Number of the superblock.'),
+    line: u32('Number of the line within the superblock, from 1.'),
+    pc: u64('Address of the guest instruction it belongs to.'),
+    text: string('The statement, in the manner of VEX.'),
+  },
+);
+
+export const stacks = table('stacks', 'Call stacks: one row per address of a stack.', {
+  process,
+  stack: u32(
+    'Number of the stack within the process; what column `stack` of other tables refers to.',
+  ),
+  depth: u32('Place in the stack: 0 is innermost.'),
+  pc: u64('Address of the instruction; that of a caller points into its call instruction.'),
+});
+
+/** Damage that only the reader sees. */
+export const trace_damage = table('trace_damage', 'Stored tables that are not whole.', {
+  what: string('Short name of the anomaly.'),
+  detail: string('What is missing.'),
+});
+
+/** Tables that scans in replay/ compute. */
+export const COMPUTED_TABLES = [
+  run,
+  accesses,
+  sites,
+  segments,
+  segment_instructions,
+  ir,
+  stacks,
+  trace_damage,
+] as const;
+
+/** Computed tables that only views read. */
+export const HIDDEN_COMPUTED: readonly Table[] = [trace_damage];
+
+// ---------------------------------------------------------------- views
+
+export interface View extends Table {
+  readonly sql: string;
+}
+
+function view(declared: Table, sql: string): View {
+  return { ...declared, sql };
+}
+
+/** A table of numbers and names, written out. */
+function names(
+  columns: readonly [string, string],
+  rows: readonly (readonly [number, string])[],
+): string {
+  const values = rows.map(([number, name]) => `(${number}::uinteger, '${name}')`).join(', ');
+  return `from (values ${values}) t(${columns.join(', ')})`;
+}
+
+const frameColumns = { function: functionName, file, line };
+
+/** In an order in which each uses only those before it. */
+export const VIEWS: readonly View[] = [
+  view(
+    table('syscall_names', 'Names of system calls.', {
+      number: u32('System call number on amd64.'),
+      name: string('Name.'),
+    }),
+    names(
+      ['number', 'name'],
+      [...SYSCALL_NAMES.entries()].filter(([, name]) => name),
+    ),
+  ),
+  view(
+    table('errno_names', 'Names of errors.', {
+      number: u32('Error number.'),
+      name: string('Name, such as ENOENT.'),
+    }),
+    names(['number', 'name'], [...ERRNO_NAMES]),
+  ),
+  view(
+    table('request_names', 'Names of client request codes.', {
+      code: u32('Request code.'),
+      name: string('Name as in the header that defines it, without VG_USERREQ__.'),
+    }),
+    names(['code', 'name'], [...REQUEST_NAMES]),
+  ),
+  view(
+    table('blocks', 'One row per translated superblock; `ir` has its statements.', {
+      process,
+      event,
+      ...Object.fromEntries(
+        Object.entries(stored.blocks.columns).filter(([name]) => name !== 'ir'),
+      ),
+    }),
+    'select * exclude (ir) from scan_blocks()',
+  ),
+  view(
+    table('health', 'One row per anomaly of the recording or of the stored files.', {
+      process: u32('Process image; NULL for an anomaly of the stored files.'),
+      event: u64(
+        'Place of the row in the order of events; NULL for an anomaly of the stored files.',
+      ),
+      ...stored.health.columns,
+    }),
+    `select * from scan_health()
+     union all by name
+     select 'error'::enum('info', 'warning', 'error') severity, what, detail from scan_trace_damage()`,
+  ),
+  view(
+    table('client_requests', stored.client_requests.doc, {
+      process,
+      event,
+      ...stored.client_requests.columns,
+      name: string('Name of the request; NULL when it is none of the known headers.'),
+    }),
+    'select r.*, n.name from scan_client_requests() r left join request_names n using (code)',
+  ),
+  view(
+    table('syscalls', 'One row per system call, from its begin to its end.', {
+      process,
+      call: stored.syscall_enters.columns.call,
+      tick,
+      thread,
+      number: stored.syscall_enters.columns.number,
+      name: string('Name of the call; NULL when unknown.'),
+      arg1: stored.syscall_enters.columns.arg1,
+      arg2: stored.syscall_enters.columns.arg2,
+      arg3: stored.syscall_enters.columns.arg3,
+      arg4: stored.syscall_enters.columns.arg4,
+      arg5: stored.syscall_enters.columns.arg5,
+      arg6: stored.syscall_enters.columns.arg6,
+      result: i64(
+        'Result; the negated error number when it failed; NULL when the call did not end.',
+      ),
+      errno: string('Name of the error; NULL when the call did not fail.'),
+      time_ns: u64('Monotonic clock at the begin, in nanoseconds.'),
+      duration_ns: i64('Time from begin to end, in nanoseconds; NULL when the call did not end.'),
+      end_tick: u64('Tick at which the call ended; NULL when it did not.'),
+      stack,
+    }),
+    `select e.process, e.call, e.tick, e.thread, e.number, n.name,
+            e.arg1, e.arg2, e.arg3, e.arg4, e.arg5, e.arg6,
+            x.result, if(x.failed, coalesce(m.name, (-x.result)::varchar), null) as errno,
+            e.time_ns, x.time_ns::bigint - e.time_ns::bigint as duration_ns, x.tick end_tick, e.stack
+     from scan_syscall_enters() e
+     left join scan_syscall_exits() x on x.process = e.process and x.call = e.call
+     left join syscall_names n on n.number = e.number
+     left join errno_names m on x.failed and m.number = -x.result`,
+  ),
+  view(
+    table('threads', 'One row per thread.', {
+      process,
+      thread,
+      os_thread: u32('Operating-system thread id; NULL when not known.'),
+      name: string('The last name set; NULL when none was.'),
+      created_tick: u64('Tick at which another thread created it; NULL for the first thread.'),
+      created_by: u32('The thread that created it; NULL for the first thread.'),
+      create_stack: u32('Call stack of the creation; NULL for the first thread.'),
+      start_tick: u64('Tick at which it first ran.'),
+      exit_tick: u64('Tick at which it ended; NULL when it did not.'),
+      joined_by: u32('The thread that joined it; NULL when none did.'),
+      instructions: u64('Guest instructions that it executed.'),
+    }),
+    `with happened as (
+       select process, event, tick, op::varchar op, if(op in ('create', 'joined'), other, thread) thread,
+              thread actor, nullif(os_thread, 0) as os_thread, name, stack
+       from thread_events),
+     turns as (
+       select process, thread, tick,
+              coalesce(lead(tick) over (partition by process order by event), ticks, tick) - tick instructions
+       from slices left join (select process, ticks from processes) using (process)),
+     ran as (select process, thread, min(tick) as start_tick, sum(instructions)::ubigint as instructions from turns group by all),
+     lived as (
+       select process, thread, max(os_thread) as os_thread,
+              arg_max(name, event) filter (op = 'name') as name,
+              min(tick) filter (op = 'create') as created_tick,
+              min(actor) filter (op = 'create') as created_by,
+              arg_min(stack, event) filter (op = 'create') as create_stack,
+              min(tick) filter (op = 'start') as start_tick,
+              max(tick) filter (op = 'exit') as exit_tick,
+              min(actor) filter (op = 'joined') as joined_by
+       from happened group by all)
+     select process, thread, os_thread, name, created_tick, created_by, create_stack,
+            coalesce(ran.start_tick, lived.start_tick) as start_tick, exit_tick, joined_by,
+            coalesce(instructions, 0)::ubigint as instructions
+     from lived full join ran using (process, thread)`,
+  ),
+  view(
+    table(
+      'allocations',
+      'One row per generation of a heap block, from its allocation to its release; realloc ends one and begins another. Blocks announced by MALLOCLIKE_BLOCK and MEMPOOL_ALLOC requests are included.',
+      {
+        process,
+        event: u64('Event of the allocation: identifies the generation within the process.'),
+        address: u64('First byte of the block.'),
+        size: u64('Size asked for, in bytes.'),
+        alignment: u64('Alignment asked for; 0 for the default.'),
+        allocator: string(
+          'The kind of allocator function: malloc, calloc, memalign, new, new_array, realloc, malloclike, resize or mempool.',
+        ),
+        tick: u64('Tick of the allocation.'),
+        thread: u32('Thread that allocated it.'),
+        stack: u32('Call stack of the allocation.'),
+        free_tick: u64('Tick of the release; NULL when it was not released.'),
+        free_thread: u32('Thread that released it.'),
+        free_stack: u32('Call stack of the release.'),
+        freed_by: string(
+          'What released it: free, delete, delete_array, realloc, resize, freelike or mempool_free; NULL when nothing did.',
+        ),
+      },
+    ),
+    `with requests as (
+       select * from scan_client_requests() where code in (4865, 4866, 4869, 4870, 4875)),
+     steps as (
+       select process, event, tick, thread, stack, op::varchar op, address, size, alignment, true begins
+       from heap where op in ('malloc', 'calloc', 'memalign', 'new', 'new_array', 'realloc', 'resize') and address <> 0
+       union all
+       select process, event, tick, thread, stack, op::varchar, address, size, 0, false
+       from heap where op in ('free', 'delete', 'delete_array') and known
+       union all
+       select process, event, tick, thread, stack, op::varchar, if(op = 'resize' and previous = 0, address, previous), 0, 0, false
+       from heap where op in ('realloc', 'resize') and known and (address <> 0 or size = 0)
+       union all
+       select process, event, tick, thread, stack,
+              case code when 4865 then 'malloclike' when 4869 then 'mempool' else 'resize' end,
+              if(code = 4869, arg2, arg1),
+              case code when 4865 then arg2 else arg3 end, 0, true
+       from requests where code in (4865, 4869, 4875)
+       union all
+       select process, event, tick, thread, stack,
+              case code when 4866 then 'freelike' when 4870 then 'mempool_free' else 'resize' end,
+              if(code = 4870, arg2, arg1), 0, 0, false
+       from requests where code in (4866, 4870, 4875)),
+     paired as (
+       select *, lead({'tick': tick, 'thread': thread, 'stack': stack, 'op': op, 'begins': begins})
+                 over (partition by process, address order by event, begins) as next
+       from steps)
+     select process, event, address, size, alignment, op allocator, tick, thread, stack,
+            if(next.begins, null, next.tick) as free_tick,
+            if(next.begins, null, next.thread) as free_thread,
+            if(next.begins, null, next.stack) as free_stack,
+            if(next.begins, null, next.op) as freed_by
+     from paired where begins`,
+  ),
+  view(
+    table(
+      'locations',
+      'What an address of code belongs to: one row per function, inlined ones first.',
+      {
+        process,
+        pc: u64('Address of the instruction.'),
+        inline_depth: i64('0 for the innermost function.'),
+        ...frameColumns,
+        module: modulePath,
+        inlined: bool('The function is inlined into the next one.'),
+      },
+    ),
+    `with chains as (
+       select i.process, i.pc, i.function, i.file, i.line, m.path as module,
+              case when i.inlined <> '' then string_split(i.inlined, chr(10)) end as functions
+       from instructions i left join modules m on m.process = i.process and m.module = i.module),
+     entries as (
+       select process, pc, module, len(functions) as links, unnest(functions) as link, generate_subscripts(functions, 1) as n
+       from chains where functions is not null),
+     parts as (
+       select *, regexp_extract(link, '^(.*)\\|([^|]*)\\|([0-9]*)$', ['function', 'file', 'line']) as part from entries)
+     select process, pc, 0::bigint inline_depth, function, file, line, module, false as inlined from chains where functions is null
+     union all
+     select process, pc, n - 1, part.function, part.file, coalesce(try_cast(part.line as uinteger), 0), module, n < links from parts`,
+  ),
+  view(
+    table(
+      'frames',
+      'Call stacks with their functions: one row per function of a stack, inlined functions included.',
+      {
+        process,
+        stack: stacks.columns.stack,
+        depth: i64('Place in the stack: 0 is innermost; inlined functions count.'),
+        pc: stacks.columns.pc,
+        ...frameColumns,
+        module: modulePath,
+        inlined: bool('The function is inlined into the next one.'),
+      },
+    ),
+    `select s.process, s.stack,
+            row_number() over (partition by s.process, s.stack order by s.depth, l.inline_depth) - 1 depth,
+            s.pc, coalesce(l.function, '') as function, coalesce(l.file, '') as file, coalesce(l.line, 0) as line,
+            l.module, coalesce(l.inlined, false) as inlined
+     from stacks s left join locations l on l.process = s.process and l.pc = s.pc`,
+  ),
+  view(
+    table('instruction_counts', 'How often each instruction ran.', {
+      process,
+      pc: u64('Address of the instruction.'),
+      executions: u64('How often it ran.'),
+    }),
+    `select process, pc, sum(executions)::ubigint as executions
+     from segment_instructions join segments using (process, segment)
+     group by process, pc`,
+  ),
+  view(
+    table('instructions_by_function', 'Instructions executed per function.', {
+      process,
+      function: functionName,
+      module: modulePath,
+      executions: u64('Guest instructions executed.'),
+    }),
+    `select c.process, coalesce(i.function, '') as function, m.path as module, sum(c.executions)::ubigint as executions
+     from instruction_counts c
+     left join instructions i on i.process = c.process and i.pc = c.pc
+     left join modules m on m.process = i.process and m.module = i.module
+     group by all order by executions desc`,
+  ),
+  view(
+    table(
+      'instructions_by_line',
+      'Instructions executed per source line; those of inlined functions count for their own lines.',
+      {
+        process,
+        file,
+        line,
+        executions: u64('Guest instructions executed.'),
+      },
+    ),
+    `select c.process, coalesce(i.file, '') as file, coalesce(i.line, 0) as line, sum(c.executions)::ubigint as executions
+     from instruction_counts c
+     left join instructions i on i.process = c.process and i.pc = c.pc
+     group by all order by executions desc`,
+  ),
+  view(
+    table('access_counts', 'Accesses made by each instruction.', {
+      process,
+      pc: u64('Address of the instruction.'),
+      loads: u64('Loads.'),
+      stores: u64('Stores.'),
+      loaded_bytes: u64('Bytes loaded.'),
+      stored_bytes: u64('Bytes stored.'),
+    }),
+    `select process, pc,
+            coalesce(sum(n) filter (kind = 'load'), 0)::ubigint as loads,
+            coalesce(sum(n) filter (kind = 'store'), 0)::ubigint as stores,
+            coalesce(sum(n * size) filter (kind = 'load'), 0)::ubigint as loaded_bytes,
+            coalesce(sum(n * size) filter (kind = 'store'), 0)::ubigint as stored_bytes
+     from (select process, pc, kind, size, count(*) n from accesses group by all)
+     group by process, pc`,
+  ),
+  view(
+    table('accesses_by_function', 'Accesses made per function.', {
+      process,
+      function: functionName,
+      module: modulePath,
+      loads: u64('Loads.'),
+      stores: u64('Stores.'),
+      loaded_bytes: u64('Bytes loaded.'),
+      stored_bytes: u64('Bytes stored.'),
+    }),
+    `select c.process, coalesce(i.function, '') as function, m.path as module,
+            sum(loads)::ubigint as loads, sum(stores)::ubigint as stores,
+            sum(loaded_bytes)::ubigint as loaded_bytes, sum(stored_bytes)::ubigint as stored_bytes
+     from access_counts c
+     left join instructions i on i.process = c.process and i.pc = c.pc
+     left join modules m on m.process = i.process and m.module = i.module
+     group by all order by sum(c.loads + c.stores) desc`,
+  ),
+  view(
+    table('accesses_by_line', 'Accesses made per source line.', {
+      process,
+      file,
+      line,
+      loads: u64('Loads.'),
+      stores: u64('Stores.'),
+      loaded_bytes: u64('Bytes loaded.'),
+      stored_bytes: u64('Bytes stored.'),
+    }),
+    `select c.process, coalesce(i.file, '') as file, coalesce(i.line, 0) as line,
+            sum(loads)::ubigint as loads, sum(stores)::ubigint as stores,
+            sum(loaded_bytes)::ubigint as loaded_bytes, sum(stored_bytes)::ubigint as stored_bytes
+     from access_counts c
+     left join instructions i on i.process = c.process and i.pc = c.pc
+     group by all order by sum(c.loads + c.stores) desc`,
+  ),
+  view(
+    table('allocations_by_site', 'Heap use per call stack of the allocation.', {
+      process,
+      stack,
+      allocator: string('The kind of allocator function.'),
+      blocks: i64('Blocks allocated.'),
+      bytes: u64('Bytes allocated, all blocks together.'),
+      live_blocks: i64('Blocks never released.'),
+      live_bytes: u64('Bytes of the blocks never released.'),
+      mean_lifetime: i64(
+        'Mean ticks from allocation to release of the released blocks; NULL when none was.',
+      ),
+      function: string(
+        'Innermost function of the stack with a source file, which is usually the one that asked.',
+      ),
+      file,
+      line,
+    }),
+    `with asked as (
+       select process, stack, arg_min({'function': function, 'file': file, 'line': line}, depth) as place
+       from frames where file <> '' and file not like 'vg_replace%' group by all)
+     select a.process, a.stack, a.allocator, count(*) as blocks, sum(a.size)::ubigint as bytes,
+            count(*) filter (a.free_tick is null) as live_blocks,
+            coalesce(sum(a.size) filter (a.free_tick is null), 0)::ubigint as live_bytes,
+            round(avg(a.free_tick::double - a.tick::double))::bigint as mean_lifetime,
+            coalesce(any_value(place.function), '') as function, coalesce(any_value(place.file), '') as file,
+            coalesce(any_value(place.line), 0) as line
+     from allocations a left join asked f on f.process = a.process and f.stack = a.stack
+     group by all order by bytes desc`,
+  ),
+  view(
+    table('syscalls_by_name', 'System calls per name, those that took longest first.', {
+      process,
+      name: string('Name of the call.'),
+      calls: i64('How many.'),
+      failed: i64('How many failed.'),
+      total_ns: i64('Time in all of them, in nanoseconds.'),
+      max_ns: i64('Longest, in nanoseconds.'),
+    }),
+    `select process, coalesce(name, number::varchar) as name, count(*) as calls, count(errno) as failed,
+            coalesce(sum(duration_ns), 0)::bigint as total_ns, coalesce(max(duration_ns), 0) as max_ns
+     from syscalls group by all order by total_ns desc`,
+  ),
+];
+
+// ---------------------------------------------------------------- macros
+
+export interface Macro extends Table {
+  /** As declared: names with their defaults. */
+  readonly parameters: string;
+  readonly sql: string;
+}
+
+function macro(declared: Table, parameters: string, sql: string): Macro {
+  return { ...declared, parameters, sql };
+}
+
+/** The widest access: a vector register, or the 4 KiB at most that one instruction such as xsave moves. */
+const WIDEST = 4096;
+const below = (address: string) =>
+  `(greatest(${address}::ubigint, ${WIDEST - 1}::ubigint) - ${WIDEST - 1}::ubigint)`;
+
+export const MACROS: readonly Macro[] = [
+  macro(
+    table(
+      'touched',
+      'Who touched an address: accesses that overlap `size` bytes from `address` on, in order.',
+      {
+        ...accesses.columns,
+        ...frameColumns,
+      },
+    ),
+    'address, size := 1',
+    `select a.*, coalesce(i.function, '') as function, coalesce(i.file, '') as file, coalesce(i.line, 0) as line
+     from accesses a left join instructions i on i.process = a.process and i.pc = a.pc
+     where a.addr >= ${below('address')} and a.addr < address::ubigint + size::ubigint and a.addr + a.size > address::ubigint
+     order by a.process, a.tick`,
+  ),
+  macro(
+    table(
+      'last_write',
+      'The last write to the byte at `address` before `tick`, in each process: by a store, or from outside as in table `memory`.',
+      {
+        process,
+        tick: u64('Tick of the write.'),
+        thread,
+        how: string('`store`, or the cause as in table `memory`.'),
+        pc: u64('Address of the storing instruction; NULL for a write from outside.'),
+        addr: u64('First byte written.'),
+        size: u64('Bytes written.'),
+        value: u64('For a store: its lowest 8 bytes; NULL otherwise.'),
+        ...frameColumns,
+      },
+    ),
+    'address, before',
+    `with written as (
+       select process, tick, thread, 'store' how, pc, addr, size::ubigint size, value
+       from accesses
+       where kind = 'store' and tick < before::ubigint
+         and addr >= ${below('address')} and addr <= address::ubigint and addr + size > address::ubigint
+       union all
+       select m.process, m.tick, m.thread, m.cause::varchar, null, m.address, m.size, null
+       from memory m
+       where m.tick < before::ubigint and m.address <= address::ubigint and m.address + m.size > address::ubigint),
+     last as (select unnest(max_by(written, row(tick, how = 'store'))) from written group by process)
+     select w.process, w.tick, w.thread, w.how, w.pc, w.addr, w.size, w.value,
+            coalesce(i.function, '') as function, coalesce(i.file, '') as file, coalesce(i.line, 0) as line
+     from last w left join instructions i on i.process = w.process and i.pc = w.pc`,
+  ),
+];
