@@ -17,9 +17,9 @@ const EXIT_USER_ERROR = 2;
 const EXIT_BUG = 70;
 
 async function main(argv: string[]): Promise<void> {
-  const load = COMMANDS[argv[0] ?? ''];
-  const commands = load
-    ? [await load()]
+  const known = Object.hasOwn(COMMANDS, argv[0] ?? '');
+  const commands = known
+    ? [await COMMANDS[argv[0]!]!()]
     : await Promise.all(Object.values(COMMANDS).map((each) => each()));
   // A handler that returned a promise would make the parser lay out its help text, each time.
   let job = async (): Promise<void> => undefined;
@@ -33,15 +33,15 @@ async function main(argv: string[]): Promise<void> {
     .scriptName('grind')
     .usage('$0 COMMAND: record a program once, and ask any question of that execution afterwards')
     .command(commands.map(later))
-    .demandCommand(1, 'Say what to do: one of the commands above.')
+    .demandCommand(1, 'Say what to do')
     .strict()
     .version()
     .help()
     .wrap(Math.min(100, process.stdout.columns ?? 100))
-    .fail((message, error, parser) => {
-      if (error) throw error;
-      parser.showHelp();
-      throw new UserError(message);
+    .fail((message, error: Error | undefined) => {
+      if (error && error.name !== 'YError') throw error;
+      const what = (error?.message ?? message).replace(/\.$/, '');
+      throw new UserError(`${what}: see \`${known ? `grind ${argv[0]}` : 'grind'} --help\`.`);
     })
     .parseAsync();
   await job();

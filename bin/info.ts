@@ -1,11 +1,18 @@
 /** `grind info`: what a run holds. */
-import Table from 'cli-table3';
 import type { CommandModule } from 'yargs';
 import type { Manifest } from '../recorder/manifest.js';
 import { Trace, type ProcessRow } from '../replay/trace.js';
 import type { Table as Declaration } from '../schemas/schema.js';
 import { health, heap, modules, syscall_enters, thread_events } from '../schemas/tables.js';
-import { findRun, formatCount, formatExit, formatSize, RUNS_FOLDER, signalName } from './runs.js';
+import {
+  findRun,
+  formatCount,
+  formatExit,
+  formatSize,
+  layOut,
+  RUNS_FOLDER,
+  signalName,
+} from './runs.js';
 
 interface Arguments {
   run?: string;
@@ -110,7 +117,7 @@ function describeProcesses(trace: Trace): string {
     'allocated',
     'not freed',
   ];
-  return layOut('Processes', head, rows);
+  return section('Processes', head, rows);
 }
 
 function origin({ how, parent }: ProcessRow): string {
@@ -174,7 +181,7 @@ function describeThreads(trace: Trace): string {
   const rows = [...threads.values()]
     .sort((a, b) => a.process - b.process || a.thread - b.thread)
     .map((entry) => [entry.process, entry.thread, entry.osThread || '', entry.name, entry.end]);
-  return layOut('Threads', ['process', 'thread', 'os thread', 'name', 'end'], rows);
+  return section('Threads', ['process', 'thread', 'os thread', 'name', 'end'], rows);
 }
 
 function describeModules(trace: Trace, manifest: Manifest): string {
@@ -188,14 +195,15 @@ function describeModules(trace: Trace, manifest: Manifest): string {
     processes.size,
     manifest.modules[path] ?? '',
   ]);
-  return layOut('Modules', ['path', 'processes', 'build-id'], rows);
+  return section('Modules', ['path', 'processes', 'build-id'], rows);
 }
 
 function describeTables(manifest: Manifest): string {
   const rows = Object.entries(manifest.tables)
+    .filter(([, { rows }]) => rows > 0)
     .sort(([, a], [, b]) => b.sizeBytes - a.sizeBytes)
     .map(([name, { rows: count, sizeBytes }]) => [name, formatCount(count), formatSize(sizeBytes)]);
-  return layOut('Tables on disk', ['table', 'rows', 'size'], rows);
+  return section('Tables on disk', ['table', 'rows', 'size'], rows);
 }
 
 function describeHealth(trace: Trace): string {
@@ -206,15 +214,17 @@ function describeHealth(trace: Trace): string {
   for (const { table, sentence } of trace.damages())
     show(['', 'error', `damaged ${table}`, sentence]);
   for (const row of trace.rows(health)) show([row.process, row.severity, row.what, row.detail]);
-  if (rows.length === 0) return 'Health\nNothing to report.';
-  const table = layOut('Health', ['process', 'severity', 'what', 'detail'], rows);
+  if (rows.length === 0) return 'Health\n  Nothing to report.';
+  const table = section('Health', ['process', 'severity', 'what', 'detail'], rows);
   return more > 0
     ? `${table}\nand ${formatCount(more)} more: grind query "select * from health"`
     : table;
 }
 
-function layOut(title: string, head: string[], rows: readonly (string | number)[][]): string {
-  const table = new Table({ head, style: { head: [], border: [] } });
-  table.push(...rows.map((row) => [...row]));
-  return `${title}\n${table.toString()}`;
+function section(title: string, head: string[], rows: readonly (string | number)[][]): string {
+  return `${title}\n${rows.length > 0 ? indent(layOut(head, rows)) : '  none'}`;
+}
+
+function indent(text: string): string {
+  return text.replace(/^/gm, '  ');
 }

@@ -1,7 +1,6 @@
 /** `grind ls`: the runs of a folder. */
-import Table from 'cli-table3';
 import type { CommandModule } from 'yargs';
-import { formatCount, formatExit, formatSize, listRuns, RUNS_FOLDER } from './runs.js';
+import { formatCount, formatExit, formatSize, layOut, listRuns, RUNS_FOLDER } from './runs.js';
 
 export const lsCommand: CommandModule<object, { out: string }> = {
   command: 'ls',
@@ -19,21 +18,14 @@ export const lsCommand: CommandModule<object, { out: string }> = {
       console.log(`No runs in ${out}: record one with \`grind record -- PROGRAM\`.`);
       return;
     }
-    const table = new Table({
-      head: ['name', 'started', 'program', 'exit', 'processes', 'instructions', 'size'],
-      colAligns: ['left', 'left', 'left', 'right', 'right', 'right', 'right'],
-      style: { head: [], border: [] },
-    });
-    for (const { name, manifest } of runs) {
-      if (!manifest) {
-        table.push([name, '', 'not complete', '', '', '', '']);
-        continue;
-      }
+    const head = ['name', 'started', 'program', 'exit', 'processes', 'instructions', 'size'];
+    const rows = runs.map(({ name, manifest }) => {
+      if (!manifest) return [name, '', 'not complete', '', '', '', ''];
       const size = Object.values(manifest.tables).reduce(
         (sum, { sizeBytes }) => sum + sizeBytes,
         0,
       );
-      table.push([
+      return [
         name,
         new Date(manifest.started).toLocaleString('sv-SE'),
         shorten(manifest.argv.join(' ')),
@@ -41,9 +33,9 @@ export const lsCommand: CommandModule<object, { out: string }> = {
         formatCount(manifest.processes),
         formatCount(manifest.instructions),
         formatSize(size),
-      ]);
-    }
-    console.log(table.toString());
+      ];
+    });
+    console.log(layOut(head, rows));
   },
 };
 

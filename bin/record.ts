@@ -74,8 +74,9 @@ const OPTIONS = {
 export const recordCommand: CommandModule<object, InferredOptionTypes<typeof OPTIONS>> = {
   command: 'record',
   describe: 'Record a program: grind record [options] -- PROGRAM ARGS…',
-  builder: (yargs) =>
-    yargs
+  builder: (yargs) => {
+    if (!process.argv.includes('--') && !process.argv.includes('--help')) throw noProgram();
+    return yargs
       .usage('$0 record [options] -- PROGRAM ARGS…')
       .parserConfiguration({ 'populate--': true })
       .options(OPTIONS)
@@ -83,11 +84,11 @@ export const recordCommand: CommandModule<object, InferredOptionTypes<typeof OPT
       .example(
         '$0 record --name slow --env-exclude "AWS_*" -- ./server --port 8080',
         'with options',
-      ),
+      );
+  },
   handler: async (args) => {
     const argv = guestArguments();
-    if (argv.length === 0)
-      throw new UserError('Say which program to record: grind record [options] -- PROGRAM ARGS…');
+    if (argv.length === 0) throw noProgram();
     if (!Number.isInteger(args.numCallers) || args.numCallers < 1 || args.numCallers > 500) {
       throw new UserError('--num-callers takes a whole number from 1 to 500.');
     }
@@ -118,6 +119,12 @@ export const recordCommand: CommandModule<object, InferredOptionTypes<typeof OPT
     process.exitCode = result.exitStatus;
   },
 };
+
+function noProgram(): UserError {
+  return new UserError(
+    'Say after -- which program to record: grind record [options] -- PROGRAM ARGS…',
+  );
+}
 
 /** What follows `--`, taken from the command line itself: the parser would turn 007 into 7. */
 function guestArguments(): string[] {

@@ -62,13 +62,11 @@ function kindOf(file: string): ReturnType<typeof programKind> {
   }
 }
 
-/** The engine cannot give a program another user's rights. */
+/** The engine refuses programs that change to another user's rights, whoever starts them. */
 function refuseSetuid(file: string): void {
-  const { mode, uid, gid } = statSync(file);
-  const changesUser = (mode & 0o4000) !== 0 && uid !== process.getuid?.();
-  const changesGroup = (mode & 0o2000) !== 0 && gid !== process.getgid?.();
-  if (changesUser || changesGroup)
+  if (statSync(file).mode & 0o6000) {
     throw new UserError(
-      `${file} runs with another user's rights (setuid), which cannot be recorded: run grind as that user on a copy without the setuid bit.`,
+      `${file} runs with another user's rights (setuid), which cannot be recorded: record a copy without the setuid bit.`,
     );
+  }
 }

@@ -154,7 +154,7 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
  * @returns whether there was something to complete
  */
 export function recoverRun(folder: string): boolean {
-  const spool = join(folder, 'spool');
+  const spool = resolve(folder, 'spool'); // as the tool's option names it
   if (existsSync(join(folder, 'manifest.json'))) {
     rmSync(spool, { recursive: true, force: true });
     return false;

@@ -478,7 +478,7 @@ function processRow(image: Image, images: readonly Image[], runEnd: RunEnd): Pro
   else if (end?.how === 'exec' || successor) how = 'exec';
   else if (signal === 9) [how, status] = ['killed', signal];
   else if (end?.how === 'signal' || signal) [how, status] = ['signal', signal || -1];
-  else if (end) [how, status] = ['exit', end.status];
+  else if (end) [how, status] = ['exit', waited?.exitStatus ?? end.status];
   else how = runEnd.pid === undefined ? 'unknown' : 'killed';
 
   return {
