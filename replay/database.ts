@@ -6,6 +6,7 @@ import {
   DuckDBInstance,
   StatementType,
   type DuckDBConnection,
+  type DuckDBPreparedStatement,
   type DuckDBResult,
 } from '@duckdb/node-api';
 import { UserError } from '../schemas/errors.js';
@@ -46,6 +47,8 @@ export class Database {
   /** Made when first needed; undefined once its tables may differ from ours. */
   private twin: Promise<DuckDBConnection> | undefined;
   private changed = false;
+  /** What went wrong within a scan. */
+  private scanError: unknown;
 
   private constructor(
     readonly trace: Trace,
@@ -70,16 +73,24 @@ export class Database {
       [trace_damage, rowsScan(trace_damage.columns, () => damageRows(trace))],
     ]);
     const { connection } = database;
+    const failed = (error: unknown) => (database.scanError ??= error);
     for (const table of COMPUTED_TABLES) {
-      registerScan(connection, `scan_${table.name}`, table.columns, scans.get(table)!);
+      registerScan(connection, `scan_${table.name}`, table.columns, scans.get(table)!, failed);
     }
     for (const table of [...SHOWN_TABLES, ...HIDDEN_TABLES]) {
-      const rowCount = () => trace.rowCount(table);
+      const rowCount = () => {
+        try {
+          return trace.rowCount(table);
+        } catch {
+          return 0; // Who reads the table gets the error.
+        }
+      };
       registerScan(
         connection,
         `scan_${table.name}`,
         storedColumns(table),
         storedScan(trace, table),
+        failed,
         rowCount,
       );
     }
@@ -88,13 +99,13 @@ export class Database {
   }
 
   /**
-   * Starts `sql`, one statement, and returns its result, which is produced while it is read.
-   * Throws UserError when the statement is wrong.
+   * Starts `sql`, one statement, and returns its result, which is produced while it is read; a failure
+   * while reading is DuckDB's error (see `read`). Throws UserError when the statement is wrong.
    */
   async stream(sql: string): Promise<DuckDBResult> {
-    return explained(async () => {
+    return this.explained(async () => {
       // Left to the garbage collector: the result reads through it.
-      const statement = await this.connection.prepare(sql);
+      const statement = await this.prepare(sql);
       const isSelect = statement.statementType === StatementType.SELECT;
       this.hints = isSelect ? await this.hintsFor(sql) : ANYTHING;
       if (!isSelect) this.changed = true;
@@ -102,15 +113,23 @@ export class Database {
     });
   }
 
+  /** Runs one statement and gives its result to `use`. Throws UserError when the statement fails. */
+  async read<R>(sql: string, use: (result: DuckDBResult) => Promise<R>): Promise<R> {
+    const result = await this.stream(sql);
+    return this.explained(() => use(result));
+  }
+
   /** All rows of a statement, as JavaScript values; 64-bit integers are bigint. */
   async rows(sql: string): Promise<Record<string, unknown>[]> {
-    const result = await this.stream(sql);
-    return explained(async () => (await result.getRowObjectsJS()) as Record<string, unknown>[]);
+    return this.read(
+      sql,
+      async (result) => (await result.getRowObjectsJS()) as Record<string, unknown>[],
+    );
   }
 
   /** Writes the rows of a SELECT to a Parquet file. */
   async writeParquet(sql: string, path: string): Promise<void> {
-    await explained(async () => {
+    await this.explained(async () => {
       this.hints = await this.hintsFor(sql);
       await this.connection.run(
         `copy (${withoutSemicolon(sql)}\n) to '${path.replaceAll("'", "''")}' (format parquet)`,
@@ -120,6 +139,37 @@ export class Database {
 
   close(): void {
     this.connection.closeSync();
+  }
+
+  private async prepare(sql: string): Promise<DuckDBPreparedStatement> {
+    try {
+      return await this.connection.prepare(sql);
+    } catch (error) {
+      // DuckDB 1.5 fails on `column + 1 < constant` when the constant is 2^63 or more: its rewriter of
+      // expressions computes the difference as a signed number.
+      if (!String(error).includes('INTERNAL Error')) throw error;
+      await this.connection.run("set disabled_optimizers = 'expression_rewriter'");
+      try {
+        return await this.connection.prepare(sql);
+      } finally {
+        await this.connection.run("set disabled_optimizers = ''");
+      }
+    }
+  }
+
+  /** Runs `action` and turns DuckDB's errors into one sentence. */
+  private async explained<T>(action: () => Promise<T>): Promise<T> {
+    this.scanError = undefined;
+    try {
+      return await action();
+    } catch (error) {
+      if (this.scanError !== undefined) throw this.scanError;
+      // DuckDB's errors are of no class of their own.
+      if (!(error instanceof Error) || error.constructor !== Error || 'code' in error) throw error;
+      // After the sentence, the place in the statement is shown.
+      const [sentence] = error.message.trim().split(/\n\n(?:LINE |Stack Trace)/);
+      throw new UserError(sentence!.replace(/\s*\n\s*/g, ' '));
+    }
   }
 
   /** What the statement cannot need of `accesses`. Nothing is known once the session has views of its own. */
@@ -171,17 +221,7 @@ async function openTwin(): Promise<DuckDBConnection> {
 }
 
 function* damageRows(trace: Trace) {
-  for (const { sentence } of trace.damages()) yield ['truncated_table', sentence];
-}
-
-/** Turns DuckDB's errors into one sentence. */
-async function explained<T>(action: () => Promise<T>): Promise<T> {
-  try {
-    return await action();
-  } catch (error) {
-    if (error instanceof UserError || !(error instanceof Error)) throw error;
-    throw new UserError(error.message.trim());
-  }
+  for (const { sentence } of trace.damages()) yield ['damaged_table', sentence];
 }
 
 const withoutSemicolon = (sql: string) => sql.replace(/[;\s]+$/, '');

@@ -128,14 +128,26 @@ export interface VarCells {
  */
 export type OpenScan = (projection: readonly number[]) => (output: Output) => number;
 
-/** Registers table function `name`. `rowCount` is what the optimiser is told to expect. */
+/**
+ * Registers table function `name`. `rowCount` is what the optimiser is told to expect. An error within
+ * the scan ends the statement, and `failed` gets it, because DuckDB keeps only its text.
+ */
 export function registerScan(
   connection: DuckDBConnection,
   name: string,
   columns: Columns,
   open: OpenScan,
+  failed: (error: unknown) => void,
   rowCount?: () => number,
 ): void {
+  const guard = (info: { setError(message: string): void }, action: () => void): void => {
+    try {
+      action();
+    } catch (error) {
+      failed(error);
+      info.setError(String(error));
+    }
+  };
   const output = new Output();
   const table = DuckDBTableFunction.create({
     name,
@@ -143,7 +155,7 @@ export function registerScan(
     bindFunction(bind) {
       for (const [column, declared] of Object.entries(columns))
         bind.addResultColumn(column, sqlType(declared));
-      guard(bind, () => rowCount && bind.setCardinality(rowCount(), false));
+      if (rowCount) bind.setCardinality(rowCount(), false);
     },
     initFunction(init) {
       guard(init, () => init.setInitData({ fill: open(init.getColumnIndexes()) }));
@@ -158,22 +170,13 @@ export function registerScan(
       output.reset(chunk);
       count = fill(output);
     } catch (error) {
-      duckdb.function_set_error(info, sentence(error));
+      failed(error);
+      duckdb.function_set_error(info, String(error));
     }
     duckdb.data_chunk_set_size(chunk, count);
   });
   connection.registerTableFunction(table);
 }
-
-function guard(info: { setError(message: string): void }, action: () => void): void {
-  try {
-    action();
-  } catch (error) {
-    info.setError(sentence(error));
-  }
-}
-
-const sentence = (error: unknown) => (error instanceof Error ? error.message : String(error));
 
 /** A cell of a row that a generator makes. */
 export type Cell = number | bigint | string | Uint8Array | boolean;

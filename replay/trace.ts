@@ -105,9 +105,15 @@ export class Trace {
   /** What is wrong with the stored files: one sentence each. */
   damages(): { table: string; sentence: string }[] {
     return STORED_TABLES.flatMap((table) => {
-      const file = this.file(table);
-      if (!file?.damage) return [];
-      const sentence = `Table ${table.name} is not whole: ${file.damage}. Its ${file.rowCount} rows before that place are used.`;
+      let sentence: string;
+      try {
+        const file = this.file(table);
+        if (!file?.damage) return [];
+        sentence = `Table ${table.name} is not whole: ${file.damage}. Its ${file.rowCount} rows before that place are used.`;
+      } catch (error) {
+        if (!(error instanceof UserError)) throw error;
+        sentence = error.message;
+      }
       return [{ table: table.name, sentence }];
     });
   }

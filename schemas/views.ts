@@ -336,21 +336,21 @@ export const VIEWS: readonly View[] = [
        select process, event, tick, thread, stack, op::varchar op, address, size, alignment, true begins
        from heap where op in ('malloc', 'calloc', 'memalign', 'new', 'new_array', 'realloc', 'resize') and address <> 0
        union all
-       select process, event, tick, thread, stack, op::varchar, address, size, 0, false
+       select process, event, tick, thread, stack, op::varchar, address, size, 0::ubigint, false
        from heap where op in ('free', 'delete', 'delete_array') and known
        union all
-       select process, event, tick, thread, stack, op::varchar, if(op = 'resize' and previous = 0, address, previous), 0, 0, false
+       select process, event, tick, thread, stack, op::varchar, if(op = 'resize' and previous = 0, address, previous), 0::ubigint, 0::ubigint, false
        from heap where op in ('realloc', 'resize') and known and (address <> 0 or size = 0)
        union all
        select process, event, tick, thread, stack,
               case code when 4865 then 'malloclike' when 4869 then 'mempool' else 'resize' end,
               if(code = 4869, arg2, arg1),
-              case code when 4865 then arg2 else arg3 end, 0, true
+              case code when 4865 then arg2 else arg3 end, 0::ubigint, true
        from requests where code in (4865, 4869, 4875)
        union all
        select process, event, tick, thread, stack,
               case code when 4866 then 'freelike' when 4870 then 'mempool_free' else 'resize' end,
-              if(code = 4870, arg2, arg1), 0, 0, false
+              if(code = 4870, arg2, arg1), 0::ubigint, 0::ubigint, false
        from requests where code in (4866, 4870, 4875)),
      paired as (
        select *, lead({'tick': tick, 'thread': thread, 'stack': stack, 'op': op, 'begins': begins})

@@ -1,0 +1,233 @@
+/** Writes the rows of a SQL result: as a table for people, JSON, CSV or Arrow. Rows are written as they come. */
+import { once } from 'node:events';
+import type { Writable } from 'node:stream';
+import {
+  DuckDBBlobValue,
+  DuckDBListValue,
+  DuckDBMapValue,
+  DuckDBStructValue,
+  DuckDBTypeId,
+  type DuckDBResult,
+  type DuckDBType,
+  type DuckDBValue,
+} from '@duckdb/node-api';
+import {
+  Binary,
+  Bool,
+  Float32,
+  Float64,
+  Int16,
+  Int32,
+  Int64,
+  Int8,
+  makeData,
+  RecordBatch,
+  RecordBatchFileWriter,
+  Schema,
+  Field,
+  Struct,
+  Uint16,
+  Uint32,
+  Uint64,
+  Uint8,
+  Utf8,
+  vectorFromArray,
+  type DataType,
+} from 'apache-arrow';
+import Table from 'cli-table3';
+
+/** Writes to a stream, and waits when its reader is slower than we are. */
+export class Sink {
+  constructor(private readonly stream: Writable) {}
+
+  async write(chunk: string | Uint8Array): Promise<void> {
+    if (chunk.length > 0 && !this.stream.write(chunk)) await once(this.stream, 'drain');
+  }
+}
+
+type Rows = readonly (readonly DuckDBValue[])[];
+
+async function* rowsOf(result: DuckDBResult): AsyncGenerator<Rows> {
+  for (;;) {
+    const chunk = await result.fetchChunk();
+    if (!chunk || chunk.rowCount === 0) return;
+    yield chunk.getRows();
+  }
+}
+
+/**
+ * A table for people. Column widths need all rows at hand, so at most `maxRows` are shown (0: all), and
+ * a line says so.
+ */
+export async function writeTable(result: DuckDBResult, sink: Sink, maxRows: number): Promise<void> {
+  const names = result.deduplicatedColumnNames();
+  const isNumber = result.columnTypes().map(isNumeric);
+  const table = new Table({
+    head: names,
+    colAligns: isNumber.map((number) => (number ? 'right' : 'left')),
+    style: { head: [], border: [], compact: true },
+  });
+  let shown = 0;
+  let more = false;
+  for await (const rows of rowsOf(result)) {
+    for (const row of rows) {
+      if (maxRows > 0 && shown === maxRows) {
+        more = true;
+        break;
+      }
+      table.push(row.map((value) => (value === null ? 'NULL' : text(value))));
+      shown++;
+    }
+    if (more) break;
+  }
+  await sink.write(`${table.toString()}\n`);
+  const count = `${shown.toLocaleString('en-US')} ${shown === 1 ? 'row' : 'rows'}`;
+  await sink.write(
+    more ? `The first ${count}; there are more (--rows 0 shows all).\n` : `${count}\n`,
+  );
+}
+
+/** A JSON array of objects. Integers are written with all their digits, blobs in hexadecimal. */
+export async function writeJson(result: DuckDBResult, sink: Sink): Promise<void> {
+  const names = result.deduplicatedColumnNames().map((name) => JSON.stringify(name));
+  let separator = '[\n';
+  for await (const rows of rowsOf(result)) {
+    const lines = rows.map(
+      (row) => `{${row.map((value, i) => `${names[i]}:${json(value)}`).join(',')}}`,
+    );
+    await sink.write(separator + lines.join(',\n'));
+    separator = ',\n';
+  }
+  await sink.write(separator === '[\n' ? '[]\n' : '\n]\n');
+}
+
+/** Comma separated values with a header line; NULL is an empty field, an empty string is "". */
+export async function writeCsv(result: DuckDBResult, sink: Sink): Promise<void> {
+  await sink.write(`${result.deduplicatedColumnNames().map(csv).join(',')}\n`);
+  for await (const rows of rowsOf(result)) {
+    await sink.write(rows.map((row) => `${row.map(csv).join(',')}\n`).join(''));
+  }
+}
+
+/** An Arrow IPC file. */
+export async function writeArrow(result: DuckDBResult, sink: Sink): Promise<void> {
+  const types = result.columnTypes().map(arrowType);
+  const names = result.deduplicatedColumnNames();
+  const schema = new Schema(names.map((name, i) => new Field(name, types[i]!.type, true)));
+  const writer = new RecordBatchFileWriter();
+  const written = (async () => {
+    for await (const chunk of writer.toNodeStream()) await sink.write(chunk as Uint8Array);
+  })();
+  const write = (columns: (readonly DuckDBValue[])[], length: number) => {
+    const children = columns.map((values, i) => {
+      const { type, convert } = types[i]!;
+      return vectorFromArray(
+        values.map((value) => (value === null ? null : convert(value))),
+        type,
+      ).data[0]!;
+    });
+    writer.write(
+      new RecordBatch(
+        schema,
+        makeData({ type: new Struct(schema.fields), length, nullCount: 0, children }),
+      ),
+    );
+  };
+  write(
+    names.map(() => []),
+    0,
+  );
+  for (;;) {
+    const chunk = await result.fetchChunk();
+    if (!chunk || chunk.rowCount === 0) break;
+    write(chunk.getColumns(), chunk.rowCount);
+  }
+  writer.finish();
+  await written;
+}
+
+function isNumeric(type: DuckDBType): boolean {
+  return (
+    (type.typeId >= DuckDBTypeId.TINYINT && type.typeId <= DuckDBTypeId.DOUBLE) ||
+    type.typeId === DuckDBTypeId.HUGEINT ||
+    type.typeId === DuckDBTypeId.UHUGEINT ||
+    type.typeId === DuckDBTypeId.DECIMAL
+  );
+}
+
+/** A value as text, for tables and CSV. Blobs are in hexadecimal. */
+function text(value: DuckDBValue): string {
+  if (value instanceof DuckDBBlobValue) return hex(value);
+  return String(value);
+}
+
+const hex = (blob: DuckDBBlobValue) => Buffer.from(blob.bytes).toString('hex');
+
+function csv(value: DuckDBValue): string {
+  if (value === null) return '';
+  const cell = text(value);
+  return cell === '' || /[",\n\r]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell;
+}
+
+function json(value: DuckDBValue): string {
+  if (value === null) return 'null';
+  switch (typeof value) {
+    case 'bigint':
+    case 'boolean':
+      return String(value);
+    case 'number':
+      // JSON has no infinity and no NaN.
+      return Number.isFinite(value) ? String(value) : JSON.stringify(String(value));
+    case 'string':
+      return JSON.stringify(value);
+  }
+  if (value instanceof DuckDBBlobValue) return JSON.stringify(hex(value));
+  if (value instanceof DuckDBListValue) return `[${value.items.map(json).join(',')}]`;
+  if (value instanceof DuckDBStructValue) {
+    return `{${Object.entries(value.entries)
+      .map(([key, inner]) => `${JSON.stringify(key)}:${json(inner)}`)
+      .join(',')}}`;
+  }
+  if (value instanceof DuckDBMapValue) {
+    return `[${value.entries.map(({ key, value: inner }) => `{"key":${json(key)},"value":${json(inner)}}`).join(',')}]`;
+  }
+  return JSON.stringify(String(value));
+}
+
+interface ArrowColumn {
+  readonly type: DataType;
+  readonly convert: (value: DuckDBValue) => unknown;
+}
+
+/** How a SQL column is written in Arrow. What Arrow's simple types cannot hold exactly is text. */
+function arrowType({ typeId }: DuckDBType): ArrowColumn {
+  const same = (type: DataType): ArrowColumn => ({ type, convert: (value) => value });
+  switch (typeId) {
+    case DuckDBTypeId.BOOLEAN:
+      return same(new Bool());
+    case DuckDBTypeId.TINYINT:
+      return same(new Int8());
+    case DuckDBTypeId.SMALLINT:
+      return same(new Int16());
+    case DuckDBTypeId.INTEGER:
+      return same(new Int32());
+    case DuckDBTypeId.BIGINT:
+      return same(new Int64());
+    case DuckDBTypeId.UTINYINT:
+      return same(new Uint8());
+    case DuckDBTypeId.USMALLINT:
+      return same(new Uint16());
+    case DuckDBTypeId.UINTEGER:
+      return same(new Uint32());
+    case DuckDBTypeId.UBIGINT:
+      return same(new Uint64());
+    case DuckDBTypeId.FLOAT:
+      return same(new Float32());
+    case DuckDBTypeId.DOUBLE:
+      return same(new Float64());
+    case DuckDBTypeId.BLOB:
+      return { type: new Binary(), convert: (value) => (value as DuckDBBlobValue).bytes };
+    default:
+      return { type: new Utf8(), convert: text };
+  }
+}
