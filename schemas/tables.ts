@@ -175,7 +175,7 @@ export const slices = table('slices', 'One row each time a thread gets the proce
   thread,
   pc: u64('Program counter at which it goes on.'),
   sp: u64('Stack pointer.'),
-  state_hash: u64('FNV-1a hash of the guest registers, which replay checks.'),
+  state_hash: u64('FNV-1a hash of the guest registers, which replay checks; 0 when not known.'),
 });
 
 export const sync = table('sync', 'One row per synchronisation operation announced by the pthread, Qt or OpenMP wrappers or by annotations of helgrind.h and drd.h.', {
