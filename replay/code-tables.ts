@@ -1,0 +1,72 @@
+/** The tables of access sites and segments, which grow as superblocks are met. */
+import type { AccessSite, Segment } from './ir.js';
+import type { SiteTable } from './types.js';
+
+/** Makes room in a typed array for `count` entries; returns the same array when there is. */
+function grown<T extends Uint8Array | Uint16Array | Uint32Array | BigUint64Array>(
+  array: T,
+  count: number,
+): T {
+  if (count <= array.length) return array;
+  const larger = new (array.constructor as new (length: number) => T)(
+    Math.max(1024, 2 * array.length, count),
+  );
+  larger.set(array as never);
+  return larger;
+}
+
+export class Sites implements SiteTable {
+  count = 0;
+  pcs = new BigUint64Array(0);
+  blocks = new Uint32Array(0);
+  sizes = new Uint16Array(0);
+  stores = new Uint8Array(0);
+  atomics = new Uint8Array(0);
+  guarded = new Uint8Array(0);
+
+  /** Appends the sites of a superblock and returns the number of the first. */
+  add(block: number, sites: readonly AccessSite[]): number {
+    const first = this.count;
+    const total = first + sites.length;
+    this.pcs = grown(this.pcs, total);
+    this.blocks = grown(this.blocks, total);
+    this.sizes = grown(this.sizes, total);
+    this.stores = grown(this.stores, total);
+    this.atomics = grown(this.atomics, total);
+    this.guarded = grown(this.guarded, total);
+    for (const site of sites) {
+      this.pcs[this.count] = site.pc;
+      this.blocks[this.count] = block;
+      this.sizes[this.count] = Math.min(site.size, 0xffff);
+      this.stores[this.count] = site.kind === 'store' ? 1 : 0;
+      this.atomics[this.count] = site.atomic ? 1 : 0;
+      this.guarded[this.count] = site.guarded ? 1 : 0;
+      this.count++;
+    }
+    return first;
+  }
+}
+
+/** The static columns of `SegmentTable`. */
+export class Segments {
+  count = 0;
+  blocks = new Uint32Array(0);
+  addresses = new BigUint64Array(0);
+  instructions = new Uint32Array(0);
+
+  /** Appends the segments of a superblock and returns the number of the first. */
+  add(block: number, segments: readonly Segment[]): number {
+    const first = this.count;
+    const total = first + segments.length;
+    this.blocks = grown(this.blocks, total);
+    this.addresses = grown(this.addresses, total);
+    this.instructions = grown(this.instructions, total);
+    for (const segment of segments) {
+      this.blocks[this.count] = block;
+      this.addresses[this.count] = segment.address;
+      this.instructions[this.count] = segment.instructions;
+      this.count++;
+    }
+    return first;
+  }
+}

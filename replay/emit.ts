@@ -1,0 +1,253 @@
+/**
+ * The context in which one superblock is turned into WebAssembly: where its temporaries live, how
+ * an operand gets onto the stack, and the small shared functions that a module brings along.
+ */
+import { UserError } from '../schemas/errors.js';
+import { OPERATIONS, EVALUATED_HELPER_TABLE } from './eval-ops.js';
+import { TYPE, TYPE_NAMES, operandType, type Block, type Operand, type Type } from './ir.js';
+import { SCRATCH, SCRATCH_RESULT, SCRATCH_STRIDE } from './layout.js';
+import { SUPPORT, type SupportName } from './support.js';
+import {
+  Code,
+  F32,
+  F64,
+  I32,
+  I64,
+  ModuleBuilder,
+  V128,
+  type OpName,
+  type ValueType,
+} from './wasm.js';
+
+/** Functions that the host provides to every module. */
+export const IMPORTS = {
+  /** Evaluates operation or helper number n on the operands in the scratch area. */
+  evaluate: { parameters: [I32], results: [] },
+  /** Loads n bytes at a guest address into the scratch result. */
+  loadSlowly: { parameters: [I64, I32], results: [] },
+  /** Stores n bytes of the scratch result at a guest address. */
+  storeSlowly: { parameters: [I64, I32], results: [] },
+  /** Makes n bytes of the value log available; throws when it has fewer. */
+  refill: { parameters: [I32], results: [] },
+  /** The slot for a guest address (name space 0 or 1); enters it in the jump cache. */
+  lookup: { parameters: [I64, I32], results: [I32] },
+  /** Performs dirty statement n with this memory address; its result is left in scratch. */
+  dirty: { parameters: [I32, I64], results: [] },
+} as const satisfies Record<
+  string,
+  { parameters: readonly ValueType[]; results: readonly ValueType[] }
+>;
+export type ImportName = keyof typeof IMPORTS;
+
+/** Numbers by which compiled code names an operation or helper to the host. */
+export const EVALUATION_NUMBERS: ReadonlyMap<string, number> = new Map(
+  [...OPERATIONS.keys(), ...EVALUATED_HELPER_TABLE.keys()].map((name, number) => [name, number]),
+);
+
+/** WebAssembly types that hold a value of an IR type: two for I128 and V256, low half first. */
+export function valueTypes(type: Type): readonly ValueType[] {
+  switch (type) {
+    case TYPE.I1:
+    case TYPE.I8:
+    case TYPE.I16:
+    case TYPE.I32:
+      return [I32];
+    case TYPE.I64:
+      return [I64];
+    case TYPE.I128:
+      return [I64, I64];
+    case TYPE.F32:
+      return [F32];
+    case TYPE.F64:
+      return [F64];
+    case TYPE.V128:
+      return [V128];
+    case TYPE.V256:
+      return [V128, V128];
+    default:
+      throw new UserError(
+        `The program uses values of type ${TYPE_NAMES[type]}, which replay does not support.`,
+      );
+  }
+}
+
+/** A module being built, with the support functions it needs so far. */
+export class ModuleContext {
+  readonly builder = new ModuleBuilder();
+  private readonly imports = new Map<ImportName, number>();
+  private readonly supports = new Map<SupportName, number>();
+
+  constructor() {
+    for (const [name, { parameters, results }] of Object.entries(IMPORTS)) {
+      this.imports.set(name as ImportName, this.builder.import(name, parameters, results));
+    }
+  }
+
+  import(name: ImportName): number {
+    return this.imports.get(name)!;
+  }
+
+  /** Function index of a support function, which is added to the module when first asked for. */
+  support(name: SupportName): number {
+    let index = this.supports.get(name);
+    if (index === undefined) {
+      const { parameters, results, emit } = SUPPORT[name];
+      index = this.builder.declare(parameters, results);
+      this.supports.set(name, index);
+      const code = new Code(parameters, results);
+      emit(code, this);
+      this.builder.define(index, code);
+    }
+    return index;
+  }
+}
+
+/** Stores the value on the stack, of a given type, at a constant address. */
+export function storeAt(code: Code, address: number, type: ValueType, local: number): void {
+  code.i32(0);
+  code.get(local);
+  if (type === V128) code.memoryV128('v128_store', address);
+  else
+    code.memory(
+      type === I32
+        ? 'i32_store'
+        : type === I64
+          ? 'i64_store'
+          : type === F32
+            ? 'f32_store'
+            : 'f64_store',
+      address,
+    );
+}
+
+export function loadAt(code: Code, address: number, type: ValueType): void {
+  code.i32(0);
+  if (type === V128) code.memoryV128('v128_load', address);
+  else
+    code.memory(
+      type === I32
+        ? 'i32_load'
+        : type === I64
+          ? 'i64_load'
+          : type === F32
+            ? 'f32_load'
+            : 'f64_load',
+      address,
+    );
+}
+
+/** Emits the code of one superblock. */
+export class Emitter {
+  readonly code = new Code([], [I32]);
+  private readonly temps: readonly (readonly number[])[];
+  private readonly pools = new Map<string, number>();
+
+  constructor(
+    readonly context: ModuleContext,
+    readonly block: Block,
+  ) {
+    this.temps = Array.from(block.temps, (type) =>
+      valueTypes(type as Type).map((t) => this.code.local(t)),
+    );
+  }
+
+  /** Locals of a temporary. */
+  localsOf(temp: number): readonly number[] {
+    return this.temps[temp]!;
+  }
+
+  typeOf(operand: Operand): Type {
+    return operandType(this.block, operand);
+  }
+
+  /** The bits of a constant operand, else undefined. */
+  constant(operand: Operand): bigint | undefined {
+    return operand & 1 ? this.block.constants[operand >>> 1]!.bits : undefined;
+  }
+
+  /** A scratch local that is free for use within one statement; `name` tells uses apart. */
+  scratch(type: ValueType, name: string): number {
+    const key = `${type}:${name}`;
+    let local = this.pools.get(key);
+    if (local === undefined) {
+      local = this.code.local(type);
+      this.pools.set(key, local);
+    }
+    return local;
+  }
+
+  /** Puts an operand on the stack; both halves of I128 and V256. */
+  push(operand: Operand): void {
+    const parts = valueTypes(this.typeOf(operand)).length;
+    for (let part = 0; part < parts; part++) this.pushPart(operand, part);
+  }
+
+  /** Puts the low (0) or high (1) half of an I128 or V256 on the stack. */
+  pushPart(operand: Operand, part: number): void {
+    if (!(operand & 1)) {
+      this.code.get(this.temps[operand >>> 1]![part]!);
+      return;
+    }
+    const { type, bits } = this.block.constants[operand >>> 1]!;
+    switch (valueTypes(type)[part]!) {
+      case I32:
+        this.code.i32(Number(BigInt.asIntN(32, bits)));
+        break;
+      case I64:
+        this.code.i64(bits >> BigInt(64 * part));
+        break;
+      case F32:
+        this.code.f32(bits);
+        break;
+      case F64:
+        this.code.f64(bits);
+        break;
+      case V128:
+        this.code.v128(bits >> BigInt(128 * part));
+        break;
+    }
+  }
+
+  /** Takes a value from the stack into the locals, the high half first. */
+  setLocals(locals: readonly number[]): void {
+    for (let part = locals.length - 1; part >= 0; part--) this.code.set(locals[part]!);
+  }
+
+  call(name: ImportName): void {
+    this.code.call(this.context.import(name));
+  }
+
+  support(name: SupportName): void {
+    this.code.call(this.context.support(name));
+  }
+
+  ops(...names: OpName[]): void {
+    this.code.ops(...names);
+  }
+
+  /** Evaluates an operation or helper by the host and puts the result on the stack. */
+  evaluateByHost(name: string, args: readonly Operand[], result: Type): void {
+    args.forEach((arg, i) => {
+      valueTypes(this.typeOf(arg)).forEach((type, part) => {
+        const local = this.scratch(type, 'argument');
+        this.pushPart(arg, part);
+        this.code.set(local);
+        storeAt(
+          this.code,
+          SCRATCH + i * SCRATCH_STRIDE + part * (type === V128 ? 16 : 8),
+          type,
+          local,
+        );
+      });
+    });
+    this.code.i32(EVALUATION_NUMBERS.get(name)!);
+    this.call('evaluate');
+    valueTypes(result).forEach((type, part) =>
+      loadAt(this.code, SCRATCH_RESULT + part * (type === V128 ? 16 : 8), type),
+    );
+  }
+}
+
+/** Emits an operation: operands are atoms, the result is left on the stack, low half first. */
+export type Lowering = (e: Emitter, args: readonly Operand[]) => void;
+export type Lowerings = Record<string, Lowering>;

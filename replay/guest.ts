@@ -1,0 +1,633 @@
+/**
+ * The machine that replay drives: guest memory, the state of the current thread, the value log and
+ * the superblocks, run by compiled code. It knows nothing of events: its user applies them between
+ * calls of `run`.
+ */
+import { UserError } from '../schemas/errors.js';
+import { Segments, Sites } from './code-tables.js';
+import { compileBlocks, compileDispatcher, type Modes } from './compile.js';
+import { EVALUATION_NUMBERS, IMPORTS, type ImportName } from './emit.js';
+import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
+import { GuestMemory, bitsOf, bytesOf } from './guest-memory.js';
+import { applyDirty, interpretBlock, type Machine } from './interpret.js';
+import {
+  TYPE,
+  TYPE_SIZES,
+  accessSites,
+  decodeBlock,
+  segmentsOf,
+  type AccessSite,
+  type Block,
+  type DirtyStatement,
+  type Segment,
+  type Type,
+} from './ir.js';
+import {
+  CELL,
+  COUNTS,
+  JUMP_CACHE,
+  JUMP_CACHE_ENTRIES,
+  MAX_ROWS,
+  MAX_SEGMENTS,
+  MAX_SLOTS,
+  MAX_STATE_SIZE,
+  ROW_ADDRESSES,
+  ROW_SITES,
+  ROW_TICKS,
+  ROW_VALUES,
+  SCRATCH,
+  SCRATCH_RESULT,
+  SCRATCH_STRIDE,
+  SLOTS,
+  STATE,
+  VALUES,
+  VALUES_SIZE,
+  WIDE,
+  WIDE_SIZE,
+} from './layout.js';
+import type { SegmentTable, SiteTable } from './types.js';
+
+/** Replay no longer follows the recorded execution. */
+export class Divergence extends Error {
+  override name = 'Divergence';
+  constructor(
+    message: string,
+    readonly tick: bigint,
+    readonly pc: bigint,
+  ) {
+    super(message);
+  }
+}
+
+/** Offsets in the guest state, in bytes. */
+export interface StateLayout {
+  readonly stateSize: number;
+  readonly RIP: number;
+}
+
+/** A translated superblock, as the trace gives it. */
+export interface BlockDefinition {
+  /** Number of the superblock; the same number always means the same block. */
+  readonly id: number;
+  /** Guest address that jumps to it name. */
+  readonly entry: bigint;
+  /** Guest address that was translated. */
+  readonly address: bigint;
+  readonly ir: Uint8Array;
+  /** It was translated for jumps of the no-redirect kind. */
+  readonly noRedirect: boolean;
+}
+
+/** Why `run` returned: enough ticks passed, the access rows must be taken, the target has no block. */
+export type StopReason = 'ticks' | 'buffer' | 'missing';
+
+export interface RunResult {
+  /** Guest instructions passed in this call. */
+  readonly ticks: number;
+  /** Where to go on. */
+  readonly pc: bigint;
+  readonly noRedirect: boolean;
+  readonly reason: StopReason;
+}
+
+/** The rows written since `resetAccesses`, as columns; valid until the next call of `run`. */
+export interface Accesses {
+  readonly count: number;
+  readonly sites: Uint32Array;
+  readonly ticks: BigUint64Array;
+  readonly addresses: BigUint64Array;
+  readonly values: BigUint64Array;
+  readonly wide: Uint8Array;
+}
+
+interface BlockRecord {
+  readonly definition: BlockDefinition;
+  readonly block: Block;
+  readonly sites: readonly AccessSite[];
+  readonly firstSite: number;
+  readonly segments: readonly Segment[];
+  readonly firstSegment: number;
+  readonly dirtyNumbers: ReadonlyMap<number, number>;
+  /** Number of its function in the table; 0 while it is not compiled. */
+  functionIndex: number;
+}
+
+interface Dirty {
+  readonly statement: DirtyStatement;
+  readonly resultType: Type;
+  /** Number of its first site; instruction within the block. */
+  readonly site: number;
+  readonly instruction: number;
+}
+
+interface Slot {
+  readonly entry: bigint;
+  readonly noRedirect: boolean;
+  record: BlockRecord | undefined;
+}
+
+/** How many blocks are compiled together at most. */
+const BATCH_SIZE = 400;
+
+const NAMES_BY_NUMBER = [...EVALUATION_NUMBERS.keys()];
+
+export class Guest implements Machine {
+  readonly memory: GuestMemory;
+  /** Sites of the blocks that were announced or defined so far; empty unless `accesses`. */
+  readonly sites: SiteTable;
+  private readonly siteColumns = new Sites();
+  private readonly segmentColumns = new Segments();
+  private readonly records = new Map<number, BlockRecord>();
+  /** Blocks to compile, in the order in which they were announced. */
+  private readonly uncompiled = new Set<BlockRecord>();
+  private readonly dirties: Dirty[] = [];
+  private readonly slots: Slot[] = [];
+  private readonly slotNumbers: readonly [Map<bigint, number>, Map<bigint, number>] = [
+    new Map(),
+    new Map(),
+  ];
+  private readonly functions: WebAssembly.Table;
+  private nextFunction = 1;
+  private readonly imports: WebAssembly.Imports;
+  private readonly dispatch: (slot: number) => number;
+  /** Value log not yet in linear memory, and how much of the first chunk is used. */
+  private readonly values: Uint8Array[] = [];
+  private valuesUsed = 0;
+  /** Most instructions, rows and wide bytes of one block. */
+  private mostInstructions = 0;
+  private mostRows = 0;
+  private mostWide = 0;
+  /** Sites of the block that is being interpreted. */
+  private interpreting = { firstSite: 0, tick: 0n };
+
+  /**
+   * @param opNames - names of the trace's operations by key
+   * @param layout - size of the guest state and where its program counter is
+   * @param modes - what to produce; a guest without either only computes
+   */
+  constructor(
+    private readonly opNames: readonly string[],
+    private readonly layout: StateLayout,
+    private readonly modes: Modes,
+  ) {
+    if (layout.stateSize > MAX_STATE_SIZE) {
+      throw new UserError(
+        `The trace has a guest state of ${layout.stateSize} bytes, which replay does not support; record it again with this version.`,
+      );
+    }
+    this.sites = this.siteColumns;
+    this.memory = new GuestMemory(modes.counts);
+    this.functions = new WebAssembly.Table({ element: 'anyfunc', initial: 1024 });
+    const implementations: Record<ImportName, (...args: never[]) => unknown> = {
+      evaluate: (number: number) => this.evaluate(number),
+      loadSlowly: (address: bigint, size: number) =>
+        this.putBits(SCRATCH_RESULT, size, this.load(BigInt.asUintN(64, address), size)),
+      storeSlowly: (address: bigint, size: number) =>
+        this.store(BigInt.asUintN(64, address), size, this.getBits(SCRATCH_RESULT, size)),
+      refill: (size: number) => this.refill(size),
+      lookup: (address: bigint, space: number) =>
+        this.lookup(BigInt.asUintN(64, address), space as 0 | 1),
+      dirty: (number: number, address: bigint) =>
+        this.performDirty(number, BigInt.asUintN(64, address)),
+    };
+    this.imports = {
+      env: {
+        memory: this.memory.wasm,
+        table: this.functions,
+        ...(implementations as Record<keyof typeof IMPORTS, WebAssembly.ImportValue>),
+      },
+    };
+    const dispatcher = new WebAssembly.Instance(
+      new WebAssembly.Module(compileDispatcher(modes)),
+      this.imports,
+    );
+    this.dispatch = dispatcher.exports['dispatch'] as (slot: number) => number;
+    this.memory.view.setUint32(CELL.values, VALUES, true);
+    this.memory.view.setUint32(CELL.valuesEnd, VALUES, true);
+    this.limitRows();
+  }
+
+  /** Guest state of the current thread; fetch it again after `run`, which may move it. */
+  get state(): Uint8Array {
+    return this.memory.bytes.subarray(STATE, STATE + this.layout.stateSize);
+  }
+
+  /** Guest instructions passed so far; set it when replay does not begin at 0. */
+  get tick(): bigint {
+    return this.memory.view.getBigUint64(CELL.tick, true);
+  }
+  set tick(tick: bigint) {
+    this.memory.view.setBigUint64(CELL.tick, tick, true);
+  }
+
+  /** A copy of `size` bytes of guest memory. */
+  readMemory(address: bigint, size: number): Uint8Array {
+    return this.memory.read(address, size);
+  }
+  writeMemory(address: bigint, bytes: Uint8Array): void {
+    this.memory.write(address, bytes);
+  }
+  /** Makes `size` bytes read as zero. */
+  zeroMemory(address: bigint, size: bigint): void {
+    this.memory.zero(address, size);
+  }
+  /** Copies `size` bytes. */
+  copyMemory(from: bigint, to: bigint, size: bigint): void {
+    this.memory.copy(from, to, size);
+  }
+  /** Marks a range as one that others can change: checked blocks take loads from there from the log. */
+  setShared(address: bigint, size: bigint, shared: boolean): void {
+    this.memory.setShared(address, size, shared);
+  }
+
+  /** Appends to the value log. The bytes must not change afterwards. */
+  pushValues(bytes: Uint8Array): void {
+    if (bytes.length > 0) this.values.push(bytes);
+  }
+
+  /** Bytes of the value log that were pushed and not used yet. */
+  get valuesLeft(): number {
+    const { view } = this.memory;
+    const inWindow = view.getUint32(CELL.valuesEnd, true) - view.getUint32(CELL.values, true);
+    return inWindow + this.values.reduce((sum, chunk) => sum + chunk.length, 0) - this.valuesUsed;
+  }
+
+  /**
+   * Announces blocks that will be defined soon, in that order, so that they can be compiled
+   * together. Optional; blocks that are known already are ignored.
+   */
+  prefetch(definitions: Iterable<BlockDefinition>): void {
+    for (const definition of definitions) this.record(definition);
+  }
+
+  /** From now on jumps to the block's entry run this block. */
+  define(definition: BlockDefinition): void {
+    const record = this.record(definition);
+    const slot = this.slots[this.slotNumber(definition.entry, definition.noRedirect)]!;
+    slot.record = record;
+    this.memory.view.setUint32(
+      this.slotAddress(definition.entry, definition.noRedirect),
+      record.functionIndex,
+      true,
+    );
+  }
+
+  /**
+   * Runs from `pc` until at least `ticks` guest instructions have passed: the block in which the
+   * last of them falls is completed.
+   */
+  run(pc: bigint, noRedirect: boolean, ticks: number): RunResult {
+    const start = this.tick;
+    const limit = start + BigInt(Math.max(0, Math.floor(ticks)));
+    let slot = this.slotAddress(pc, noRedirect);
+    for (;;) {
+      this.memory.view.setBigUint64(CELL.limit, limit, true);
+      slot = this.dispatch(slot) >>> 0;
+      const { entry, noRedirect: space, record } = this.slots[(slot - SLOTS) >>> 2]!;
+      const done = (reason: StopReason): RunResult => ({
+        ticks: Number(this.tick - start),
+        pc: entry,
+        noRedirect: space,
+        reason,
+      });
+      if (this.tick >= limit) return done('ticks');
+      if (this.rowsFull()) return done('buffer');
+      if (!record) return done('missing');
+      if (this.memory.view.getUint32(slot, true) === 0) this.compile(record);
+    }
+  }
+
+  /**
+   * Like `run`, but stops in the middle of a block: at the first arrival at `faultPc` at which the
+   * completed segments have brought the tick `ticks` further. Nothing of the instruction there, or
+   * after it, takes effect; `ticks` of the result does not count the instructions of the segment
+   * that was broken off, as the recorder's tick does not. The caller sets the state that follows.
+   */
+  runToFault(pc: bigint, noRedirect: boolean, ticks: number, faultPc: bigint): RunResult {
+    const start = this.tick;
+    const target = start + BigInt(ticks);
+    let at = { pc, noRedirect };
+    const fast = ticks - this.mostInstructions;
+    if (fast > 0) {
+      const result = this.run(pc, noRedirect, fast);
+      if (result.reason !== 'ticks') return result;
+      at = result;
+    }
+    for (;;) {
+      const done = (reason: StopReason, where: bigint): RunResult => ({
+        ticks: Number(this.tick - start),
+        pc: where,
+        noRedirect: at.noRedirect,
+        reason,
+      });
+      if (this.rowsFull()) return done('buffer', at.pc);
+      if (this.tick > target)
+        throw new Divergence(
+          `the fault at 0x${faultPc.toString(16)} was not reached`,
+          this.tick,
+          at.pc,
+        );
+      const record = this.slots[this.slotNumber(at.pc, at.noRedirect)]!.record;
+      if (!record) return done('missing', at.pc);
+      const before = this.tick;
+      const outcome = this.interpret(
+        record,
+        (completed, address) => address === faultPc && before + BigInt(completed) >= target,
+      );
+      if (outcome.stopped) return done('ticks', outcome.next);
+      at = { pc: outcome.next, noRedirect: outcome.jumpKind === 4 };
+    }
+  }
+
+  /** The access rows written so far. */
+  takeAccesses(): Accesses {
+    const { view, wasm } = this.memory;
+    const count = view.getUint32(CELL.rows, true) / 8;
+    return {
+      count,
+      sites: new Uint32Array(wasm.buffer, ROW_SITES, count),
+      ticks: new BigUint64Array(wasm.buffer, ROW_TICKS, count),
+      addresses: new BigUint64Array(wasm.buffer, ROW_ADDRESSES, count),
+      values: new BigUint64Array(wasm.buffer, ROW_VALUES, count),
+      wide: new Uint8Array(wasm.buffer, WIDE, view.getUint32(CELL.wide, true)),
+    };
+  }
+
+  /** Forgets the access rows, making room for more. */
+  resetAccesses(): void {
+    this.memory.view.setUint32(CELL.rows, 0, true);
+    this.memory.view.setUint32(CELL.wide, 0, true);
+  }
+
+  /** The segments of all blocks met so far; without `counts` none was executed. */
+  segments(): SegmentTable {
+    const { count, blocks, addresses, instructions } = this.segmentColumns;
+    const executions = this.modes.counts
+      ? new BigUint64Array(this.memory.wasm.buffer, COUNTS, count)
+      : new BigUint64Array(count);
+    return { count, blocks, addresses, instructions, executions };
+  }
+
+  // ---- Blocks ----
+
+  private record(definition: BlockDefinition): BlockRecord {
+    const known = this.records.get(definition.id);
+    if (known) return known;
+    const { id, address, ir } = definition;
+    const block = decodeBlock(ir, address, this.opNames, this.layout.stateSize);
+    const sites = accessSites(block, address);
+    const segments = segmentsOf(block, address);
+    const firstSegment = this.segmentColumns.add(id, segments);
+    if (this.modes.counts && this.segmentColumns.count > MAX_SEGMENTS) {
+      throw new UserError(
+        'The program has more code than replay can count; ask for a smaller part of it.',
+      );
+    }
+    const firstSite = this.modes.accesses ? this.siteColumns.add(id, sites) : 0;
+    const dirtyNumbers = new Map<number, number>();
+    block.statements.forEach((statement, index) => {
+      if (statement.tag !== 'Dirty') return;
+      const own = sites.findIndex((site) => site.statement === index);
+      dirtyNumbers.set(index, this.dirties.length);
+      this.dirties.push({
+        statement,
+        resultType: (statement.result >= 0 ? block.temps[statement.result]! : TYPE.none) as Type,
+        site: firstSite + Math.max(own, 0),
+        instruction: own < 0 ? 0 : sites[own]!.instruction,
+      });
+    });
+    const instructions = segments.reduce((sum, segment) => sum + segment.instructions, 0);
+    const wide = sites.reduce((sum, { size }) => sum + (size > 8 ? size : 0), 0);
+    if (sites.length > MAX_ROWS / 4 || wide > WIDE_SIZE / 4) {
+      throw new UserError(
+        'The trace is damaged: a block of code has too many accesses; record the program again.',
+      );
+    }
+    this.mostInstructions = Math.max(this.mostInstructions, instructions);
+    this.mostRows = Math.max(this.mostRows, sites.length);
+    this.mostWide = Math.max(this.mostWide, wide);
+    this.limitRows();
+    const record = {
+      definition,
+      block,
+      sites,
+      firstSite,
+      segments,
+      firstSegment,
+      dirtyNumbers,
+      functionIndex: 0,
+    };
+    this.records.set(id, record);
+    this.uncompiled.add(record);
+    return record;
+  }
+
+  /** Compiles a block, together with others that are waiting. */
+  private compile(wanted: BlockRecord): void {
+    const batch = [wanted];
+    for (const record of this.uncompiled) {
+      if (batch.length >= BATCH_SIZE) break;
+      if (record !== wanted) batch.push(record);
+    }
+    const firstFunction = this.nextFunction;
+    const binary = compileBlocks(
+      batch.map((record) => ({
+        ...record,
+        slotFor: (target, noRedirect) => this.slotAddress(target, noRedirect),
+      })),
+      firstFunction,
+      this.modes,
+    );
+    this.nextFunction += batch.length;
+    if (this.nextFunction > this.functions.length)
+      this.functions.grow(
+        Math.max(this.functions.length, this.nextFunction - this.functions.length),
+      );
+    let compiled: WebAssembly.Module;
+    try {
+      compiled = new WebAssembly.Module(binary);
+    } catch (error) {
+      // decodeBlock and the compiler check types, but the engine has the last word
+      throw new UserError(
+        `The trace is damaged: its code does not make sense (${(error as Error).message}); record the program again.`,
+      );
+    }
+    new WebAssembly.Instance(compiled, this.imports);
+    batch.forEach((record, i) => {
+      record.functionIndex = firstFunction + i;
+      this.uncompiled.delete(record);
+      const { entry, noRedirect } = record.definition;
+      const slot = this.slots[this.slotNumber(entry, noRedirect)]!;
+      if (slot.record === record)
+        this.memory.view.setUint32(this.slotAddress(entry, noRedirect), record.functionIndex, true);
+    });
+  }
+
+  private slotNumber(entry: bigint, noRedirect: boolean): number {
+    const numbers = this.slotNumbers[noRedirect ? 1 : 0];
+    let number = numbers.get(entry);
+    if (number === undefined) {
+      number = this.slots.length;
+      if (number >= MAX_SLOTS)
+        throw new UserError(
+          'The program has more code than replay can hold; record a smaller part of it.',
+        );
+      this.slots.push({ entry, noRedirect, record: undefined });
+      numbers.set(entry, number);
+    }
+    return number;
+  }
+
+  private slotAddress(entry: bigint, noRedirect: boolean): number {
+    return SLOTS + 4 * this.slotNumber(entry, noRedirect);
+  }
+
+  private lookup(address: bigint, space: 0 | 1): number {
+    const slot = this.slotAddress(address, space === 1);
+    const entry =
+      JUMP_CACHE +
+      16 * (space * JUMP_CACHE_ENTRIES + Number(address & BigInt(JUMP_CACHE_ENTRIES - 1)));
+    this.memory.view.setBigUint64(entry, address, true);
+    this.memory.view.setUint32(entry + 8, slot, true);
+    return slot;
+  }
+
+  // ---- Value log ----
+
+  /** Makes at least `size` bytes of the log available in linear memory. */
+  private refill(size: number): void {
+    const { view, bytes } = this.memory;
+    const from = view.getUint32(CELL.values, true);
+    const left = view.getUint32(CELL.valuesEnd, true) - from;
+    bytes.copyWithin(VALUES, from, from + left);
+    let end = VALUES + left;
+    while (this.values.length > 0 && end < VALUES + VALUES_SIZE) {
+      const chunk = this.values[0]!;
+      const part = chunk.subarray(this.valuesUsed, this.valuesUsed + VALUES + VALUES_SIZE - end);
+      bytes.set(part, end);
+      end += part.length;
+      this.valuesUsed += part.length;
+      if (this.valuesUsed === chunk.length) {
+        this.values.shift();
+        this.valuesUsed = 0;
+      }
+    }
+    view.setUint32(CELL.values, VALUES, true);
+    view.setUint32(CELL.valuesEnd, end, true);
+    if (end - VALUES < size) {
+      throw new Divergence(
+        'the program needs more logged values than were recorded',
+        this.tick,
+        view.getBigUint64(STATE + this.layout.RIP, true),
+      );
+    }
+  }
+
+  takeValue(size: number): bigint {
+    const { view } = this.memory;
+    if (view.getUint32(CELL.values, true) + size > view.getUint32(CELL.valuesEnd, true))
+      this.refill(size);
+    const at = view.getUint32(CELL.values, true);
+    view.setUint32(CELL.values, at + size, true);
+    return this.getBits(at, size);
+  }
+
+  // ---- What the interpreter and the slow paths of compiled code use ----
+
+  private getBits(at: number, size: number): bigint {
+    if (size === 8) return this.memory.view.getBigUint64(at, true);
+    return bitsOf(this.memory.bytes.subarray(at, at + size));
+  }
+
+  private putBits(at: number, size: number, bits: bigint): void {
+    if (size === 8) this.memory.view.setBigUint64(at, bits, true);
+    else this.memory.bytes.set(bytesOf(bits, size), at);
+  }
+
+  readState(offset: number, size: number): bigint {
+    return this.getBits(STATE + offset, size);
+  }
+  writeState(offset: number, size: number, bits: bigint): void {
+    this.putBits(STATE + offset, size, bits);
+  }
+  load(address: bigint, size: number): bigint {
+    return bitsOf(this.memory.read(address, size));
+  }
+  store(address: bigint, size: number, bits: bigint): void {
+    this.memory.write(address, bytesOf(bits, size));
+  }
+  isShared(address: bigint): boolean {
+    return this.memory.isShared(address);
+  }
+
+  access(site: number, instruction: number, address: bigint, size: number, bits: bigint): void {
+    if (!this.modes.accesses) return;
+    const { view, bytes } = this.memory;
+    const row = view.getUint32(CELL.rows, true) / 8;
+    view.setUint32(ROW_SITES + 4 * row, this.interpreting.firstSite + site, true);
+    view.setBigUint64(ROW_TICKS + 8 * row, this.interpreting.tick + BigInt(instruction), true);
+    view.setBigUint64(ROW_ADDRESSES + 8 * row, address, true);
+    view.setBigUint64(ROW_VALUES + 8 * row, BigInt.asUintN(64, bits), true);
+    view.setUint32(CELL.rows, 8 * (row + 1), true);
+    if (size > 8) {
+      const wide = view.getUint32(CELL.wide, true);
+      bytes.set(bytesOf(bits, size), WIDE + wide);
+      view.setUint32(CELL.wide, wide + size, true);
+    }
+  }
+
+  private interpret(
+    record: BlockRecord,
+    stopBefore?: (completed: number, pc: bigint) => boolean,
+  ): ReturnType<typeof interpretBlock> {
+    this.interpreting = { firstSite: record.firstSite, tick: this.tick };
+    const outcome = interpretBlock(this, record.block, stopBefore);
+    this.tick += BigInt(outcome.instructions);
+    if (this.modes.counts) {
+      for (let i = 0; i < outcome.segments; i++) {
+        const at = COUNTS + 8 * (record.firstSegment + i);
+        this.memory.view.setBigUint64(at, this.memory.view.getBigUint64(at, true) + 1n, true);
+      }
+    }
+    return outcome;
+  }
+
+  private evaluate(number: number): void {
+    const name = NAMES_BY_NUMBER[number]!;
+    const operation = OPERATIONS.get(name);
+    if (operation) {
+      const args = operation.args.map((type, i) => this.scratchArgument(i, TYPE_SIZES[type]));
+      this.putBits(SCRATCH_RESULT, TYPE_SIZES[operation.result], operation.evaluate(...args));
+      return;
+    }
+    const helper = EVALUATED_HELPER_TABLE.get(name)!;
+    const args = Array.from({ length: helper.arity }, (_, i) => this.scratchArgument(i, 8));
+    this.putBits(SCRATCH_RESULT, 8, helper.evaluate(...args));
+  }
+
+  private scratchArgument(index: number, size: number): bigint {
+    return this.getBits(SCRATCH + index * SCRATCH_STRIDE, size);
+  }
+
+  private performDirty(number: number, address: bigint): void {
+    const { statement, resultType, site, instruction } = this.dirties[number]!;
+    this.interpreting = { firstSite: 0, tick: this.tick };
+    const result = applyDirty(this, statement, resultType, address, site, instruction);
+    if (statement.result >= 0) this.putBits(SCRATCH_RESULT, TYPE_SIZES[resultType], result);
+  }
+
+  // ---- Output rows ----
+
+  private limitRows(): void {
+    this.memory.view.setUint32(CELL.rowsLimit, 8 * (MAX_ROWS - this.mostRows), true);
+    this.memory.view.setUint32(CELL.wideLimit, WIDE_SIZE - this.mostWide, true);
+  }
+
+  private rowsFull(): boolean {
+    const { view } = this.memory;
+    return (
+      view.getUint32(CELL.rows, true) > view.getUint32(CELL.rowsLimit, true) ||
+      view.getUint32(CELL.wide, true) > view.getUint32(CELL.wideLimit, true)
+    );
+  }
+}

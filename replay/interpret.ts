@@ -1,0 +1,305 @@
+/**
+ * A plain interpreter of superblocks on bigints: the obvious twin of the compiler, against which
+ * that is tested, and what runs a block that must stop in the middle.
+ */
+import { UserError } from '../schemas/errors.js';
+import { CHECKSUM_HELPER, UNDEFINED_BYTE } from './compile.js';
+import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
+import {
+  JUMP_INVALIDATE,
+  TYPE,
+  TYPE_SIZES,
+  type Block,
+  type DirtyStatement,
+  type Expression,
+  type Operand,
+  type StateArray,
+  type Type,
+} from './ir.js';
+
+/** What a block works on. All bit patterns are non-negative; sizes are in bytes. */
+export interface Machine {
+  readState(offset: number, size: number): bigint;
+  writeState(offset: number, size: number, bits: bigint): void;
+  load(address: bigint, size: number): bigint;
+  store(address: bigint, size: number, bits: bigint): void;
+  /** Others can change the memory at this address. */
+  isShared(address: bigint): boolean;
+  /** The next bytes of the value log, as a little-endian number. */
+  takeValue(size: number): bigint;
+  /**
+   * An access happened.
+   * @param site - number of the site within the block
+   * @param instruction - number of the guest instruction within the block
+   */
+  access(site: number, instruction: number, address: bigint, size: number, bits: bigint): void;
+}
+
+/** How a block was left. */
+export interface Outcome {
+  /** It was stopped before an instruction: nothing of that one has taken effect. */
+  readonly stopped: boolean;
+  /** Guest address to go on at. */
+  readonly next: bigint;
+  readonly jumpKind: number;
+  /** Guest instructions in the segments that were completed. */
+  readonly instructions: number;
+  /** Segments that were completed. */
+  readonly segments: number;
+}
+
+/** Bytes that an entry of the value log takes for a type. */
+const entrySize = (type: Type): number => Math.max(8, TYPE_SIZES[type]);
+
+const clip = (type: Type, bits: bigint): bigint =>
+  BigInt.asUintN(type === TYPE.I1 ? 1 : 8 * TYPE_SIZES[type], bits);
+
+/** Applies the logged effects of a dirty statement and returns its result (0 when it has none). */
+export function applyDirty(
+  machine: Machine,
+  statement: DirtyStatement,
+  resultType: Type,
+  address: bigint,
+  firstSite: number,
+  instruction: number,
+): bigint {
+  const { memory } = statement;
+  const roundUp = (size: number): number => (size + 7) & ~7;
+  let site = firstSite;
+  const result =
+    statement.result >= 0 ? clip(resultType, machine.takeValue(entrySize(resultType))) : 0n;
+  for (const { effect, offset, size, repeats, repeatStride } of statement.state) {
+    if (effect !== 'write' && effect !== 'modify') continue;
+    for (let i = 0; i <= repeats; i++) {
+      const bits = BigInt.asUintN(8 * size, machine.takeValue(roundUp(size)));
+      machine.writeState(offset + i * repeatStride, size, bits);
+    }
+  }
+  if (memory && memory.effect !== 'write') {
+    machine.access(site++, instruction, address, memory.size, machine.load(address, memory.size));
+  }
+  if (memory && memory.effect !== 'read') {
+    const bits = BigInt.asUintN(8 * memory.size, machine.takeValue(roundUp(memory.size)));
+    machine.store(address, memory.size, bits);
+    machine.access(site, instruction, address, memory.size, bits);
+  }
+  return result;
+}
+
+/**
+ * Runs one superblock.
+ * @param stopBefore - asked before each instruction, with the instructions of completed segments
+ *   and its address; true stops there
+ */
+export function interpretBlock(
+  machine: Machine,
+  block: Block,
+  stopBefore?: (completed: number, pc: bigint) => boolean,
+): Outcome {
+  const temps = new Array<bigint>(block.temps.length).fill(0n);
+  const value = (operand: Operand): bigint =>
+    operand & 1 ? block.constants[operand >>> 1]!.bits : temps[operand >>> 1]!;
+  const typeOf = (operand: Operand): Type =>
+    (operand & 1 ? block.constants[operand >>> 1]!.type : block.temps[operand >>> 1]!) as Type;
+  let instruction = -1;
+  let completed = 0;
+  let segments = 0;
+  let site = 0;
+
+  const access = (address: bigint, size: number, bits: bigint, happened = true): void => {
+    if (happened) machine.access(site, Math.max(instruction, 0), address, size, bits);
+    site++;
+  };
+  const load = (address: bigint, type: Type): bigint => {
+    const size = TYPE_SIZES[type];
+    if (!(block.checked && machine.isShared(address)))
+      return clip(type, machine.load(address, size));
+    const bits = clip(type, machine.takeValue(entrySize(type)));
+    machine.store(address, size, bits);
+    return bits;
+  };
+  const element = (array: StateArray): number => {
+    const index =
+      Number(BigInt.asUintN(32, value(array.index) + BigInt(array.bias))) & (array.nElems - 1);
+    return array.base + index * TYPE_SIZES[array.elemType];
+  };
+  const evaluate = (expr: Expression): bigint => {
+    switch (expr.tag) {
+      case 'Get':
+        return clip(expr.type, machine.readState(expr.offset, TYPE_SIZES[expr.type]));
+      case 'GetI':
+        return clip(expr.elemType, machine.readState(element(expr), TYPE_SIZES[expr.elemType]));
+      case 'Atom':
+        return value(expr.operand);
+      case 'Op': {
+        const operation = OPERATIONS.get(expr.op);
+        if (!operation) {
+          throw new UserError(
+            `The program uses the operation ${expr.op}, whose result is not in the trace; record it again with this version.`,
+          );
+        }
+        return operation.evaluate(...expr.args.map(value));
+      }
+      case 'Load': {
+        const address = value(expr.address);
+        const bits = load(address, expr.type);
+        access(address, TYPE_SIZES[expr.type], bits);
+        return bits;
+      }
+      case 'ITE':
+        return value(expr.condition) === 1n ? value(expr.ifTrue) : value(expr.ifFalse);
+      case 'CCall': {
+        if (expr.name.startsWith(CHECKSUM_HELPER)) return 0n; // its exit is never taken
+        const helper = EVALUATED_HELPER_TABLE.get(expr.name);
+        if (!helper) {
+          throw new UserError(
+            `The program uses the helper ${expr.name}, whose result is not in the trace; record it again with this version.`,
+          );
+        }
+        return clip(expr.type, helper.evaluate(...expr.args.map(value)));
+      }
+    }
+  };
+  const leave = (next: bigint, jumpKind: number, offsIP: number): Outcome => {
+    machine.writeState(offsIP, 8, next);
+    return {
+      stopped: false,
+      next,
+      jumpKind,
+      instructions: instruction + 1,
+      segments: segments + 1,
+    };
+  };
+
+  for (const statement of block.statements) {
+    switch (statement.tag) {
+      case 'IMark':
+        if (stopBefore?.(completed, statement.address)) {
+          return {
+            stopped: true,
+            next: statement.address,
+            jumpKind: 0,
+            instructions: completed,
+            segments,
+          };
+        }
+        instruction++;
+        break;
+      case 'AbiHint':
+      case 'MBE':
+        break;
+      case 'Put':
+        machine.writeState(
+          statement.offset,
+          TYPE_SIZES[typeOf(statement.data)],
+          value(statement.data),
+        );
+        break;
+      case 'PutI':
+        machine.writeState(
+          element(statement),
+          TYPE_SIZES[statement.elemType],
+          value(statement.data),
+        );
+        break;
+      case 'WrTmp': {
+        const type = block.temps[statement.temp] as Type;
+        temps[statement.temp] = statement.logged
+          ? clip(type, machine.takeValue(entrySize(type)))
+          : evaluate(statement.expr);
+        break;
+      }
+      case 'Store':
+      case 'StoreG': {
+        const holds = statement.tag === 'Store' || value(statement.guard) === 1n;
+        const address = value(statement.address);
+        const size = TYPE_SIZES[typeOf(statement.data)];
+        if (holds) machine.store(address, size, value(statement.data));
+        access(address, size, value(statement.data), holds);
+        break;
+      }
+      case 'LoadG': {
+        const { from, to, signed } = statement.conversion;
+        const address = value(statement.address);
+        const holds = value(statement.guard) === 1n;
+        const bits = holds ? load(address, from) : 0n;
+        access(address, TYPE_SIZES[from], bits, holds);
+        const widened = signed ? clip(to, BigInt.asIntN(8 * TYPE_SIZES[from], bits)) : bits;
+        temps[statement.temp] = holds ? widened : value(statement.alternative);
+        break;
+      }
+      case 'CAS': {
+        const {
+          type,
+          oldHi,
+          oldLo,
+          address: at,
+          expectedHi,
+          expectedLo,
+          dataHi,
+          dataLo,
+        } = statement;
+        const address = value(at);
+        const size = TYPE_SIZES[type];
+        const high = BigInt.asUintN(64, address + BigInt(size));
+        let hi = 0n;
+        let lo: bigint;
+        if (oldHi >= 0 && block.checked && machine.isShared(address)) {
+          lo = clip(type, machine.takeValue(8));
+          hi = clip(type, machine.takeValue(8));
+          machine.store(address, size, lo);
+          machine.store(high, size, hi);
+        } else {
+          lo = load(address, type);
+          if (oldHi >= 0) hi = machine.load(high, size);
+        }
+        const whole = oldHi >= 0 ? 2 * size : size;
+        const join = (h: bigint, l: bigint): bigint =>
+          oldHi >= 0 ? (h << BigInt(8 * size)) | l : l;
+        access(address, whole, join(hi, lo));
+        const newHi = dataHi === undefined ? 0n : value(dataHi);
+        const newLo = value(dataLo);
+        const succeeds =
+          lo === value(expectedLo) && (expectedHi === undefined || hi === value(expectedHi));
+        if (succeeds) {
+          machine.store(address, size, newLo);
+          if (oldHi >= 0) machine.store(high, size, newHi);
+        }
+        access(address, whole, join(newHi, newLo), succeeds);
+        temps[oldLo] = lo;
+        if (oldHi >= 0) temps[oldHi] = hi;
+        break;
+      }
+      case 'Dirty': {
+        const type = (statement.result >= 0 ? block.temps[statement.result]! : TYPE.none) as Type;
+        if (value(statement.guard) === 1n) {
+          const address = statement.memory ? value(statement.memory.address) : 0n;
+          const result = applyDirty(
+            machine,
+            statement,
+            type,
+            address,
+            site,
+            Math.max(instruction, 0),
+          );
+          if (statement.result >= 0) temps[statement.result] = result;
+        } else if (statement.result >= 0) {
+          let undefinedBits = 0n;
+          for (let i = 0; i < TYPE_SIZES[type]; i++)
+            undefinedBits = (undefinedBits << 8n) | UNDEFINED_BYTE;
+          temps[statement.result] = clip(type, undefinedBits);
+        }
+        if (statement.memory) site += statement.memory.effect === 'modify' ? 2 : 1;
+        break;
+      }
+      case 'Exit':
+        if (statement.jumpKind === JUMP_INVALIDATE) break;
+        if (value(statement.guard) === 1n)
+          return leave(statement.target, statement.jumpKind, statement.offsIP);
+        segments++;
+        completed = instruction + 1;
+        break;
+    }
+  }
+  return leave(value(block.next), block.jumpKind, block.offsIP);
+}

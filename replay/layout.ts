@@ -1,0 +1,72 @@
+/**
+ * The linear memory of the evaluator: fixed regions first, then granules of guest memory, allocated
+ * as they are touched. Untouched pages of a region cost no physical memory.
+ */
+
+/** Guest memory is mapped in granules of this size. */
+export const GRANULE_BITS = 16;
+export const GRANULE_SIZE = 1 << GRANULE_BITS;
+/** Guest addresses at and above 2^37 are never mapped. */
+export const ADDRESS_BITS = 37;
+export const GRANULE_COUNT = 1 << (ADDRESS_BITS - GRANULE_BITS);
+
+export const PAGE_SIZE = 65536;
+/** Linear memory ends at 4 GiB. */
+export const MAX_PAGES = 65536;
+
+/** Words that compiled code and the host share. Rows are counted in units of 8. */
+export const CELL = {
+  tick: 64,
+  limit: 72,
+  rows: 80,
+  wide: 84,
+  rowsLimit: 88,
+  wideLimit: 92,
+  values: 96,
+  valuesEnd: 100,
+} as const;
+
+/** Operands (32 bytes each, at most 5) and after them the result of an operation done by the host. */
+export const SCRATCH = 1024;
+export const SCRATCH_STRIDE = 32;
+export const SCRATCH_RESULT = SCRATCH + 5 * SCRATCH_STRIDE;
+
+/** Guest state of the current thread. */
+export const STATE = 4096;
+export const MAX_STATE_SIZE = 32768;
+
+/** A granule that is always zero: entry 0 of the table leads here, entries are relative to it. */
+export const ZERO = 0x10000;
+/** One u32 per granule of guest memory. */
+export const TABLE = ZERO + GRANULE_SIZE;
+/** One byte per granule: others can change it. */
+export const SHARED = TABLE + 4 * GRANULE_COUNT;
+
+/** Per name space, a direct-mapped cache from guest address (u64) to slot (u32), 16 bytes each. */
+export const JUMP_CACHE_ENTRIES = 1 << 15;
+export const JUMP_CACHE = SHARED + GRANULE_COUNT;
+
+/** Cells that hold the function of a block; compiled jumps name the cell. */
+export const SLOTS = JUMP_CACHE + 2 * 16 * JUMP_CACHE_ENTRIES;
+export const MAX_SLOTS = 1 << 22;
+
+/** Window on the value log. */
+export const VALUES = SLOTS + 4 * MAX_SLOTS;
+export const VALUES_SIZE = 1 << 20;
+
+/** Output rows, as columns. */
+export const MAX_ROWS = 1 << 15;
+export const ROW_SITES = VALUES + VALUES_SIZE;
+export const ROW_TICKS = ROW_SITES + 4 * MAX_ROWS;
+export const ROW_ADDRESSES = ROW_TICKS + 8 * MAX_ROWS;
+export const ROW_VALUES = ROW_ADDRESSES + 8 * MAX_ROWS;
+/** All bytes of the accesses wider than 8. */
+export const WIDE = ROW_VALUES + 8 * MAX_ROWS;
+export const WIDE_SIZE = 1 << 20;
+
+/** One u64 per segment. */
+export const COUNTS = WIDE + WIDE_SIZE;
+export const MAX_SEGMENTS = 1 << 23;
+
+/** Where granules begin: after the counters, which are only reserved when they are wanted. */
+export const granulesStart = (counts: boolean): number => COUNTS + (counts ? 8 * MAX_SEGMENTS : 0);
