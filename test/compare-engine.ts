@@ -14,7 +14,9 @@ export function lackeyAccesses(argv: readonly string[]): Access[] {
   const log = scratch('lackey');
   run(['valgrind', '--tool=lackey', '--trace-mem=yes', `--log-file=${log}`, ...argv]);
   const accesses: Access[] = [];
-  for (const [, kind, address, size] of readFileSync(log, 'utf8').matchAll(/^ ([LSM]) ([0-9a-f]+),(\d+)$/gm)) {
+  for (const [, kind, address, size] of readFileSync(log, 'utf8').matchAll(
+    /^ ([LSM]) ([0-9a-f]+),(\d+)$/gm,
+  )) {
     const access = { address: BigInt(`0x${address}`), sizeBytes: Number(size) };
     if (kind !== 'S') accesses.push({ store: false, ...access });
     if (kind !== 'L') accesses.push({ store: true, ...access });
@@ -30,10 +32,16 @@ export function cachegrindInstructions(argv: readonly string[]): bigint {
 }
 
 /** What memcheck's closing line says of the heap; releases by libc's own clean-up are left out. */
-export function memcheckHeap(argv: readonly string[]): { allocations: bigint; frees: bigint; bytes: bigint } {
+export function memcheckHeap(argv: readonly string[]): {
+  allocations: bigint;
+  frees: bigint;
+  bytes: bigint;
+} {
   const log = scratch('memcheck');
   run(['valgrind', '--run-libc-freeres=no', '--run-cxx-freeres=no', `--log-file=${log}`, ...argv]);
-  const line = /total heap usage: ([\d,]+) allocs, ([\d,]+) frees, ([\d,]+) bytes/.exec(readFileSync(log, 'utf8'));
+  const line = /total heap usage: ([\d,]+) allocs, ([\d,]+) frees, ([\d,]+) bytes/.exec(
+    readFileSync(log, 'utf8'),
+  );
   assert.ok(line, 'memcheck ended without a summary');
   const [allocations, frees, bytes] = line.slice(1).map((text) => BigInt(text.replaceAll(',', '')));
   return { allocations: allocations!, frees: frees!, bytes: bytes! };

@@ -11,11 +11,36 @@ import { readFileSync } from 'node:fs';
 import { run, scratch, type Recording, type RunOptions } from './guest.js';
 
 const LEFT_OUT = new Set([
-  'brk', 'mmap', 'munmap', 'mprotect', 'mremap', 'madvise', 'getrandom', 'rseq', 'set_robust_list', 'futex', 'sched_yield',
-  'execve', 'arch_prctl', 'set_tid_address', 'prlimit64', 'restart_syscall',
+  'brk',
+  'mmap',
+  'munmap',
+  'mprotect',
+  'mremap',
+  'madvise',
+  'getrandom',
+  'rseq',
+  'set_robust_list',
+  'futex',
+  'sched_yield',
+  'execve',
+  'arch_prctl',
+  'set_tid_address',
+  'prlimit64',
+  'restart_syscall',
 ]);
 /** Calls whose results are the same in every run. */
-const WITH_RESULT = new Set(['read', 'write', 'openat', 'close', 'lseek', 'pread64', 'pwrite64', 'dup2', 'getdents64', 'access']);
+const WITH_RESULT = new Set([
+  'read',
+  'write',
+  'openat',
+  'close',
+  'lseek',
+  'pread64',
+  'pwrite64',
+  'dup2',
+  'getdents64',
+  'access',
+]);
 
 export interface Call {
   readonly name: string;
@@ -39,9 +64,14 @@ export function straceCalls(argv: readonly string[], options: RunOptions = {}): 
     const [, pid, name] = /^(\d+) +(?:<\.\.\. )?(\w+)(?:\(| resumed)/.exec(line) ?? [];
     if (!pid || !name || line.endsWith('<unfinished ...>')) continue;
     const result = / = (-?\d+|\?)[^=]*$/.exec(line)?.[1] ?? '?';
-    processes.set(pid, [...(processes.get(pid) ?? []), { name, result: result.startsWith('-') ? 'failed' : result }]);
+    processes.set(pid, [
+      ...(processes.get(pid) ?? []),
+      { name, result: result.startsWith('-') ? 'failed' : result },
+    ]);
   }
-  return [...processes].sort(([a], [b]) => Number(a) - Number(b)).map(([, calls]) => normalise(calls));
+  return [...processes]
+    .sort(([a], [b]) => Number(a) - Number(b))
+    .map(([, calls]) => normalise(calls));
 }
 
 /** The same of a recording. Images before and after an exec in one process count as one. */
@@ -54,7 +84,10 @@ export function recordedCalls(recording: Recording): string[][] {
     const result = row['ended'] && row['result'] !== null ? (row['result'] as bigint) : undefined;
     const text = result === undefined ? '?' : result < 0n ? 'failed' : String(result);
     const pid = row['pid'] as bigint;
-    processes.set(pid, [...(processes.get(pid) ?? []), { name: row['name'] as string, result: text }]);
+    processes.set(pid, [
+      ...(processes.get(pid) ?? []),
+      { name: row['name'] as string, result: text },
+    ]);
   }
   return [...processes.values()].map(normalise);
 }

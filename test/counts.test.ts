@@ -42,9 +42,16 @@ test('a program without libc: every access is lackey’s, every instruction cach
 
   const longs = recording.query(`select value from accesses where kind = 'store'
     and addr >= ${facts.hex('longs')} and addr < ${facts.hex('longs') + 4096n} order by tick`);
-  longs.forEach((row, i) => assert.equal(row['value'], BigInt.asUintN(64, 0x1111111111111111n * BigInt(i & 15)) + BigInt(i)));
+  longs.forEach((row, i) =>
+    assert.equal(
+      row['value'],
+      BigInt.asUintN(64, 0x1111111111111111n * BigInt(i & 15)) + BigInt(i),
+    ),
+  );
   assert.equal(
-    recording.cell(`select value from accesses where kind = 'store' and addr = ${facts.hex('split') + 60n}`),
+    recording.cell(
+      `select value from accesses where kind = 'store' and addr = ${facts.hex('split') + 60n}`,
+    ),
     0x8877665544332211n,
   );
 });

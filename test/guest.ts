@@ -31,7 +31,12 @@ let sequence = 0;
 export const scratch = (name: string): string => join(SCRATCH, `${++sequence}-${name}`);
 
 /** The options that make a run's folder this one. */
-export const outOptions = (folder: string): string[] => ['--out', dirname(folder), '--name', basename(folder)];
+export const outOptions = (folder: string): string[] => [
+  '--out',
+  dirname(folder),
+  '--name',
+  basename(folder),
+];
 
 /** How one cell arrives: integers of every size as bigint. */
 export type Cell = bigint | number | string | boolean | null | Cell[] | { [key: string]: Cell };
@@ -60,7 +65,9 @@ export function compile(file: string): string {
   const build = /^\/\/ build: (\S+) ?(.*)$/m.exec(readFileSync(source, 'utf8'));
   const [compiler, options] = [build?.[1] ?? 'gcc', build?.[2]?.split(' ').filter(Boolean) ?? []];
   const program = join(SCRATCH, file.replace(/\.\w+$/, ''));
-  const result = spawnSync(compiler, ['-g', source, '-o', program, ...options], { encoding: 'utf8' });
+  const result = spawnSync(compiler, ['-g', source, '-o', program, ...options], {
+    encoding: 'utf8',
+  });
   assert.equal(result.status, 0, `${file} does not compile: ${result.stderr}`);
   compiled.set(file, program);
   return program;
@@ -93,7 +100,15 @@ export function run(argv: readonly string[], options: RunOptions = {}): SpawnSyn
 }
 
 /** Tests use the distribution's programs, whatever version managers stand first in the path. */
-const PATH = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin', dirname(process.execPath)]
+const PATH = [
+  '/usr/local/sbin',
+  '/usr/local/bin',
+  '/usr/sbin',
+  '/usr/bin',
+  '/sbin',
+  '/bin',
+  dirname(process.execPath),
+]
   .filter((folder, index, all) => all.indexOf(folder) === index)
   .join(':');
 
@@ -199,7 +214,10 @@ export function record(argv: readonly string[], options: RecordOptions = {}): Re
     ],
     options,
   );
-  assert.ok(existsSync(join(folder, 'manifest.json')), `no trace of ${argv.join(' ')}: ${result.stderr}`);
+  assert.ok(
+    existsSync(join(folder, 'manifest.json')),
+    `no trace of ${argv.join(' ')}: ${result.stderr}`,
+  );
   const recording = new Recording(folder, result.stdout, result.stderr, result.status);
   if (!options.unchecked) checkInvariants(recording);
   return recording;

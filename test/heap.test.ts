@@ -14,7 +14,9 @@ const KIND: Readonly<Record<string, string>> = {
 
 function blocksAreThere(recording: Recording): void {
   const facts = recording.facts;
-  const rows = recording.query('select op, address, size, alignment, previous, known from heap order by event');
+  const rows = recording.query(
+    'select op, address, size, alignment, previous, known from heap order by event',
+  );
   let at = 0;
   const next = (what: string, matches: (row: (typeof rows)[number]) => boolean) => {
     while (at < rows.length && !matches(rows[at]!)) at++;
@@ -25,16 +27,29 @@ function blocksAreThere(recording: Recording): void {
   for (const [name, first, second, third, fourth] of lines) {
     if (name === 'block') {
       const op = KIND[first!] ?? first!;
-      next(`block ${first} ${second}`, (row) =>
-        row['op'] === op && row['address'] === BigInt(`0x${second}`) && row['size'] === BigInt(third!) &&
-        (fourth === '0' || row['alignment'] === BigInt(fourth!)));
+      next(
+        `block ${first} ${second}`,
+        (row) =>
+          row['op'] === op &&
+          row['address'] === BigInt(`0x${second}`) &&
+          row['size'] === BigInt(third!) &&
+          (fourth === '0' || row['alignment'] === BigInt(fourth!)),
+      );
     } else if (name === 'release') {
-      next(`release ${second}`, (row) =>
-        row['op'] === first && row['address'] === BigInt(`0x${second}`) && row['known'] === true);
+      next(
+        `release ${second}`,
+        (row) =>
+          row['op'] === first && row['address'] === BigInt(`0x${second}`) && row['known'] === true,
+      );
     } else if (name === 'realloc' && first !== '0') {
-      next(`realloc ${second}`, (row) =>
-        row['op'] === 'realloc' && row['previous'] === BigInt(`0x${first}`) &&
-        row['address'] === BigInt(`0x${second}`) && row['size'] === BigInt(third!));
+      next(
+        `realloc ${second}`,
+        (row) =>
+          row['op'] === 'realloc' &&
+          row['previous'] === BigInt(`0x${first}`) &&
+          row['address'] === BigInt(`0x${second}`) &&
+          row['size'] === BigInt(third!),
+      );
     }
   }
   assert.ok(facts.all('block').length > 30);
@@ -46,12 +61,15 @@ test('the allocator family: every block, its size, alignment and release', () =>
   blocksAreThere(recording);
   const facts = recording.facts;
   // The block that was not freed.
-  const leaked = recording.row(`select size, free_tick from allocations where address = ${facts.hex('leaked')}
+  const leaked =
+    recording.row(`select size, free_tick from allocations where address = ${facts.hex('leaked')}
     order by event desc limit 1`);
   assert.deepEqual(leaked, { size: 50n, free_tick: null });
   // An address that is used again has one row per block.
-  assert.equal(recording.cell('select count(*) from (select distinct event from allocations)'),
-    recording.cell('select count(*) from allocations'));
+  assert.equal(
+    recording.cell('select count(*) from (select distinct event from allocations)'),
+    recording.cell('select count(*) from allocations'),
+  );
   // 100 MB, touched every 1 MB.
   const big = facts.hex('sparse');
   assert.equal(
@@ -62,13 +80,22 @@ test('the allocator family: every block, its size, alignment and release', () =>
   // The stack of an allocation leads to main.
   const functions = recording.query(`select distinct f."function" as name from allocations a
     join frames f on f.process = a.process and f.stack = a.stack where a.size = 5000`);
-  assert.ok(functions.some((row) => row['name'] === 'main'), JSON.stringify(functions));
+  assert.ok(
+    functions.some((row) => row['name'] === 'main'),
+    JSON.stringify(functions),
+  );
 });
 
 test('memcheck counts the same blocks', () => {
   const recording = record(['heap.cpp']);
   const memcheck = memcheckHeap([compile('heap.cpp')]);
   assert.equal(recording.cell(`select count(*) from allocations`), memcheck.allocations);
-  assert.equal(recording.cell(`select count(*) from allocations where free_tick is not null`), memcheck.frees);
-  assert.equal(BigInt(recording.cell(`select cast(sum(size) as bigint) from allocations`) as bigint), memcheck.bytes);
+  assert.equal(
+    recording.cell(`select count(*) from allocations where free_tick is not null`),
+    memcheck.frees,
+  );
+  assert.equal(
+    BigInt(recording.cell(`select cast(sum(size) as bigint) from allocations`) as bigint),
+    memcheck.bytes,
+  );
 });

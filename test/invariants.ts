@@ -3,14 +3,31 @@
  * that break it. Checking also replays every process, so that hashes of registers and memory are compared.
  */
 import assert from 'node:assert/strict';
-import type { Cell, Recording } from './guest.js';
+import { openReplay } from '../replay/replay.js';
+import { Trace } from '../replay/trace.js';
+import type { Recording } from './guest.js';
 
 /** Stored tables whose rows carry a tick and are shown as they are stored. */
-const TICKED = ['mappings', 'signals', 'sync', 'client_requests', 'heap', 'thread_events', 'slices'];
-const WITH_STACK = ['syscalls', 'mappings', 'signals', 'sync', 'client_requests', 'heap', 'thread_events'];
+const TICKED = [
+  'mappings',
+  'signals',
+  'sync',
+  'client_requests',
+  'heap',
+  'thread_events',
+  'slices',
+];
+const WITH_STACK = [
+  'syscalls',
+  'mappings',
+  'signals',
+  'sync',
+  'client_requests',
+  'heap',
+  'thread_events',
+];
 
 const INVARIANTS: Readonly<Record<string, string>> = {
-  // First, because it replays everything.
   'every access has a size and a thread': `
     select tick from accesses where size not between 1 and 4096 or thread = 0`,
   'no anomaly makes the trace unusable': `
@@ -20,7 +37,8 @@ const INVARIANTS: Readonly<Record<string, string>> = {
       select event, tick < lag(tick) over (partition by process order by event) as back from ${table}) where back`,
   ).join(' union all '),
   'no event lies behind the end of its process': TICKED.map(
-    (table) => `select '${table} ' || t.tick from ${table} t join processes p using (process) where t.tick > p.ticks`,
+    (table) =>
+      `select '${table} ' || t.tick from ${table} t join processes p using (process) where t.tick > p.ticks`,
   ).join(' union all '),
   'every stack exists': WITH_STACK.map(
     (table) => `select '${table} ' || t.stack from ${table} t
@@ -57,19 +75,34 @@ const INVARIANTS: Readonly<Record<string, string>> = {
     where c.parent >= 0 and p.process is null`,
 };
 
-/** Replays all of the recording and asserts every invariant, in one query. */
+/** Re-executes each process to its end; what does not follow the recording is returned as sentences. */
+function divergences(recording: Recording): string[] {
+  const trace = Trace.open(recording.folder);
+  try {
+    return trace.processes.flatMap(({ process, ticks }) => {
+      const replay = openReplay(trace, process);
+      replay.finish();
+      if (replay.anomaly) return [`process ${process}: ${replay.anomaly.detail}`];
+      return replay.tick === ticks
+        ? []
+        : [`process ${process}: replay ended at tick ${replay.tick}, not ${ticks}`];
+    });
+  } finally {
+    trace.close();
+  }
+}
+
+/** Replays all of the recording and asserts every invariant. */
 export function checkInvariants(recording: Recording): void {
+  assert.deepEqual(divergences(recording), [], recording.folder);
   const parts = Object.entries(INVARIANTS).map(
     ([name, sql], index) => `
       select ${index} as number, '${name}' as invariant, count(*) as violations, cast(min(x) as varchar) as example
       from (${sql}) as broken(x)`,
   );
-  const broken: Cell[] = [];
-  // The replay comes first and alone: what it finds becomes rows of `health`.
-  for (const sql of [parts[0]!, parts.slice(1).join(' union all ')]) {
-    for (const row of recording.query(sql)) {
-      if (row['violations'] !== 0n) broken.push(`${row['invariant']}: ${row['violations']} times, such as ${row['example']}`);
-    }
-  }
+  const broken = recording
+    .query(parts.join(' union all '))
+    .filter((row) => row['violations'] !== 0n)
+    .map((row) => `${row['invariant']}: ${row['violations']} times, such as ${row['example']}`);
   assert.deepEqual(broken, [], recording.folder);
 }

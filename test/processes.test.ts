@@ -8,7 +8,8 @@ test('fork, vfork, exec, posix_spawn, system, a child that is killed', () => {
   assert.equal(recording.status, 4, 'exec replaced the first process');
   const facts = recording.facts;
   const main = facts.int('main');
-  const ends = (pid: bigint) => recording.query(`select how, "end", status from processes where pid = ${pid} order by process`);
+  const ends = (pid: bigint) =>
+    recording.query(`select how, "end", status from processes where pid = ${pid} order by process`);
 
   assert.equal(ends(facts.int('forked')).length, 1);
   assert.deepEqual(ends(facts.int('forked')), [{ how: 'fork', end: 'exit', status: 8n }]);
@@ -18,25 +19,39 @@ test('fork, vfork, exec, posix_spawn, system, a child that is killed', () => {
   assert.equal(ends(facts.int('spawn')).at(-1)!['status'], 3n);
   assert.equal(ends(facts.int('killed'))[0]!['end'], 'killed');
   const first = ends(main);
-  assert.deepEqual(first.map((row) => [row['how'], row['end']]), [['start', 'exec'], ['exec', 'exit']]);
+  assert.deepEqual(
+    first.map((row) => [row['how'], row['end']]),
+    [
+      ['start', 'exec'],
+      ['exec', 'exit'],
+    ],
+  );
 
   const parentOf = (pid: bigint) =>
-    recording.cell(`select q.pid from processes p join processes q on q.process = p.parent where p.pid = ${pid} and p.how = 'fork'`);
+    recording.cell(
+      `select q.pid from processes p join processes q on q.process = p.parent where p.pid = ${pid} and p.how = 'fork'`,
+    );
   assert.equal(parentOf(facts.int('grandchild')), facts.int('forked'));
   assert.equal(parentOf(facts.int('forked')), main);
 
   // The same address holds other values in each process.
   const address = facts.hex('forked', 1);
   const stored = (pid: bigint) =>
-    recording.query(`select value from accesses join processes using (process)
-      where pid = ${pid} and kind = 'store' and addr = ${address} order by tick`).map((row) => row['value']);
+    recording
+      .query(
+        `select value from accesses join processes using (process)
+      where pid = ${pid} and kind = 'store' and addr = ${address} order by tick`,
+      )
+      .map((row) => row['value']);
   assert.deepEqual(stored(main).slice(0, 2), [10n, 20n]);
   assert.deepEqual(stored(facts.int('forked')), [facts.int('forked', 2)]);
   assert.deepEqual(stored(facts.int('grandchild')), [facts.int('grandchild', 2)]);
 });
 
 test('--no-children leaves children out', () => {
-  const recording = record(['sh', '-c', '/bin/echo one; /bin/echo two'], { options: ['--no-children'] });
+  const recording = record(['sh', '-c', '/bin/echo one; /bin/echo two'], {
+    options: ['--no-children'],
+  });
   assert.equal(recording.stdout, 'one\ntwo\n');
   assert.equal(recording.cell('select count(distinct pid) from processes'), 1n);
 });
@@ -45,6 +60,12 @@ test('a pipeline of a shell', () => {
   const recording = record(['sh', '-c', 'seq 1 200 | sort -r | head -3']);
   assert.equal(recording.stdout, '99\n98\n97\n');
   assert.equal(recording.cell('select count(distinct pid) from processes'), 4n);
-  const programs = recording.query(`select distinct parse_filename(executable) as name from processes order by 1`);
-  for (const name of ['seq', 'sort', 'head']) assert.ok(programs.some((row) => row['name'] === name), name);
+  const programs = recording.query(
+    `select distinct parse_filename(executable) as name from processes order by 1`,
+  );
+  for (const name of ['seq', 'sort', 'head'])
+    assert.ok(
+      programs.some((row) => row['name'] === name),
+      name,
+    );
 });

@@ -25,7 +25,11 @@ test('client requests of valgrind.h and memcheck.h with their arguments', () => 
   assert.equal(request(0x1305, pool, pool + 64n, 40n), 1n, 'MEMPOOL_ALLOC');
   assert.equal(request(0x1306, pool, pool + 128n), 1n, 'MEMPOOL_FREE');
   assert.equal(request(0x130b, area + 2048n, 100n, 200n, 16n), 1n, 'RESIZEINPLACE_BLOCK');
-  assert.equal(request(0x1501, facts.hex('stack'), facts.hex('stack') + 4096n), 1n, 'STACK_REGISTER');
+  assert.equal(
+    request(0x1501, facts.hex('stack'), facts.hex('stack') + 4096n),
+    1n,
+    'STACK_REGISTER',
+  );
   assert.match(recording.stderr, /printed by the guest: 42/);
   assert.match(recording.stderr, /with a backtrace: here/);
 });
@@ -34,8 +38,13 @@ test('a library that is loaded and unloaded three times', () => {
   const recording = record(['dl.c', compile('plugin.c')]);
   const facts = recording.facts;
   assert.equal(facts.all('plugin').length, 3);
-  assert.ok((recording.cell(`select count(*) from modules where path like '%/plugin'`) as bigint) >= 1n);
+  assert.ok(
+    (recording.cell(`select count(*) from modules where path like '%/plugin'`) as bigint) >= 1n,
+  );
   const entered = recording.cell(`select cast(sum(executions) as bigint) from segments s
-    where address in (${facts.all('plugin').map(([at]) => BigInt(`0x${at}`)).join(', ')})`);
+    where address in (${facts
+      .all('plugin')
+      .map(([at]) => BigInt(`0x${at}`))
+      .join(', ')})`);
   assert.equal(entered, 6n);
 });

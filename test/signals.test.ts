@@ -6,7 +6,16 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { checkInvariants } from './invariants.js';
-import { compile, outOptions, record, Recording, ROOT, run, scratch, shellStatus } from './guest.js';
+import {
+  compile,
+  outOptions,
+  record,
+  Recording,
+  ROOT,
+  run,
+  scratch,
+  shellStatus,
+} from './guest.js';
 
 test('handlers, alternate stacks, siglongjmp out of a fault, repairing a fault', () => {
   // Going on after a fault needs exact registers at it, which the engine keeps only when asked to.
@@ -16,7 +25,9 @@ test('handlers, alternate stacks, siglongjmp out of a fault, repairing a fault',
   assert.equal(recording.status, 0, recording.stdout);
   const facts = recording.facts;
   const delivered = (signal: number, where = 'true') =>
-    recording.cell(`select count(*) from signals where op = 'deliver' and signal = ${signal} and ${where}`);
+    recording.cell(
+      `select count(*) from signals where op = 'deliver' and signal = ${signal} and ${where}`,
+    );
   assert.equal(delivered(10), 2n);
   assert.equal(delivered(12, 'alternate_stack'), 1n);
   assert.equal(delivered(11, 'fault'), 4n);
@@ -24,7 +35,9 @@ test('handlers, alternate stacks, siglongjmp out of a fault, repairing a fault',
   assert.ok((delivered(14) as bigint) >= 3n);
   assert.equal(delivered(1), 0n, 'a signal that was waited for is not delivered');
   assert.equal(
-    recording.cell(`select value from accesses where kind = 'store' and addr = ${facts.hex('repaired') + 8n} and value = 119`),
+    recording.cell(
+      `select value from accesses where kind = 'store' and addr = ${facts.hex('repaired') + 8n} and value = 119`,
+    ),
     0x77n,
   );
 });
@@ -54,7 +67,9 @@ for (const { how, status, end, code } of DEATHS) {
     if (end !== 'killed') assert.equal(row['status'], BigInt(code));
     // Everything until the end is there: the last of a thousand stores.
     const last = BigInt(`0x${recording.facts.all('last')[0]![0]}`);
-    const stores = recording.row(`select count(*) as n, max(value) as last from accesses where kind = 'store' and addr = ${last}`);
+    const stores = recording.row(
+      `select count(*) as n, max(value) as last from accesses where kind = 'store' and addr = ${last}`,
+    );
     assert.ok((stores['n'] as bigint) >= 1000n);
     assert.equal(stores['last'], 1000n);
   });
@@ -62,9 +77,21 @@ for (const { how, status, end, code } of DEATHS) {
 
 test('SIGKILL from outside, in the middle of a loop', async () => {
   const folder = scratch('killed');
-  const child = spawn(process.execPath, [join(ROOT, 'dist/bin/grind.js'), 'record', '--quiet', ...outOptions(folder), '--', compile('die.c'), 'hang'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const child = spawn(
+    process.execPath,
+    [
+      join(ROOT, 'dist/bin/grind.js'),
+      'record',
+      '--quiet',
+      ...outOptions(folder),
+      '--',
+      compile('die.c'),
+      'hang',
+    ],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  );
   let stdout = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
   const closed = once(child, 'close');
@@ -79,6 +106,8 @@ test('SIGKILL from outside, in the middle of a loop', async () => {
   checkInvariants(recording);
   assert.equal(recording.cell('select "end" from processes'), 'killed');
   const last = BigInt(`0x${stdout.trim().split(' ')[1]}`);
-  const before = recording.cell(`select count(*) from accesses where kind = 'store' and addr = ${last}`);
+  const before = recording.cell(
+    `select count(*) from accesses where kind = 'store' and addr = ${last}`,
+  );
   assert.ok((before as bigint) >= 1000n);
 });

@@ -27,12 +27,21 @@ for (const { name, argv, stdin } of PROGRAMS) {
 test('arguments, results and the memory that the kernel read and wrote', () => {
   const recording = record([compile('inputs.c')], { stdin: 'abc' });
   const facts = recording.facts;
-  const random = recording.row(`select s.call, arg1, arg2, result from syscalls s where name = 'getrandom' and arg1 = ${facts.hex('random')}`);
+  const random = recording.row(
+    `select s.call, arg1, arg2, result from syscalls s where name = 'getrandom' and arg1 = ${facts.hex('random')}`,
+  );
   assert.deepEqual([random['arg2'], random['result']], [32n, 32n]);
-  const written = recording.query(`select address, size from syscall_memory where call = ${random['call']} and direction = 'write'`);
+  const written = recording.query(
+    `select address, size from syscall_memory where call = ${random['call']} and direction = 'write'`,
+  );
   assert.deepEqual(written, [{ address: facts.hex('random'), size: 32n }]);
-  assert.equal(recording.cell(`select count(*) from syscalls where name = 'read' and arg1 = 0 and result = 3`), 1n);
-  const bytes = recording.cell(`select cast(sum(result) as bigint) from syscalls where name = 'write' and arg1 = 1 and result > 0`);
+  assert.equal(
+    recording.cell(`select count(*) from syscalls where name = 'read' and arg1 = 0 and result = 3`),
+    1n,
+  );
+  const bytes = recording.cell(
+    `select cast(sum(result) as bigint) from syscalls where name = 'write' and arg1 = 1 and result > 0`,
+  );
   assert.equal(bytes, BigInt(recording.stdout.length));
 });
 

@@ -11,7 +11,9 @@ test('threads, mutex, condition, rwlock, semaphore, barrier, spin lock and once'
   assert.equal(recording.status, 0);
   const facts = recording.facts;
   const done = (op: string, object: string) =>
-    recording.cell(`select count(*) from sync where op = '${op}' and object = ${facts.hex(object)}`);
+    recording.cell(
+      `select count(*) from sync where op = '${op}' and object = ${facts.hex(object)}`,
+    );
   assert.equal(done('mutex_lock', 'mutex'), WORKERS * ROUNDS + 2n * WORKERS);
   assert.equal(done('mutex_unlock_begin', 'mutex'), WORKERS * ROUNDS + 2n * WORKERS);
   assert.equal(done('rwlock_lock', 'rwlock'), WORKERS * ROUNDS + WORKERS);
@@ -25,22 +27,34 @@ test('threads, mutex, condition, rwlock, semaphore, barrier, spin lock and once'
 
   const rows = recording.query(`select thread, os_thread from threads order by thread`);
   assert.equal(BigInt(rows.length), WORKERS + 1n);
-  const printed = [facts.one('main')[0], ...facts.all('worker').map((fields) => fields[1])].map((id) => BigInt(id!));
+  const printed = [facts.one('main')[0], ...facts.all('worker').map((fields) => fields[1])].map(
+    (id) => BigInt(id!),
+  );
   assert.deepEqual(rows.map((row) => row['os_thread'] as bigint).sort(), printed.sort());
   assert.equal(recording.cell(`select count(*) from thread_events where op = 'create'`), WORKERS);
   assert.equal(recording.cell(`select count(*) from thread_events where op = 'joined'`), WORKERS);
-  assert.equal(recording.cell(`select count(*) from thread_events where op = 'exit' and thread > 1`), WORKERS);
+  assert.equal(
+    recording.cell(`select count(*) from thread_events where op = 'exit' and thread > 1`),
+    WORKERS,
+  );
 
   // Each worker adds to the counter in its own thread; together they leave what the guest printed.
   const adds = recording.query(`select thread, count(*) as n from accesses
     where kind = 'store' and addr = ${facts.hex('counter')} group by thread order by thread`);
-  assert.deepEqual(adds.map((row) => row['n']), [ROUNDS, ROUNDS, ROUNDS]);
+  assert.deepEqual(
+    adds.map((row) => row['n']),
+    [ROUNDS, ROUNDS, ROUNDS],
+  );
   assert.equal(
-    recording.cell(`select max(value) from accesses where kind = 'store' and addr = ${facts.hex('counter')}`),
+    recording.cell(
+      `select max(value) from accesses where kind = 'store' and addr = ${facts.hex('counter')}`,
+    ),
     facts.int('counter', 1),
   );
   for (const [, , local] of facts.all('worker')) {
-    const stores = recording.query(`select distinct thread from accesses where kind = 'store' and addr = ${BigInt(`0x${local}`)}`);
+    const stores = recording.query(
+      `select distinct thread from accesses where kind = 'store' and addr = ${BigInt(`0x${local}`)}`,
+    );
     assert.equal(stores.length, 1, 'a thread’s own variable is its own');
   }
 });
@@ -51,7 +65,9 @@ test('OpenMP', () => {
   assert.equal(recording.cell('select count(*) from threads'), 3n);
   for (let i = 0; i < 3; i++) {
     const address = facts.hex('cells') + BigInt(8 * i);
-    const row = recording.row(`select thread, value from accesses where kind = 'store' and addr = ${address}`);
+    const row = recording.row(
+      `select thread, value from accesses where kind = 'store' and addr = ${address}`,
+    );
     assert.equal(row['value'], BigInt(1000 + i));
   }
 });
@@ -62,6 +78,8 @@ test('C++ exceptions, in threads too', () => {
   assert.deepEqual(recording.facts.one('threads'), ['11', '12', '13']);
   assert.equal(recording.cell('select count(*) from threads'), 4n);
   // Ten frames of thrower and more: the address of each is known with its function.
-  const named = recording.cell(`select count(*) from instructions where "function" like 'thrower%' and file = 'exceptions.cpp'`);
+  const named = recording.cell(
+    `select count(*) from instructions where "function" like 'thrower%' and file = 'exceptions.cpp'`,
+  );
   assert.ok((named as bigint) > 10n);
 });
