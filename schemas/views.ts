@@ -4,7 +4,19 @@
  * a view or a macro is SQL over those. `grind query --tables` and docs/tables.md print this.
  */
 import { ADDED_COLUMNS } from './stored.js';
-import { binary, bool, enumOf, i64, string, table, u16, u32, u64, type Table } from './schema.js';
+import {
+  binary,
+  bool,
+  enumOf,
+  i64,
+  string,
+  table,
+  u16,
+  u32,
+  u64,
+  u8,
+  type Table,
+} from './schema.js';
 import { REQUEST_NAMES } from './requests.js';
 import { ERRNO_NAMES, SYSCALL_NAMES } from './syscalls.js';
 import * as stored from './tables.js';
@@ -266,7 +278,8 @@ export const VIEWS: readonly View[] = [
      from scan_syscall_enters() e
      left join scan_syscall_exits() x on x.process = e.process and x.call = e.call
      left join syscall_names n on n.number = e.number
-     left join errno_names m on x.failed and m.number = -x.result`,
+     left join errno_names m on x.failed and m.number = -x.result
+     order by e.process, e.call`,
   ),
   view(
     table('threads', 'One row per thread.', {
@@ -300,11 +313,17 @@ export const VIEWS: readonly View[] = [
               min(tick) filter (op = 'start') as start_tick,
               max(tick) filter (op = 'exit') as exit_tick,
               min(actor) filter (op = 'joined') as joined_by
-       from happened group by all)
+       from happened group by all),
+     joins as (
+       select s.process, s.thread, min(j.thread) as joiner
+       from sync s join sync j on j.process = s.process and j.op = 'join' and j.object = s.object
+       where s.op = 'set_pthread' and s.event < j.event group by all)
      select process, thread, os_thread, name, created_tick, created_by, create_stack,
-            coalesce(ran.start_tick, lived.start_tick) as start_tick, exit_tick, joined_by,
+            coalesce(ran.start_tick, lived.start_tick) as start_tick, exit_tick,
+            coalesce(joined_by, joiner) as joined_by,
             coalesce(instructions, 0)::ubigint as instructions
-     from lived full join ran using (process, thread)`,
+     from lived full join ran using (process, thread) left join joins using (process, thread)
+     order by process, thread`,
   ),
   view(
     table(
@@ -361,7 +380,7 @@ export const VIEWS: readonly View[] = [
             if(next.begins, null, next.thread) as free_thread,
             if(next.begins, null, next.stack) as free_stack,
             if(next.begins, null, next.op) as freed_by
-     from paired where begins`,
+     from paired where begins order by process, event`,
   ),
   view(
     table(
@@ -407,7 +426,8 @@ export const VIEWS: readonly View[] = [
             row_number() over (partition by s.process, s.stack order by s.depth, l.inline_depth) - 1 depth,
             s.pc, coalesce(l.function, '') as function, coalesce(l.file, '') as file, coalesce(l.line, 0) as line,
             l.module, coalesce(l.inlined, false) as inlined
-     from stacks s left join locations l on l.process = s.process and l.pc = s.pc`,
+     from stacks s left join locations l on l.process = s.process and l.pc = s.pc
+     order by s.process, s.stack, depth`,
   ),
   view(
     table('instruction_counts', 'How often each instruction ran.', {
@@ -581,12 +601,12 @@ export const MACROS: readonly Macro[] = [
   macro(
     table(
       'last_write',
-      'The last write to the byte at `address` before `tick`, in each process: by a store, or from outside as in table `memory`.',
+      'The last write to the byte at `address` before tick `before`, in each process: by a store, from outside as in table `memory`, or by an allocation, which fills with zeros.',
       {
         process,
         tick: u64('Tick of the write.'),
         thread,
-        how: string('`store`, or the cause as in table `memory`.'),
+        how: string('`store`, the cause as in table `memory`, or the kind of allocator function.'),
         pc: u64('Address of the storing instruction; NULL for a write from outside.'),
         addr: u64('First byte written.'),
         size: u64('Bytes written.'),
@@ -603,10 +623,58 @@ export const MACROS: readonly Macro[] = [
        union all
        select m.process, m.tick, m.thread, m.cause::varchar, null, m.address, m.size, null
        from memory m
-       where m.tick < before::ubigint and m.address <= address::ubigint and m.address + m.size > address::ubigint),
+       where m.tick < before::ubigint and m.address <= address::ubigint and m.address + m.size > address::ubigint
+       union all
+       select h.process, h.tick, h.thread, h.op::varchar, null, h.address, h.size, null
+       from heap h
+       where h.op not in ('free', 'delete', 'delete_array', 'resize') and h.tick < before::ubigint
+         and h.address <= address::ubigint and h.address + h.size > address::ubigint),
      last as (select unnest(max_by(written, row(tick, how = 'store'))) from written group by process)
      select w.process, w.tick, w.thread, w.how, w.pc, w.addr, w.size, w.value,
             coalesce(i.function, '') as function, coalesce(i.file, '') as file, coalesce(i.line, 0) as line
      from last w left join instructions i on i.process = w.process and i.pc = w.pc`,
+  ),
+  macro(
+    table(
+      'memory_at',
+      'Contents of `length` bytes of memory from `start` on before tick `before`, one row per byte and process, as far as the last write to each byte tells.',
+      {
+        process,
+        address: u64('Address of the byte.'),
+        byte: u8('Its value; NULL when it was copied from elsewhere by mremap or realloc.'),
+        tick: u64('Tick of the last write to it.'),
+        how: string('What wrote it, as in `last_write`.'),
+      },
+    ),
+    'start, length, before',
+    `with written as (
+       select process, tick, 'store' as how, true as is_store, addr, a.size::ubigint as extent, value,
+              coalesce(bytes, ''::blob) as bytes, if(bytes is null, 'value', 'bytes') as form
+       from accesses a
+       where kind = 'store' and tick < before::ubigint
+         and addr >= ${below('start')} and addr < start::ubigint + length::ubigint
+       union all
+       select m.process, m.tick, m.cause::varchar, false, m.address, m.size, 0, m.bytes, m.op::varchar
+       from memory m
+       where m.tick < before::ubigint
+         and m.address < start::ubigint + length::ubigint and m.address + m.size > start::ubigint
+       union all
+       select h.process, h.tick, h.op::varchar, false, h.address, h.size, 0, ''::blob, if(h.op = 'realloc', 'copy', 'zero')
+       from heap h
+       where h.op not in ('free', 'delete', 'delete_array', 'resize') and h.tick < before::ubigint
+         and h.address < start::ubigint + length::ubigint and h.address + h.size > start::ubigint),
+     wanted as (select start::ubigint + unnest(range(length::bigint))::ubigint as place),
+     last as (
+       select place, unnest(max_by(written, row(tick, is_store)))
+       from wanted join written on place >= addr and place < addr + extent
+       group by place, process)
+     select process, place as address,
+            case form
+              when 'value' then (value >> (8 * (place - addr)::integer)) & 255
+              when 'bytes' then ('0x' || hex(bytes[(place - addr + 1)::bigint:(place - addr + 1)::bigint]))::ubigint
+              when 'zero' then 0
+            end::utinyint as byte,
+            tick, how
+     from last order by process, address`,
   ),
 ];

@@ -398,6 +398,9 @@ test('touched and last_write', async () => {
   add(run, stored.memory, [
     { event: 1n, tick: 99_999n, cause: 'syscall', address: (1n << 32n) - 8n, size: 100n },
   ]);
+  add(run, stored.heap, [
+    { event: 2n, tick: 4900n, op: 'calloc', address: (1n << 63n) + 3n, size: 2n },
+  ]);
   const { database } = await open(run);
   const expected = expectedRows([0], BATCHES, PER_BATCH);
   const at = 1n << 32n;
@@ -408,6 +411,24 @@ test('touched and last_write', async () => {
   const last = overlapping.filter((r) => r.kind === 'store' && r.tick < before).at(-1)!;
   const [write] = await database.rows(`from last_write(${at}, ${before})`);
   assert.equal(write!['tick'], last.tick);
+  const from = (1n << 63n) - 4n;
+  const bytes = new Map<bigint, number>();
+  for (const r of expected.filter((e) => e.kind === 'store' && e.tick < before)) {
+    if (r.tick >= 4900n)
+      for (const i of [3n, 4n])
+        bytes.has((1n << 63n) + i + (1n << 64n)) ||
+          bytes.set((1n << 63n) + i, 0).set((1n << 63n) + i + (1n << 64n), 1);
+    const little = r.bytes
+      ? Buffer.from(r.bytes, 'hex')
+      : Buffer.from(BigUint64Array.of(r.value).buffer);
+    for (let i = 0; i < r.size; i++) bytes.set(r.addr + BigInt(i), little[i]!);
+  }
+  const memory = await database.rows(`from memory_at(${from}, 16, ${before})`);
+  const wanted = Array.from({ length: 16 }, (_, i) => from + BigInt(i)).filter((a) => bytes.has(a));
+  assert.deepEqual(
+    memory.map((r) => [r['address'], r['byte']]),
+    wanted.map((a) => [a, bytes.get(a)]),
+  );
   const [kernel] = await database.rows(`select how, pc from last_write(${at}, 100000)`);
   assert.deepEqual(kernel, { how: 'syscall', pc: null });
 });
