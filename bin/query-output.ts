@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { Writable } from 'node:stream';
 import {
   DuckDBBlobValue,
+  DuckDBDecimalValue,
   DuckDBListValue,
   DuckDBMapValue,
   DuckDBStructValue,
@@ -75,7 +76,7 @@ export async function writeTable(result: DuckDBResult, sink: Sink, maxRows: numb
         more = true;
         break;
       }
-      table.push(row.map((value) => (value === null ? 'NULL' : text(value))));
+      table.push(row.map(short));
       shown++;
     }
     if (more) break;
@@ -85,6 +86,23 @@ export async function writeTable(result: DuckDBResult, sink: Sink, maxRows: numb
   await sink.write(
     more ? `The first ${count}; there are more (--rows 0 shows all).\n` : `${count}\n`,
   );
+}
+
+/** Bytes of a blob, and characters of other values, that a table for people shows. */
+const SHORT_BLOB_BYTES = 32;
+const SHORT_TEXT = 160;
+
+/** A cell of a table for people; one that is cut says so. */
+function short(value: DuckDBValue): string {
+  if (value === null) return 'NULL';
+  if (value instanceof DuckDBBlobValue && value.bytes.length > SHORT_BLOB_BYTES) {
+    const start = Buffer.from(value.bytes.subarray(0, SHORT_BLOB_BYTES)).toString('hex');
+    return `${start}… (${value.bytes.length} bytes)`;
+  }
+  const cell = text(value);
+  return cell.length > SHORT_TEXT
+    ? `${cell.slice(0, SHORT_TEXT)}… (${cell.length} characters)`
+    : cell;
 }
 
 /** A JSON array of objects. Integers are written with all their digits, blobs in hexadecimal. */
@@ -182,6 +200,7 @@ function json(value: DuckDBValue): string {
       return JSON.stringify(value);
   }
   if (value instanceof DuckDBBlobValue) return JSON.stringify(hex(value));
+  if (value instanceof DuckDBDecimalValue) return value.toString();
   if (value instanceof DuckDBListValue) return `[${value.items.map(json).join(',')}]`;
   if (value instanceof DuckDBStructValue) {
     return `{${Object.entries(value.entries)
