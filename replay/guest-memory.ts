@@ -7,6 +7,7 @@ import { UserError } from '../schemas/errors.js';
 import {
   ADDRESS_BITS,
   GRANULE_BITS,
+  GRANULE_COUNT,
   GRANULE_SIZE,
   MAX_PAGES,
   PAGE_SIZE,
@@ -37,13 +38,13 @@ export class GuestMemory {
     this.wasm = new WebAssembly.Memory({ initial, maximum: MAX_PAGES });
     this.bytes = new Uint8Array(this.wasm.buffer);
     this.view = new DataView(this.wasm.buffer);
-    this.table = new Uint32Array(this.wasm.buffer, TABLE, 1 << (ADDRESS_BITS - GRANULE_BITS));
+    this.table = new Uint32Array(this.wasm.buffer, TABLE, GRANULE_COUNT);
   }
 
   private refresh(): void {
     this.bytes = new Uint8Array(this.wasm.buffer);
     this.view = new DataView(this.wasm.buffer);
-    this.table = new Uint32Array(this.wasm.buffer, TABLE, this.table.length);
+    this.table = new Uint32Array(this.wasm.buffer, TABLE, GRANULE_COUNT);
   }
 
   private allocate(): number {

@@ -101,7 +101,8 @@ export interface Accesses {
 }
 
 interface BlockRecord {
-  readonly definition: BlockDefinition;
+  /** As it was defined last; what was announced may not know its name space yet. */
+  definition: BlockDefinition;
   readonly block: Block;
   readonly sites: readonly AccessSite[];
   readonly firstSite: number;
@@ -240,6 +241,9 @@ export class Guest implements Machine {
     this.memory.setShared(address, size, shared);
   }
 
+  /** Asked for more of the value log when it runs out; undefined ends it. */
+  moreValues: () => Uint8Array | undefined = () => undefined;
+
   /** Appends to the value log. The bytes must not change afterwards. */
   pushValues(bytes: Uint8Array): void {
     if (bytes.length > 0) this.values.push(bytes);
@@ -263,6 +267,7 @@ export class Guest implements Machine {
   /** From now on jumps to the block's entry run this block. */
   define(definition: BlockDefinition): void {
     const record = this.record(definition);
+    record.definition = definition;
     const slot = this.slots[this.slotNumber(definition.entry, definition.noRedirect)]!;
     slot.record = record;
     this.memory.view.setUint32(
@@ -321,6 +326,7 @@ export class Guest implements Machine {
         reason,
       });
       if (this.rowsFull()) return done('buffer', at.pc);
+      if (this.tick === target && at.pc === faultPc) return done('ticks', at.pc);
       if (this.tick > target)
         throw new Divergence(
           `the fault at 0x${faultPc.toString(16)} was not reached`,
@@ -501,7 +507,10 @@ export class Guest implements Machine {
     const left = view.getUint32(CELL.valuesEnd, true) - from;
     bytes.copyWithin(VALUES, from, from + left);
     let end = VALUES + left;
-    while (this.values.length > 0 && end < VALUES + VALUES_SIZE) {
+    while (end < VALUES + VALUES_SIZE) {
+      const more = this.values.length === 0 ? this.moreValues() : undefined;
+      if (more) this.pushValues(more);
+      if (this.values.length === 0) break;
       const chunk = this.values[0]!;
       const part = chunk.subarray(this.valuesUsed, this.valuesUsed + VALUES + VALUES_SIZE - end);
       bytes.set(part, end);

@@ -21,7 +21,7 @@ import {
   slices,
   values,
 } from '../schemas/tables.js';
-import { Divergence, Guest, type GuestLayout } from './guest.js';
+import { Divergence, Guest, type RunResult } from './guest.js';
 import type { Batch, Trace, VarColumn } from './trace.js';
 import type { AccessBatch, Replay, ReplayOptions, SegmentTable, SiteTable } from './types.js';
 
@@ -129,6 +129,9 @@ function fnv(words: BigUint64Array): bigint {
   return hash;
 }
 
+/** How many superblocks are announced, and so compiled, together. */
+const BLOCKS_AHEAD = 400;
+
 /** Zero bytes before and after each heap block (see the `heap` table). */
 const REDZONE = 16n;
 
@@ -144,7 +147,7 @@ interface GuestManifest {
   readonly registers: Readonly<Record<string, number>>;
 }
 
-function layoutOf(trace: Trace): GuestLayout {
+function guestOf(trace: Trace): GuestManifest {
   const guest = trace.manifest.guest as GuestManifest | undefined;
   const names = ['RIP', 'RSP', 'CMSTART', 'CMLEN'];
   if (
@@ -156,7 +159,7 @@ function layoutOf(trace: Trace): GuestLayout {
       `The manifest of ${trace.folder} does not describe the guest's registers: the trace is damaged; record the run again.`,
     );
   }
-  return { stateSize: guest.stateSize, registers: guest.registers };
+  return guest;
 }
 
 function opNames(trace: Trace): string[] {
@@ -173,8 +176,6 @@ export function openReplay(trace: Trace, process: number, options: ReplayOptions
 export class ProcessReplay implements Replay {
   /** Set when the execution could not be followed to the end of the trace. */
   anomaly: Anomaly | undefined;
-  /** Ticks passed. */
-  tick = 0n;
   readonly guest: Guest;
 
   private readonly legs: Leg[] = [];
@@ -182,7 +183,7 @@ export class ProcessReplay implements Replay {
   private valueLog!: Cursor;
   private readonly threads = new Map<number, Thread>();
   private current: Thread | undefined;
-  private readonly layout: GuestLayout;
+  private readonly layout: GuestManifest;
   private ended = false;
   /** Accesses of the image itself are delivered, not those of the ancestors. */
   private leg = -1;
@@ -192,12 +193,14 @@ export class ProcessReplay implements Replay {
     readonly process: number,
     private readonly options: ReplayOptions,
   ) {
-    this.layout = layoutOf(trace);
-    this.guest = new Guest(opNames(trace), this.layout, {
-      accesses: options.accesses ?? false,
-      counts: options.counts ?? false,
-    });
-    this.guest.onValuesNeeded = () => this.feedValues();
+    this.layout = guestOf(trace);
+    const { stateSize, registers: offsets } = this.layout;
+    this.guest = new Guest(
+      opNames(trace),
+      { stateSize, RIP: offsets.RIP! },
+      { accesses: options.accesses ?? false, counts: options.counts ?? false },
+    );
+    this.guest.moreValues = () => this.moreValues();
     let image = trace.processes.find((row) => row.process === process);
     if (!image) throw new UserError(`The run has no process ${process}.`);
     let leg: Leg = { process, endEvent: U64 };
@@ -214,6 +217,11 @@ export class ProcessReplay implements Replay {
       }
     }
     this.nextLeg();
+  }
+
+  /** Ticks passed. */
+  get tick(): bigint {
+    return this.guest.tick;
   }
 
   get sites(): SiteTable {
@@ -259,6 +267,8 @@ export class ProcessReplay implements Replay {
   }
 
   private mustReset = false;
+  /** Rows of a batch of `blocks` before `end` were announced to the guest. */
+  private announced: { batch: Batch | undefined; end: number } = { batch: undefined, end: 0 };
 
   /**
    * Goes on until there are accesses to deliver, or something changes after which they could not be
@@ -293,7 +303,7 @@ export class ProcessReplay implements Replay {
           if (full) return true;
           continue;
         }
-        if (!this.current) this.tick = tick;
+        if (!this.current) this.guest.tick = tick;
         if (this.tick > tick) {
           throw this.diverged(`the next event, of table ${cursor.table.name}, is at tick ${tick}`);
         }
@@ -326,7 +336,7 @@ export class ProcessReplay implements Replay {
     const { process, endEvent } = this.legs[this.leg]!;
     this.cursors = EVENT_TABLES.map((table) => new Cursor(table, this.trace, process, endEvent));
     this.valueLog = new Cursor(values, this.trace, process, endEvent);
-    this.tick = 0n;
+    this.guest.tick = 0n;
     return true;
   }
 
@@ -342,12 +352,12 @@ export class ProcessReplay implements Replay {
     return best;
   }
 
-  /** Hands the guest the next chunk of logged results. Returns false when there is none. */
-  private feedValues(): boolean {
-    if (this.valueLog.event === Infinity) return false;
-    this.guest.pushValues(this.valueLog.bytes('bytes'));
+  /** The next chunk of logged results, or undefined at the end of the log. */
+  private moreValues(): Uint8Array | undefined {
+    if (this.valueLog.event === Infinity) return undefined;
+    const bytes = this.valueLog.bytes('bytes');
     this.valueLog.next();
-    return true;
+    return bytes;
   }
 
   /** The event happened in the middle of a superblock: a fault, or the end of the process by one. */
@@ -369,30 +379,20 @@ export class ProcessReplay implements Replay {
 
   /** Runs the current thread to a tick. Returns true when accesses are to be delivered first. */
   private runTo(tick: bigint): boolean {
-    const thread = this.current!;
-    const left = tick - this.tick;
-    const { ticks, pc, noRedirect, reason } = this.guest.run(thread.pc, thread.noRedirect, left);
-    return this.ran(thread, ticks, pc, noRedirect, reason);
+    const { pc, noRedirect } = this.current!;
+    return this.ran(this.guest.run(pc, noRedirect, Number(tick - this.tick)));
   }
 
+  /** Runs the current thread to the middle of a superblock. */
   private runInto(tick: bigint, faultPc: bigint): boolean {
-    const thread = this.current!;
-    const left = tick - this.tick;
-    const result = this.guest.runToFault(thread.pc, thread.noRedirect, left, faultPc);
-    return this.ran(thread, result.ticks, result.pc, result.noRedirect, result.reason);
+    const { pc, noRedirect } = this.current!;
+    return this.ran(this.guest.runToFault(pc, noRedirect, Number(tick - this.tick), faultPc));
   }
 
-  private ran(
-    thread: Thread,
-    ticks: bigint,
-    pc: bigint,
-    noRedirect: boolean,
-    reason: 'ticks' | 'buffer' | 'missing',
-  ): boolean {
-    this.tick += ticks;
-    thread.pc = pc;
-    thread.noRedirect = noRedirect;
-    if (reason === 'missing') throw this.diverged(`no superblock was recorded for this address`);
+  private ran({ pc, noRedirect, reason }: RunResult): boolean {
+    this.current!.pc = pc;
+    this.current!.noRedirect = noRedirect;
+    if (reason === 'missing') throw this.diverged('no superblock was recorded for this address');
     if (!this.inLastLeg) this.guest.resetAccesses();
     return reason === 'buffer' && this.inLastLeg;
   }
@@ -401,6 +401,8 @@ export class ProcessReplay implements Replay {
     const { number = 0, pc = 0n } = this.current ?? {};
     return new Divergence(
       `at tick ${this.tick}, thread ${number}, address 0x${pc.toString(16)}: ${why}`,
+      this.tick,
+      pc,
     );
   }
 
@@ -424,6 +426,9 @@ export class ProcessReplay implements Replay {
   }
 
   private applyBlock(cursor: Cursor): void {
+    if (this.announced.batch !== cursor.batch || this.announced.end <= cursor.row) {
+      this.announce(cursor);
+    }
     const thread = this.threads.get(cursor.u32('thread'));
     const entry = cursor.u64('entry');
     this.guest.define({
@@ -433,6 +438,25 @@ export class ProcessReplay implements Replay {
       ir: cursor.bytes('ir'),
       noRedirect: thread !== undefined && thread.noRedirect && thread.pc === entry,
     });
+  }
+
+  /** Tells the guest of the blocks that come next, so that it compiles many at a time. */
+  private announce(cursor: Cursor): void {
+    const { batch, row } = cursor;
+    const end = Math.min(row + BLOCKS_AHEAD, batch!.count);
+    const definitions = [];
+    for (cursor.row = row; cursor.row < end; cursor.row++) {
+      definitions.push({
+        id: cursor.u32('block'),
+        entry: cursor.u64('entry'),
+        address: cursor.u64('address'),
+        ir: cursor.bytes('ir'),
+        noRedirect: false,
+      });
+    }
+    cursor.row = row;
+    this.announced = { batch, end };
+    this.guest.prefetch(definitions);
   }
 
   private applyRegisters(cursor: Cursor): void {
