@@ -2,7 +2,7 @@
  * Follows the engine's log files in the spool: text that the guest prints by client request goes to
  * our stderr as it comes; the rest tells how processes ended and what the engine could not do.
  */
-import { closeSync, openSync, readdirSync, readSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** A line of the engine itself that the trace should mention. */
@@ -21,11 +21,19 @@ const FAILURE =
   /the 'impossible' happened|Assertion '.*' failed|Valgrind: FATAL|valgrind: fatal|INTERNAL ERROR/;
 const WARNING = /warning|unhandled|unrecogni[sz]ed|unsupported|unimplemented|can't|cannot|failed/i;
 
+interface LogFile {
+  /** Bytes read. */
+  position: number;
+  /** The begun line at its end. */
+  rest: string;
+  /** The last line was the guest's. */
+  guestLine: boolean;
+  /** How often the file was begun. */
+  beginnings: number;
+}
+
 export class EngineLog {
-  private readonly files = new Map<
-    string,
-    { position: number; rest: string; guestLine: boolean }
-  >();
+  private readonly files = new Map<string, LogFile>();
   readonly messages: EngineMessage[] = [];
   /** Fatal signals by process id. */
   readonly fatalSignals = new Map<number, number>();
@@ -37,11 +45,27 @@ export class EngineLog {
 
   /** Reads what was added. @param last also takes a line that is not ended */
   poll(last = false): void {
-    for (const file of readdirSync(this.folder)) {
-      if (!file.startsWith('log.')) continue;
-      const state = this.files.get(file) ?? { position: 0, rest: '', guestLine: false };
+    const files = readdirSync(this.folder);
+    for (const file of files) {
+      const pid = Number(/^log\.(\d+)$/.exec(file)?.[1] ?? NaN);
+      if (Number.isNaN(pid)) continue;
+      const state = this.files.get(file) ?? {
+        position: 0,
+        rest: '',
+        guestLine: false,
+        beginnings: 1,
+      };
       this.files.set(file, state);
-      const pid = Number(/\d+/.exec(file)?.[0] ?? 0);
+      // A process that executes another program begins its file again. The tool leaves a mark for
+      // each image of a process, `p<pid>-<n>.image`.
+      const images = files.filter(
+        (name) => name.startsWith(`p${pid}-`) && name.endsWith('.image'),
+      ).length;
+      if (images > state.beginnings || statSync(join(this.folder, file)).size < state.position) {
+        state.position = 0;
+        state.rest = '';
+        state.beginnings++;
+      }
       const fd = openSync(join(this.folder, file), 'r');
       try {
         const buffer = Buffer.alloc(CHUNK_BYTES);
