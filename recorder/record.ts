@@ -14,7 +14,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { constants } from 'node:os';
-import { basename, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../schemas/errors.js';
 import { FORMAT_VERSION } from '../schemas/tables.js';
@@ -295,7 +295,7 @@ function makeRunFolder(options: RecordOptions): { folder: string; name: string }
   const program = basename(options.argv[0]!);
   const out = resolve(options.out);
   try {
-    mkdirSync(out, { recursive: true });
+    makeFolder(out);
     const time = new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-');
     for (let attempt = 1; ; attempt++) {
       const name = options.name ?? `${program}-${time}${attempt > 1 ? `-${attempt}` : ''}`;
@@ -324,6 +324,13 @@ function makeRunFolder(options: RecordOptions): { folder: string; name: string }
       `No run can be written in ${out} (${code}): choose another folder with --out.`,
     );
   }
+}
+
+/** Makes a folder and those above it. (Node's own way never returns in a folder such as /proc.) */
+function makeFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  makeFolder(dirname(folder));
+  mkdirSync(folder);
 }
 
 function startGuest(
