@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { finished } from 'node:stream/promises';
 import { text } from 'node:stream/consumers';
+import { ResultReturnType } from '@duckdb/node-api';
 import type { CommandModule } from 'yargs';
 import { Database } from '../replay/database.js';
 import { openReplay } from '../replay/replay.js';
@@ -172,6 +173,7 @@ async function answer(
   sink: Sink,
 ): Promise<void> {
   await database.read(statement, async (result) => {
+    if (result.returnType !== ResultReturnType.QUERY_RESULT) return; // such as CREATE TABLE
     if (format === 'json') await writeJson(result, sink);
     else if (format === 'csv') await writeCsv(result, sink);
     else if (format === 'arrow') await writeArrow(result, sink);

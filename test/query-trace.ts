@@ -2,7 +2,7 @@
  * Writes small runs for the tests of reading: rows given as objects become the stored tables of a run
  * folder, without a recorder.
  */
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ArrowFileWriter } from '../recorder/arrow-file.js';
@@ -116,9 +116,11 @@ export function add<T extends Table>(
   run.set(table, [...(run.get(table) ?? []), rows as readonly PartialRow<Table>[]]);
 }
 
-/** A new temporary folder. */
+/** A new temporary folder, which goes when the tests are done. */
 export function temporaryFolder(): string {
-  return mkdtempSync(join(tmpdir(), 'grind-test-'));
+  const folder = mkdtempSync(join(tmpdir(), 'grind-test-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  return folder;
 }
 
 /** Writes a run folder and returns its path. */

@@ -1,0 +1,87 @@
+/** Formats of query results: exact numbers, quoting, blobs, empty results, rows beyond one chunk. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { after, test } from 'node:test';
+import type { DuckDBResult } from '@duckdb/node-api';
+import { tableFromIPC } from 'apache-arrow';
+import { Sink, writeArrow, writeCsv, writeJson, writeTable } from '../bin/query-output.js';
+import { Database } from '../replay/database.js';
+import { Trace } from '../replay/trace.js';
+import { fakeReplay } from './query-replay.js';
+import { contents, temporaryFolder, writeRun } from './query-trace.js';
+
+const database = await Database.open(Trace.open(writeRun(contents())), fakeReplay(0, 0).openReplay);
+after(() => database.close());
+
+async function written(
+  sql: string,
+  write: (result: DuckDBResult, sink: Sink) => Promise<void>,
+): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  const stream = new Writable({
+    highWaterMark: 16, // so that the writers meet a slow reader
+    write(chunk: Buffer, _encoding, done) {
+      chunks.push(Buffer.from(chunk));
+      setImmediate(done);
+    },
+  });
+  await database.read(sql, (result) => write(result, new Sink(stream)));
+  await new Promise((resolve) => stream.end(resolve));
+  return Buffer.concat(chunks);
+}
+
+const VALUES = `select 18446744073709551615::ubigint as u, (-9223372036854775808)::bigint as i,
+  170141183460469231731687303715884105727::hugeint as h, 1.25 as d, 'nan'::double as n, true as t,
+  null as nothing, 'a "b", c' as s, '\\x00\\xff'::blob as b, [1, null] as l, {'k': 2} as o`;
+
+test('JSON has every digit', async () => {
+  const text = (await written(VALUES, writeJson)).toString();
+  assert.equal(
+    text,
+    '[\n{"u":18446744073709551615,"i":-9223372036854775808,' +
+      '"h":170141183460469231731687303715884105727,"d":1.25,"n":"NaN","t":true,"nothing":null,' +
+      '"s":"a \\"b\\", c","b":"00ff","l":[1,null],"o":{"k":2}}\n]\n',
+  );
+  assert.equal((await written('select 1 as a where false', writeJson)).toString(), '[]\n');
+  const many = (await written('select range as r from range(5000)', writeJson)).toString();
+  assert.deepEqual(
+    (JSON.parse(many) as { r: number }[]).map(({ r }) => r),
+    Array.from({ length: 5000 }, (_, r) => r),
+  );
+});
+
+test('CSV quotes what needs it', async () => {
+  const text = (
+    await written(`select 'a "b", c' as s, '' as e, null as n, 7 as i`, writeCsv)
+  ).toString();
+  assert.equal(text, 's,e,n,i\n"a ""b"", c","",,7\n');
+});
+
+test('a table says what it leaves out', async () => {
+  const show = async (sql: string, rows: number) =>
+    (await written(sql, (result, sink) => writeTable(result, sink, rows))).toString();
+  assert.match(
+    await show('select range as r from range(5)', 3),
+    /│ 2 │\n└───┘\nThe first 3 rows; there are more/,
+  );
+  assert.match(await show('select range as r from range(3)', 3), /\n3 rows\n$/);
+  assert.match(await show('select 1 as r', 0), /\n1 row\n$/);
+  assert.match(await show(`select repeat('x', 1000) as s`, 0), /x… \(1000 characters\)/);
+});
+
+test('Arrow and Parquet come back', async () => {
+  const sql = `select (range::ubigint + 9223372036854775808)::ubigint as u, if(range % 2 = 0, null, 'x') as s, '\\xfe'::blob as b from range(5000)`;
+  const table = tableFromIPC(await written(sql, writeArrow));
+  assert.equal(table.numRows, 5000);
+  assert.equal(table.get(4999)!['u'], 9223372036854775808n + 4999n);
+  assert.deepEqual([table.get(2)!['s'], table.get(3)!['s']], [null, 'x']);
+  assert.deepEqual([...(table.get(0)!['b'] as Uint8Array)], [254]);
+  assert.equal(tableFromIPC(await written('select 1 as a where false', writeArrow)).numRows, 0);
+  const path = join(temporaryFolder(), "it's.parquet");
+  await database.writeParquet(`${sql};`, path);
+  assert.equal(readFileSync(path).subarray(0, 4).toString(), 'PAR1');
+  const [row] = await database.rows(`select count(*) as n from '${path.replace("'", "''")}'`);
+  assert.equal(row!['n'], 5000n);
+});
