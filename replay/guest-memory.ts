@@ -149,9 +149,11 @@ export class GuestMemory {
   setShared(address: bigint, size: bigint, shared: boolean): void {
     if (size <= 0n || address >= ADDRESS_END) return;
     const end = address + size > ADDRESS_END ? ADDRESS_END : address + size;
-    const first = Number(address >> BigInt(GRANULE_BITS));
-    const last = Number((end - 1n) >> BigInt(GRANULE_BITS));
-    this.bytes.fill(shared ? 1 : 0, SHARED + first, SHARED + last + 1);
+    // A granule on the edge of a range that is not shared may hold others that are.
+    const inner = shared ? 0n : BigInt(GRANULE_SIZE - 1);
+    const first = Number((address + inner) >> BigInt(GRANULE_BITS));
+    const past = Number((end + BigInt(GRANULE_SIZE - 1) - inner) >> BigInt(GRANULE_BITS));
+    if (first < past) this.bytes.fill(shared ? 1 : 0, SHARED + first, SHARED + past);
   }
 
   isShared(address: bigint): boolean {

@@ -79,8 +79,12 @@ class Cursor {
   }
 
   private settle(): void {
-    const id = this.ids[this.row]!;
-    this.event = id < this.endEvent ? Number(id) : Infinity;
+    this.event = this.isBeforeEnd() ? Number(this.ids[this.row]!) : Infinity;
+  }
+
+  /** The current row belongs to the leg. */
+  isBeforeEnd(): boolean {
+    return this.ids[this.row]! < this.endEvent;
   }
 
   u64(name: string): bigint {
@@ -296,11 +300,14 @@ export class ProcessReplay implements Replay {
           continue;
         }
         const tick = cursor.u64('tick');
-        if (this.current && this.tick < tick) {
-          const full = this.isInsideBlock(cursor)
-            ? this.runInto(tick, cursor.u64('pc'))
-            : this.runTo(tick);
-          if (full) return true;
+        if (this.current && this.isInsideBlock(cursor)) {
+          const pc = cursor.u64('pc');
+          if (this.tick < tick || this.current.pc !== pc) {
+            if (this.runInto(tick, pc)) return true;
+            continue;
+          }
+        } else if (this.current && this.tick < tick) {
+          if (this.runTo(tick)) return true;
           continue;
         }
         if (!this.current) this.guest.tick = tick;
@@ -445,7 +452,7 @@ export class ProcessReplay implements Replay {
     const { batch, row } = cursor;
     const end = Math.min(row + BLOCKS_AHEAD, batch!.count);
     const definitions = [];
-    for (cursor.row = row; cursor.row < end; cursor.row++) {
+    for (cursor.row = row; cursor.row < end && cursor.isBeforeEnd(); cursor.row++) {
       definitions.push({
         id: cursor.u32('block'),
         entry: cursor.u64('entry'),

@@ -7,8 +7,7 @@
 
 /* Requests of the engine's own that its tool headers do not name. */
 #define REQUEST_GET_MALLOCFUNCS 0x3030
-#define REQUEST_INTERNAL_FIRST 0x3000
-#define REQUEST_INTERNAL_LAST 0x3fff
+#define REQUEST_INTERNAL_PRINTF 0x3103
 /* grind.h for guests: start and stop the recording. */
 #define REQUEST_START VG_USERREQ_TOOL_BASE('G', 'R')
 #define REQUEST_STOP (VG_USERREQ_TOOL_BASE('G', 'R') + 1)
@@ -293,7 +292,9 @@ static void on_brk(Addr address, SizeT size, ThreadId tid)
 
 static void on_brk_shrink(Addr address, SizeT size)
 {
-   emit_mapping(VG_(get_running_tid)(), MAPPINGS_OP_BRK_SHRINK, address, size, 0);
+   ThreadId tid = VG_(get_running_tid)();
+   emit_mapping(tid, MAPPINGS_OP_BRK_SHRINK, address, size, 0);
+   emit_zero(tid, MEMORY_CAUSE_BRK, address, size);
 }
 
 static void on_mremap(Addr from, Addr to, SizeT size)
@@ -616,7 +617,6 @@ static void on_start_code(ThreadId tid, ULong blocks)
       t->known = True;
    }
    if (slice) {
-      values_flush();
       emit_slice(tid, state, state_hash(state));
       last_slice = blocks;
       if (recording && !t->no_redirect) keyframe_maybe(tid);
@@ -638,6 +638,7 @@ static void on_stop_code(ThreadId tid, ULong blocks)
    Thread* t = &threads[tid];
    running_code = False;
    read_tick(tid);
+   values_flush();
    read_state_parts(tid, t->state);
    VG_(get_shadow_regs_area)(tid, (UChar*)&end, 1, CELL_END, sizeof end);
    t->no_redirect = end == END_NO_REDIRECT;
@@ -681,6 +682,10 @@ static void emit_core_request(ThreadId tid)
    const UWord* args = (const UWord*)s->guest_RAX;
    if (!readable((Addr)args, 6 * sizeof *args)) return;
    switch (args[0]) {
+      /* Printing walks the guest's own va_list. */
+      case REQUEST_INTERNAL_PRINTF: write_later(MEMORY_CAUSE_CLIENT_REQUEST, args[2], 24); return;
+      case VG_USERREQ__PRINTF_VALIST_BY_REF:
+      case VG_USERREQ__PRINTF_BACKTRACE_VALIST_BY_REF: write_later(MEMORY_CAUSE_CLIENT_REQUEST, args[2], 24); break;
       case REQUEST_GET_MALLOCFUNCS: write_later(MEMORY_CAUSE_CLIENT_REQUEST, args[1], 136); return;
       case VG_USERREQ__MAP_IP_TO_SRCLOC: write_later(MEMORY_CAUSE_CLIENT_REQUEST, args[2], 64); break;
       case VG_USERREQ__CLIENT_CALL0:
@@ -696,8 +701,6 @@ static void emit_core_request(ThreadId tid)
       case VG_USERREQ__COUNT_ERRORS:
       case VG_USERREQ__PRINTF:
       case VG_USERREQ__PRINTF_BACKTRACE:
-      case VG_USERREQ__PRINTF_VALIST_BY_REF:
-      case VG_USERREQ__PRINTF_BACKTRACE_VALIST_BY_REF:
       case VG_USERREQ__STACK_REGISTER:
       case VG_USERREQ__STACK_DEREGISTER:
       case VG_USERREQ__STACK_CHANGE:
@@ -834,7 +837,7 @@ static ULong parent_tick, parent_event;
 static void emit_process_start(UChar how)
 {
    static HChar executable[4096];
-   VG_(client_fname)(executable, sizeof executable, True);
+   VG_(client_fname)(executable, sizeof executable, False);
    const HChar* directory = VG_(get_startup_wd)();
    HChar engine[32];
    VG_(sprintf)(engine, "%d.%d", __VALGRIND_MAJOR__, __VALGRIND_MINOR__);
@@ -876,7 +879,6 @@ static void emit_process_start(UChar how)
 static void before_fork(ThreadId tid)
 {
    (void)tid;
-   values_flush();
    VG_(strcpy)(parent_name, spool_name());
    parent_tick = now;
    parent_event = spool_events;
@@ -970,7 +972,6 @@ void events_begin(void)
 
 void events_end(Int exit_code)
 {
-   values_flush();
    if (last_tid != VG_INVALID_THREADID) emit_slice(last_tid, threads[last_tid].state, 0);
    if (opt_verify) emit_all_hashes();
    RawProcessEnds* r = EMIT(RawProcessEnds, TABLE_PROCESS_ENDS, 0);

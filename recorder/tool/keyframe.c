@@ -84,7 +84,6 @@ void keyframe_maybe(ThreadId tid)
    if (now - last_tick < VG_MAX(TICKS_BETWEEN, last_bytes * TICKS_PER_BYTE)) return;
    last_tick = now;
    last_bytes = 0;
-   values_flush();
 
    static Addr starts[10000];
    Int n = VG_(am_get_segment_starts)(SkAnonC | SkFileC | SkShmC, starts, 10000);
