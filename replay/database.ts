@@ -42,6 +42,15 @@ import {
 import { storedScan } from './scan-stored.js';
 import type { Trace } from './trace.js';
 
+/** Names of what reads `accesses`: a statement without any of them needs no hints. */
+const READS_ACCESSES = new RegExp(
+  [
+    'access',
+    ...[...VIEWS, ...MACROS].filter(({ sql }) => /access/.test(sql)).map(({ name }) => name),
+  ].join('|'),
+  'i',
+);
+
 export class Database {
   private hints: Hints = ANYTHING;
   /** Made when first needed; undefined once its tables may differ from ours. */
@@ -174,7 +183,7 @@ export class Database {
 
   /** What the statement cannot need of `accesses`. Nothing is known once the session has views of its own. */
   private async hintsFor(sql: string): Promise<Hints> {
-    if (this.changed || !/access|touched|last_write/i.test(sql)) return ANYTHING;
+    if (this.changed || !READS_ACCESSES.test(sql)) return ANYTHING;
     this.twin ??= openTwin();
     return statementHints(await this.twin, withoutSemicolon(sql));
   }

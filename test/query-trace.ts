@@ -116,10 +116,15 @@ export function add<T extends Table>(
   run.set(table, [...(run.get(table) ?? []), rows as readonly PartialRow<Table>[]]);
 }
 
+const folders: string[] = [];
+process.on('exit', () =>
+  folders.forEach((folder) => rmSync(folder, { recursive: true, force: true })),
+);
+
 /** A new temporary folder, which goes when the tests are done. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'grind-test-'));
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  folders.push(folder);
   return folder;
 }
 
