@@ -11,6 +11,7 @@ import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
 import { GuestMemory, bitsOf, bytesOf } from './guest-memory.js';
 import { applyDirty, interpretBlock, type Machine } from './interpret.js';
 import {
+  JUMP_NO_REDIRECT,
   TYPE,
   TYPE_SIZES,
   accessSites,
@@ -341,8 +342,21 @@ export class Guest implements Machine {
         (completed, address) => address === faultPc && before + BigInt(completed) >= target,
       );
       if (outcome.stopped) return done('ticks', outcome.next);
-      at = { pc: outcome.next, noRedirect: outcome.jumpKind === 4 };
+      at = { pc: outcome.next, noRedirect: outcome.jumpKind === JUMP_NO_REDIRECT };
     }
+  }
+
+  /** Runs one superblock by the interpreter. Slow: for tests and for looking closer. */
+  step(pc: bigint, noRedirect: boolean): RunResult {
+    const { record } = this.slots[this.slotNumber(pc, noRedirect)]!;
+    if (!record) return { ticks: 0, pc, noRedirect, reason: 'missing' };
+    const { instructions, next, jumpKind } = this.interpret(record);
+    return {
+      ticks: instructions,
+      pc: next,
+      noRedirect: jumpKind === JUMP_NO_REDIRECT,
+      reason: 'ticks',
+    };
   }
 
   /** The access rows written so far. */

@@ -127,8 +127,9 @@ export class BlockBuilder {
     return atom;
   }
 
-  choose(condition: Atom, ifTrue: Atom, ifFalse: Atom, type: Type): Atom {
-    const { atom, writer } = this.result(type);
+  /** ITE; all operands but the condition are temporaries of one type. */
+  choose(condition: Atom, ifTrue: Atom, ifFalse: Atom): Atom {
+    const { atom, writer } = this.result(this.temps[ifFalse.operand / 2]!);
     writer.byte(10).unsigned(condition.operand).unsigned(ifTrue.operand).unsigned(ifFalse.operand);
     return atom;
   }

@@ -4,6 +4,10 @@
  * for every kind of statement.
  */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { EVALUATED_HELPERS, EVALUATED_OPS } from '../schemas/ops.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from '../replay/eval-ops.js';
@@ -232,5 +236,200 @@ describe(`evaluator (SEED=${SEED})`, () => {
         );
       }
     });
+  });
+
+  test('operations and helpers compute what the processor does', (context) => {
+    const folder = mkdtempSync(join(tmpdir(), 'grind-test-'));
+    const program = join(folder, 'known-answers');
+    const flags = ['-O1', '-mavx2', '-mbmi', '-mbmi2', '-msse4.2', '-mno-red-zone'];
+    let lines: string[];
+    try {
+      execFileSync('gcc', [...flags, '-o', program, 'test/known-answers.c']);
+      lines = execFileSync(program, { maxBuffer: 2 ** 28 })
+        .toString()
+        .trim()
+        .split('\n');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+    if (lines[0] === 'unsupported') {
+      context.skip('this processor has no AVX2 or BMI2');
+      return;
+    }
+    const names = [
+      ...[...OPERATIONS].map(([name, { args, result }]) => ({ name, args, result, helper: false })),
+      ...[...EVALUATED_HELPER_TABLE].map(([name, { arity }]) => ({
+        name,
+        args: Array.from({ length: arity }, () => TYPE.I64 as Type),
+        result: TYPE.I64 as Type,
+        helper: true,
+      })),
+    ];
+    const numbers = new Map(names.map(({ name }, index) => [name, index]));
+    const { run } = evaluators(names);
+    const covered = new Set<string>();
+    for (const line of lines) {
+      const [name, mask, ...words] = line.split(' ');
+      const [expected, ...operands] = words.map((word) => BigInt(`0x${word}`));
+      const defined = mask === '-' ? (1n << 256n) - 1n : BigInt(`0x${mask}`);
+      covered.add(name!);
+      assert.equal(hex(run(numbers.get(name!)!, operands) & defined), hex(expected!), line);
+    }
+    assert.ok(covered.size > 200, `${covered.size} operations were compared`);
+  });
+
+  test('statements of every kind, compiled and interpreted, have the same effects', () => {
+    const value = makeValues(SEED + 2);
+    for (let round = 0; round < 60; round++) {
+      const ops: string[] = [];
+      const entry = 0x400000n;
+      const checked = round % 2 === 1;
+      const b = new BlockBuilder(entry, ops, checked);
+      // Both take what they need from the same log.
+      const log = Uint8Array.from({ length: 8192 }, () => Number(value(TYPE.I8, false)));
+      // Memory near a granule's end, so that some accesses cross it; a shared granule; a bad address.
+      const places = [
+        0x2fff0n,
+        0x2fffcn,
+        0x30004n,
+        0x50000n,
+        0x50010n,
+        0x7fffffffffn,
+        0x1fffffffffn,
+      ];
+      const random = (): number => Number(value(TYPE.I16, false) % 997n);
+      const address = (): bigint => places[random() % places.length]! + BigInt(random() % 8);
+      const guard = (): Atom => b.op('64to1', TYPE.I1, [b.i64(BigInt(random()))]);
+      const results: Atom[] = [];
+      const types = [
+        TYPE.I8,
+        TYPE.I16,
+        TYPE.I32,
+        TYPE.I64,
+        TYPE.F32,
+        TYPE.F64,
+        TYPE.V128,
+        TYPE.V256,
+      ];
+      const keep = (atom: Atom, offset: number): void => {
+        b.put(512 + 32 * (offset % 40), atom);
+        results.push(atom);
+      };
+      for (let i = 0; i < 25; i++) {
+        if (i % 3 === 0) b.mark(entry + BigInt(i));
+        const type = types[random() % types.length]!;
+        const at = address();
+        const where = b.get(8 * (i % 20), TYPE.I64);
+        const pointer = b.op('Add64', TYPE.I64, [
+          b.op('And64', TYPE.I64, [where, b.i64(7n)]),
+          b.i64(at),
+        ]);
+        switch (i % 10) {
+          case 0:
+          case 1:
+            keep(b.load(type, b.i64(at)), i);
+            break;
+          case 2:
+            b.store(pointer, b.get(1024 + 32 * (i % 8), type));
+            break;
+          case 3:
+            b.storeG(pointer, b.get(1024 + 32 * (i % 8), type), guard());
+            break;
+          case 4: {
+            const conversion = random() % 7;
+            const to = [TYPE.I64, TYPE.I32, TYPE.I32, TYPE.I32, TYPE.I32, TYPE.I32, TYPE.V128][
+              conversion
+            ]!;
+            keep(b.loadG(conversion, to, b.i64(at), b.get(1024, to), guard()), i);
+            break;
+          }
+          case 5: {
+            const casType = [TYPE.I8, TYPE.I16, TYPE.I32, TYPE.I64][random() % 4]!;
+            const isDouble = casType >= TYPE.I32 && random() % 2 === 0;
+            // half of the time what is expected is what is there
+            const expected = random() % 2 ? b.constant(casType, 0n) : b.load(casType, b.i64(at));
+            const data = b.get(1024, casType);
+            const old = b.cas(
+              casType,
+              b.i64(at),
+              isDouble ? [expected, b.constant(casType, 0n)] : [expected],
+              isDouble ? [data, data] : [data],
+            );
+            old.forEach((atom, half) => keep(atom, i + half));
+            break;
+          }
+          case 6: {
+            const index = b.get(1040, TYPE.I32);
+            keep(b.getI(900, TYPE.I8, 8, index, random() % 8), i);
+            b.putI(900, TYPE.I8, 8, index, (random() % 8) - 4, b.get(1024, TYPE.I8));
+            b.putI(920, TYPE.F64, 8, index, -1, b.get(1024, TYPE.F64));
+            break;
+          }
+          case 7: {
+            const resultType = types[random() % types.length]!;
+            const effect = (1 + (random() % 3)) as 1 | 2 | 3;
+            const size = 1 + (random() % 40);
+            const result = b.dirty({
+              guard: guard(),
+              result: resultType,
+              memory: { effect, address: pointer, size },
+              state: [
+                { effect: 2, offset: 300, size: 13, repeats: 2, stride: 32 },
+                { effect: 1, offset: 0, size: 8, repeats: 0, stride: 0 },
+              ],
+            });
+            keep(result!, i);
+            break;
+          }
+          case 8: {
+            keep(b.helper('somewhere_else', type, [], true), i);
+            keep(b.choose(guard(), b.get(1024, type), results.at(-1)!), i);
+            break;
+          }
+          case 9:
+            b.exit(
+              b.op('CmpLT64U', TYPE.I1, [b.i64(BigInt(random())), b.i64(200n)]),
+              0x1234n,
+              LAYOUT.RIP,
+            );
+            b.exit(b.constant(TYPE.I1, 1n), 0x6666n, LAYOUT.RIP, 7);
+            break;
+        }
+      }
+      const ir = b.end(b.get(16, TYPE.I64), LAYOUT.RIP);
+      const outcomes = [false, true].map((interpret) => {
+        const guest = new Guest(ops, LAYOUT, { accesses: true, counts: true });
+        const fill = makeValues(SEED + round);
+        for (let offset = 0; offset < LAYOUT.stateSize; offset += 8)
+          guest.writeState(offset, 8, fill(TYPE.I64, false));
+        for (const place of places)
+          guest.writeMemory(
+            place - 16n,
+            Uint8Array.from({ length: 64 }, (_, i) => (i * 37) & (i % 2 ? 0xff : 0)),
+          );
+        guest.setShared(0x50000n, 0x1000n, true);
+        guest.pushValues(log);
+        guest.tick = 1000n;
+        guest.define({ id: 7, entry, address: entry, ir, noRedirect: false });
+        const result = interpret ? guest.step(entry, false) : guest.run(entry, false, 1);
+        const { count, sites, ticks, addresses, values, wide } = guest.takeAccesses();
+        const { executions } = guest.segments();
+        return {
+          result,
+          state: guest.state.slice(),
+          memory: places.map((place) => guest.readMemory(place - 64n, 256)),
+          count,
+          tick: guest.tick,
+          sites: sites.slice(),
+          ticks: ticks.slice(),
+          addresses: addresses.slice(),
+          values: values.slice(),
+          wide: wide.slice(),
+          executions: executions.slice(),
+          left: guest.valuesLeft,
+        };
+      });
+      assert.deepEqual(outcomes[0], outcomes[1], `round ${round}`);
+    }
   });
 });
