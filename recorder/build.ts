@@ -66,6 +66,9 @@ const PRELOADS = {
 };
 const SUPPRESSIONS = 'default.supp';
 const OLDEST_VERSION = [3, 19] as const;
+/** The version that grind is developed with. */
+const KNOWN_VERSION = '3.19';
+const COMPILER_LOG = 'compiler.log';
 const INSTALL_HINT =
   'install it with `apt-get install valgrind gcc libc6-dev` (Fedora: `dnf install valgrind valgrind-devel gcc glibc-devel`)';
 
@@ -212,11 +215,12 @@ async function makeBuild(
       program,
       generateOffsetsProgram(parseGuestState(readFileSync(stateHeader, 'utf8'))),
     );
-    await compile(gcc, ['-I', engine.headers, '-o', join(folder, 'offsets'), program]);
+    const log = join(root, COMPILER_LOG);
+    await compile(gcc, ['-I', engine.headers, '-o', join(folder, 'offsets'), program], log);
     const { stdout } = await run(join(folder, 'offsets'));
     const state = JSON.parse(stdout) as Pick<BuildInfo, 'stateSize' | 'registers'>;
 
-    await compile(gcc, [
+    const toolArguments = [
       ...COMPILE_FLAGS,
       '-I',
       engine.headers,
@@ -228,7 +232,8 @@ async function makeBuild(
       ...LINK_FLAGS,
       ...engine.archives,
       '-lgcc',
-    ]);
+    ];
+    await compile(gcc, toolArguments, log);
 
     for (const [name, target] of Object.entries(PRELOADS))
       symlinkSync(join(engine.libexec, target), join(folder, name));
@@ -281,18 +286,22 @@ function publish(folder: string, place: string): string {
   }
 }
 
-async function compile(gcc: string, args: readonly string[]): Promise<void> {
+/** @param log where the compiler's messages go when it fails */
+async function compile(gcc: string, args: readonly string[], log: string): Promise<void> {
   try {
-    const { stderr } = await run(gcc, [...args], { maxBuffer: 16 << 20 });
-    if (stderr.trim() && process.env['GRIND_BUILD_VERBOSE']) process.stderr.write(stderr);
+    await run(gcc, [...args], { maxBuffer: 16 << 20 });
   } catch (error) {
-    const { stderr = '' } = error as { stderr?: string };
-    if (/cannot find -l|Scrt1|crt1\.o|stdio\.h: No such file/.test(stderr)) {
+    const { stderr = String(error) } = error as { stderr?: string };
+    if (/cannot find -l|[sS]?crt1\.o|stdio\.h: No such file/.test(stderr)) {
       throw new UserError(
         "The C library's development files are missing, which grind needs to build its recorder: install them with `apt-get install libc6-dev`.",
       );
     }
-    throw new Error(`the recorder's tool did not compile:\n${stderr}`, { cause: error });
+    writeFileSync(log, stderr);
+    const first = /error: (.*)/.exec(stderr)?.[1] ?? stderr.split('\n')[0];
+    throw new UserError(
+      `grind's recorder does not build against the installed Valgrind (${first}): install Valgrind ${KNOWN_VERSION}, or report this with ${log}.`,
+    );
   }
 }
 
@@ -362,11 +371,10 @@ async function findEngine(): Promise<Engine> {
 }
 
 /** Debian's `valgrind` is a shell script around `valgrind.bin` that changes the guest's environment. */
-function unwrapLauncher(path: string): string {
-  const binary = `${path}.bin`;
-  return realpathSync(
-    readFileSync(path).subarray(0, 2).toString() === '#!' && existsSync(binary) ? binary : path,
-  );
+function unwrapLauncher(found: string): string {
+  const path = realpathSync(found);
+  const isScript = readFileSync(path).subarray(0, 2).toString() === '#!';
+  return isScript && existsSync(`${path}.bin`) ? realpathSync(`${path}.bin`) : path;
 }
 
 async function pkgConfig(variable: string, suffix: string): Promise<string | undefined> {

@@ -218,14 +218,20 @@ function complete(
       onNotice?.(`the disk is full: the trace in ${folder} holds only what was stored before.`);
     }
   }
+  for (const { pid, end, lastAnomaly } of writer.processImages) {
+    if (end?.how === 'stopped')
+      onNotice?.(
+        `recording of process ${pid} stopped before its end (${lastAnomaly}): the trace holds what came before.`,
+      );
+  }
   writer.releaseReserve();
   try {
     const { tables, processes } = writer.finish(runEnd, opNames);
     const stopped = processes.some((image) => image.end === 'stopped' || image.end === 'unknown');
     const manifest: Manifest = {
+      ...description,
       format: FORMAT_VERSION,
       status: full || stopped ? 'cut_off' : 'complete',
-      ...description,
       ended: new Date().toISOString(),
       exitStatus: runEnd.exitStatus,
       signal: runEnd.signal,

@@ -26,6 +26,8 @@ import {
   processes,
   signals,
   STORED_TABLES,
+  syscall_enters,
+  syscall_exits,
   TOOL_TABLES,
 } from '../schemas/tables.js';
 import { ArrowFileWriter, type BatchPlace } from './arrow-file.js';
@@ -43,6 +45,11 @@ const PROCESS_STARTS = number(process_starts);
 const PROCESS_ENDS = number(process_ends);
 const SIGNALS = number(signals);
 const MODULES = number(modules);
+const HEALTH = number(health);
+const SYSCALL_ENTERS = number(syscall_enters);
+const SYSCALL_EXITS = number(syscall_exits);
+/** execve and execveat. */
+const EXEC_CALLS = [59, 322];
 
 /** A process image: what its tool has written so far. */
 export interface Image {
@@ -55,6 +62,10 @@ export interface Image {
   end: Row<typeof process_ends> | undefined;
   /** Number of the fatal signal, 0 when there was none. */
   fatalSignal: number;
+  /** What the tool's last health row is about; empty when there is none. */
+  lastAnomaly: string;
+  /** Its last system call is an exec that has not failed. */
+  inExec: boolean;
   nextPiece: number;
   events: number;
   /** Guest instructions executed, as far as the rows tell. */
@@ -85,6 +96,8 @@ type HealthRow = Omit<Row<typeof health>, 'tick'>;
 type JournalEntry = { image: ImageState; batches: [string, ...number[]][] };
 type ImageState = Record<'number' | 'fatalSignal' | 'nextPiece' | 'events', number> & {
   name: string;
+  lastAnomaly: string;
+  inExec: boolean;
   start: string;
   end: string | null;
   ticks: string;
@@ -191,6 +204,8 @@ export class RunWriter {
         start,
         end: undefined,
         fatalSignal: 0,
+        lastAnomaly: '',
+        inExec: false,
         nextPiece: 0,
         events: 0,
         ticks: 0n,
@@ -327,9 +342,18 @@ export class RunWriter {
       const { offsets, count } = scanned.tables[index]!;
       return Array.from(offsets.subarray(0, count), (offset) => decodeRecord(table, bytes, offset));
     };
-    image.end = rows(process_ends, PROCESS_ENDS).at(-1) ?? image.end;
+    const last = <T extends Table>(table: T, index: number): Row<T> | undefined => {
+      const { offsets, count } = scanned.tables[index]!;
+      return count > 0 ? decodeRecord(table, bytes, offsets[count - 1]!) : undefined;
+    };
+    image.end = last(process_ends, PROCESS_ENDS) ?? image.end;
     for (const signal of rows(signals, SIGNALS))
       if (signal.op === 'fatal') image.fatalSignal = signal.signal;
+    image.lastAnomaly = last(health, HEALTH)?.what ?? image.lastAnomaly;
+    const entered = last(syscall_enters, SYSCALL_ENTERS);
+    const left = last(syscall_exits, SYSCALL_EXITS);
+    if (entered) image.inExec = EXEC_CALLS.includes(entered.number) && left?.call !== entered.call;
+    else if (left) image.inExec = false;
     for (const module of rows(modules, MODULES)) image.modules.add(module.path);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     for (const [i, { offsets, count }] of scanned.tables.entries()) {
@@ -478,6 +502,8 @@ function processRow(image: Image, images: readonly Image[], runEnd: RunEnd): Pro
   else if (end?.how === 'exec' || successor) how = 'exec';
   else if (signal === 9) [how, status] = ['killed', signal];
   else if (end?.how === 'signal' || signal) [how, status] = ['signal', signal || -1];
+  else if (image.inExec && !end)
+    how = 'exec'; // by a program that is not recorded
   else if (end) [how, status] = ['exit', waited?.exitStatus ?? end.status];
   else how = runEnd.pid === undefined ? 'unknown' : 'killed';
 
@@ -513,6 +539,8 @@ function imageState(image: Image): ImageState {
     start: record(process_starts, image.start),
     end: image.end ? record(process_ends, image.end) : null,
     fatalSignal: image.fatalSignal,
+    lastAnomaly: image.lastAnomaly,
+    inExec: image.inExec,
     nextPiece: image.nextPiece,
     events: image.events,
     ticks: String(image.ticks),
