@@ -63,6 +63,11 @@ static UInt thread_count;
 static UInt live_threads;
 static ULong call_count;
 
+/* How often a thread that goes on writes a `slices` row: every so many superblocks, if it stops. The
+   first is the engine's own time slice. */
+#define SLICE_BLOCKS 100000
+#define VERIFY_BLOCKS 100
+
 static ThreadId last_tid;    /* the one that ran last */
 static ULong last_slice;     /* engine's block count at the last `slices` row */
 static Bool running_code;    /* between start and stop: guest code runs */
@@ -586,7 +591,7 @@ static void on_start_code(ThreadId tid, ULong blocks)
    if (recording && opt_stop_tick && now >= opt_stop_tick) recording_stop("stopped as asked");
    write_now(tid);
    Bool full = !t->known || fault || t->signal;
-   Bool slice = tid != last_tid || blocks - last_slice >= 100000;
+   Bool slice = tid != last_tid || blocks - last_slice >= (opt_verify ? VERIFY_BLOCKS : SLICE_BLOCKS);
    if (full || slice) VG_(get_shadow_regs_area)(tid, state, 0, 0, STATE_SIZE);
    else read_state_parts(tid, state);
    ULong changes[2 * sizeof(VexGuestAMD64State) / 8];

@@ -154,10 +154,17 @@ void describe_instruction(Addr pc, UInt length)
 static UChar* stack_written;
 static UInt stack_written_size;
 
+typedef struct {
+   ULong* pcs;
+   UInt count;
+} Frames;
+
 static void store_pc(UInt n, DiEpoch epoch, Addr pc, void* opaque)
 {
    (void)epoch;
-   ((ULong*)opaque)[n] = pc;
+   Frames* frames = opaque;
+   frames->pcs[n] = pc;
+   frames->count = n + 1;
 }
 
 UInt stack_of(ThreadId tid)
@@ -173,13 +180,15 @@ UInt stack_of(ThreadId tid)
    }
    if (stack_written[stack / 8] & 1 << stack % 8) return stack;
    stack_written[stack / 8] |= 1 << stack % 8;
-   UInt n = VG_(get_ExeContext_n_ips)(context);
+   UInt most = VG_(get_ExeContext_n_ips)(context);
+   ULong pcs[most];
+   /* Fewer than there are: the engine leaves out what called main. */
+   Frames frames = { pcs, 0 };
+   VG_(apply_ExeContext)(store_pc, &frames, context);
+   UInt n = frames.count;
    RawStacks* r = EMIT(RawStacks, TABLE_STACKS, n * 8);
    r->stack = stack;
    r->pcs_size = n * 8;
-   /* Not straight into the record: describing an instruction writes records of its own. */
-   ULong pcs[n];
-   VG_(apply_ExeContext)(store_pc, pcs, context);
    VG_(memcpy)(EXTRA(r), pcs, n * 8);
    for (UInt i = 0; i < n; i++) describe_instruction(pcs[i], 0);
    return stack;
