@@ -50,6 +50,8 @@ const SYSCALL_ENTERS = number(syscall_enters);
 const SYSCALL_EXITS = number(syscall_exits);
 /** execve and execveat. */
 const EXEC_CALLS = [59, 322];
+/** exit and exit_group. */
+const EXIT_CALLS = [60, 231];
 
 /** A process image: what its tool has written so far. */
 export interface Image {
@@ -66,6 +68,8 @@ export interface Image {
   lastAnomaly: string;
   /** Its last system call is an exec that has not failed. */
   inExec: boolean;
+  /** What its last system call, when that ends the process, gives as its exit status; -1 otherwise. */
+  exitStatus: number;
   nextPiece: number;
   events: number;
   /** Guest instructions executed, as far as the rows tell. */
@@ -94,7 +98,10 @@ export interface TableSize {
 type ProcessRow = Row<typeof processes>;
 type HealthRow = Omit<Row<typeof health>, 'tick'>;
 type JournalEntry = { image: ImageState; batches: [string, ...number[]][] };
-type ImageState = Record<'number' | 'fatalSignal' | 'nextPiece' | 'events', number> & {
+type ImageState = Record<
+  'number' | 'fatalSignal' | 'exitStatus' | 'nextPiece' | 'events',
+  number
+> & {
   name: string;
   lastAnomaly: string;
   inExec: boolean;
@@ -206,6 +213,7 @@ export class RunWriter {
         fatalSignal: 0,
         lastAnomaly: '',
         inExec: false,
+        exitStatus: -1,
         nextPiece: 0,
         events: 0,
         ticks: 0n,
@@ -352,8 +360,12 @@ export class RunWriter {
     image.lastAnomaly = last(health, HEALTH)?.what ?? image.lastAnomaly;
     const entered = last(syscall_enters, SYSCALL_ENTERS);
     const left = last(syscall_exits, SYSCALL_EXITS);
-    if (entered) image.inExec = EXEC_CALLS.includes(entered.number) && left?.call !== entered.call;
-    else if (left) image.inExec = false;
+    if (entered) {
+      image.inExec = EXEC_CALLS.includes(entered.number) && left?.call !== entered.call;
+      image.exitStatus = EXIT_CALLS.includes(entered.number) ? Number(entered.arg1 & 0xffn) : -1;
+    } else if (left) {
+      image.inExec = false;
+    }
     for (const module of rows(modules, MODULES)) image.modules.add(module.path);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     for (const [i, { offsets, count }] of scanned.tables.entries()) {
@@ -504,7 +516,11 @@ function processRow(image: Image, images: readonly Image[], runEnd: RunEnd): Pro
   else if (end?.how === 'signal' || signal) [how, status] = ['signal', signal || -1];
   else if (image.inExec && !end)
     how = 'exec'; // by a program that is not recorded
-  else if (end) [how, status] = ['exit', waited?.exitStatus ?? end.status];
+  else if (end)
+    [how, status] = [
+      'exit',
+      waited?.exitStatus ?? (image.exitStatus >= 0 ? image.exitStatus : end.status),
+    ];
   else how = runEnd.pid === undefined ? 'unknown' : 'killed';
 
   return {
@@ -541,6 +557,7 @@ function imageState(image: Image): ImageState {
     fatalSignal: image.fatalSignal,
     lastAnomaly: image.lastAnomaly,
     inExec: image.inExec,
+    exitStatus: image.exitStatus,
     nextPiece: image.nextPiece,
     events: image.events,
     ticks: String(image.ticks),
