@@ -45,7 +45,7 @@ test('a program without libc: every access is lackey’s, every instruction cach
   longs.forEach((row, i) =>
     assert.equal(
       row['value'],
-      BigInt.asUintN(64, 0x1111111111111111n * BigInt(i & 15)) + BigInt(i),
+      BigInt.asUintN(64, 0x1111111111111111n * BigInt(i & 15) + BigInt(i)),
     ),
   );
   assert.equal(

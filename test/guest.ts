@@ -134,7 +134,7 @@ export class Recording {
   /** Rows of an SQL query over this trace; every integer is a bigint. */
   query(sql: string): ResultRow[] {
     const result = grind(['query', this.folder, sql, '--format', 'json']);
-    assert.equal(result.status, 0, `${sql}\n${result.stderr}`);
+    assert.equal(result.status, 0, `${sql.trim().slice(0, 200)}\n${result.stderr}`);
     return parseExact(result.stdout) as ResultRow[];
   }
 

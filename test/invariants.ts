@@ -64,7 +64,7 @@ const INVARIANTS: Readonly<Record<string, string>> = {
   'live blocks do not overlap': `
     select a.address from allocations a join allocations b
       on a.process = b.process and a.address < b.address + b.size and b.address < a.address + a.size
-      and b.tick < coalesce(a.free_tick, 1 << 62) and a.event < b.event
+      and b.tick < coalesce(a.free_tick, b.tick + 1) and a.event < b.event
       and a.allocator not in ('malloclike', 'mempool') and b.allocator not in ('malloclike', 'mempool')`,
   'a block is freed after it was allocated': `
     select address from allocations where free_tick < tick`,

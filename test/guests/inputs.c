@@ -18,7 +18,8 @@ int main(int argc, char **argv) {
   gettimeofday(&day, NULL);
   fact("clock %lx %lx %lx", (long)&now, now.tv_sec, now.tv_nsec);
   fact("day %lx %lx %lx", (long)&day, day.tv_sec, day.tv_usec);
-  volatile uint64_t sum = random[0] ^ (random[1] + (uint64_t)now.tv_nsec);
+  static volatile uint64_t sum;
+  sum = random[0] ^ (random[1] + (uint64_t)now.tv_nsec);
   fact("sum %lx %lx", (long)&sum, sum);
   char directory[512];
   fact("directory %s", getcwd(directory, sizeof directory));
