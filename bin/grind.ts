@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The command line: finds the command, runs it, and turns what went wrong into a message and a status. */
-import yargs, { type CommandModule } from 'yargs';
+import yargs, { type Argv, type CommandModule } from 'yargs';
 import { hideBin } from 'yargs/helpers';
 import { UserError } from '../schemas/errors.js';
 
@@ -17,23 +17,18 @@ const EXIT_USER_ERROR = 2;
 const EXIT_BUG = 70;
 
 async function main(argv: string[]): Promise<void> {
-  const known = Object.hasOwn(COMMANDS, argv[0] ?? '');
-  const commands = known
-    ? [await COMMANDS[argv[0]!]!()]
-    : await Promise.all(Object.values(COMMANDS).map((each) => each()));
-  // A handler that returned a promise would make the parser lay out its help text, each time.
-  let job = async (): Promise<void> => undefined;
-  const later = (command: CommandModule): CommandModule => ({
-    ...command,
-    handler: (args) => {
-      job = async () => command.handler(args);
-    },
-  });
-  await yargs(argv)
+  const name = argv[0] ?? '';
+  const known = Object.hasOwn(COMMANDS, name);
+  const parser = known
+    ? parserOf(await COMMANDS[name]!(), argv.slice(1))
+    : yargs(argv)
+        .usage(
+          '$0 COMMAND: record a program once, and ask any question of that execution afterwards',
+        )
+        .command(await Promise.all(Object.values(COMMANDS).map((load) => load())))
+        .demandCommand(1, 'Say what to do');
+  await parser
     .scriptName('grind')
-    .usage('$0 COMMAND: record a program once, and ask any question of that execution afterwards')
-    .command(commands.map(later))
-    .demandCommand(1, 'Say what to do')
     .strict()
     .version()
     .help()
@@ -41,10 +36,21 @@ async function main(argv: string[]): Promise<void> {
     .fail((message, error: Error | undefined) => {
       if (error && error.name !== 'YError') throw error;
       const what = (error?.message ?? message).replace(/\.$/, '');
-      throw new UserError(`${what}: see \`${known ? `grind ${argv[0]}` : 'grind'} --help\`.`);
+      throw new UserError(`${what}: see \`grind ${known ? `${name} ` : ''}--help\`.`);
     })
     .parseAsync();
-  await job();
+}
+
+/**
+ * A parser for one command alone, as its default: the parser lays out the help text after each run of
+ * any other command, at a cost that recording a short program would show.
+ */
+function parserOf(command: CommandModule, argv: string[]): Argv {
+  const synopsis = String(command.command);
+  const positionals = synopsis.replace(/^\S+/, '');
+  return yargs(argv)
+    .usage(`$0 ${synopsis}\n\n${command.describe}`)
+    .command({ ...command, command: `$0${positionals}`, describe: false });
 }
 
 function report(error: unknown): void {

@@ -77,7 +77,6 @@ export const recordCommand: CommandModule<object, InferredOptionTypes<typeof OPT
   builder: (yargs) => {
     if (!process.argv.includes('--') && !process.argv.includes('--help')) throw noProgram();
     return yargs
-      .usage('$0 record [options] -- PROGRAM ARGS…')
       .parserConfiguration({ 'populate--': true })
       .options(OPTIONS)
       .example('$0 record -- ls -l', 'record ls')
