@@ -22,7 +22,6 @@ import {
   type Type,
 } from './ir.js';
 import {
-  ADDRESS_BITS,
   CELL,
   COUNTS,
   GRANULE_BITS,
@@ -33,8 +32,10 @@ import {
   ROW_VALUES,
   SCRATCH_RESULT,
   SHARED,
+  SHARED_COUNT,
   STATE,
-  TABLE,
+  TLB,
+  TLB_ENTRIES,
   WIDE,
   ZERO,
 } from './layout.js';
@@ -90,7 +91,6 @@ const STORES: Partial<Record<Type, OpName>> = {
   [TYPE.F64]: 'f64_store',
 };
 
-const ALL_ADDRESSES = 1n << BigInt(ADDRESS_BITS);
 
 class BlockCompiler {
   private readonly e: Emitter;
@@ -430,59 +430,61 @@ class BlockCompiler {
     code.end();
   }
 
-  /** 1 when the granule of an address is marked as shared. */
+  /** Not 0 when the granule of an address is marked as shared. */
   private pushIsShared(address: Operand): void {
     const { e, code } = this;
     e.push(address);
-    code.i64(ALL_ADDRESSES);
-    code.op('i64_lt_u');
-    code.open('if', I32);
-    e.push(address);
     code.i64(BigInt(GRANULE_BITS));
     code.ops('i64_shr_u', 'i32_wrap_i64');
+    code.i32(SHARED_COUNT - 1);
+    code.op('i32_and');
     code.memory('i32_load8_u', SHARED);
-    code.else();
-    code.i32(0);
-    code.end();
   }
 
   /**
-   * Leaves the block with label depth `depth` when an access of `size` bytes at `address` is not
-   * within one granule of the address space; otherwise sets `offset` to its place in the granule.
+   * Sets `at` to the place, relative to `ZERO`, of an access of `size` bytes at `address`; leaves the
+   * block with label depth `depth` when the cache does not know its granule, when it reaches into the
+   * next one, or, for a store, when the granule was never written.
    */
-  private branchUnlessInGranule(
-    address: Operand,
-    size: number,
-    offset: number,
-    depth: number,
-  ): void {
+  private locate(address: Operand, size: number, at: number, depth: number, store: boolean): void {
     const { e, code } = this;
+    const granule = e.scratch(I32, 'granule');
+    const entry = e.scratch(I32, 'entry');
     e.push(address);
-    code.i64(ALL_ADDRESSES);
-    code.op('i64_ge_u');
+    code.i64(BigInt(GRANULE_BITS));
+    code.ops('i64_shr_u', 'i32_wrap_i64');
+    code.tee(granule);
+    code.i32(TLB_ENTRIES - 1);
+    code.op('i32_and');
+    code.i32(3);
+    code.op('i32_shl');
+    code.tee(entry);
+    code.memory('i32_load', TLB);
+    code.get(granule);
+    code.op('i32_ne');
     code.brIf(depth);
     e.push(address);
     code.op('i32_wrap_i64');
     code.i32(GRANULE_SIZE - 1);
     code.op('i32_and');
-    code.set(offset);
+    code.set(at);
     if (size > 1) {
-      code.get(offset);
+      code.get(at);
       code.i32(GRANULE_SIZE - size);
       code.op('i32_gt_u');
       code.brIf(depth);
     }
-  }
-
-  /** Pushes the table's entry for an address. */
-  private pushGranule(address: Operand): void {
-    const { e, code } = this;
-    e.push(address);
-    code.i64(BigInt(GRANULE_BITS));
-    code.ops('i64_shr_u', 'i32_wrap_i64');
-    code.i32(2);
-    code.op('i32_shl');
-    code.memory('i32_load', TABLE);
+    code.get(entry);
+    code.memory('i32_load', TLB + 4);
+    if (store) {
+      code.tee(granule);
+      code.op('i32_eqz');
+      code.brIf(depth);
+      code.get(granule);
+    }
+    code.get(at);
+    code.op('i32_add');
+    code.set(at);
   }
 
   private plainLoad(address: Operand, type: Type, locals: readonly number[]): void {
@@ -491,13 +493,9 @@ class BlockCompiler {
     const at = e.scratch(I32, 'at');
     code.open('block');
     code.open('block');
-    this.branchUnlessInGranule(address, size, at, 0);
-    this.pushGranule(address);
-    code.get(at);
-    code.op('i32_add');
-    if (locals.length > 1) code.set(at);
+    this.locate(address, size, at, 0, false);
     for (const part of locals.keys()) {
-      if (locals.length > 1) code.get(at);
+      code.get(at);
       this.rawLoad(type, ZERO, part);
       code.set(locals[part]!);
     }
@@ -519,20 +517,11 @@ class BlockCompiler {
     const size = TYPE_SIZES[type];
     const parts = valueTypes(type).length;
     const at = e.scratch(I32, 'at');
-    const granule = e.scratch(I32, 'granule');
     code.open('block');
     code.open('block');
-    this.branchUnlessInGranule(address, size, at, 0);
-    this.pushGranule(address);
-    code.tee(granule);
-    code.op('i32_eqz');
-    code.brIf(0);
-    code.get(granule);
-    code.get(at);
-    code.op('i32_add');
-    if (parts > 1) code.set(at);
+    this.locate(address, size, at, 0, true);
     for (let part = 0; part < parts; part++) {
-      if (parts > 1) code.get(at);
+      code.get(at);
       push(part);
       this.rawStore(type, ZERO, part);
     }
@@ -817,28 +806,26 @@ class BlockCompiler {
 export const BLOCK_RESULTS = [I32] as const;
 
 /**
- * Compiles blocks into one module, which puts their functions into the shared table, from
- * `firstFunction` on, when it is instantiated.
+ * Compiles blocks into one module, which exports their functions by their position: "0", "1", …
  * @throws UserError when a block uses something that replay does not support
  */
 export function compileBlocks(
   units: readonly CompileUnit[],
-  firstFunction: number,
   modes: Modes,
 ): Uint8Array<ArrayBuffer> {
   const context = new ModuleContext();
-  const functions = units.map((unit) => {
+  units.forEach((unit, position) => {
     const index = context.builder.declare([], BLOCK_RESULTS);
     context.builder.define(index, new BlockCompiler(context, unit, modes).compile());
-    return index;
+    context.builder.export(String(position), index);
   });
-  context.builder.element(firstFunction, functions);
   return context.builder.encode();
 }
 
 /** The dispatcher: runs blocks from a slot until something has to be done by the host. */
 export function compileDispatcher(modes: Modes): Uint8Array<ArrayBuffer> {
   const context = new ModuleContext();
+  context.builder.importTable();
   const code = new Code([I32], [I32]);
   const blockType = context.builder.type([], BLOCK_RESULTS);
   const callee = code.local(I32);

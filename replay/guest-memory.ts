@@ -1,23 +1,23 @@
 /**
  * Guest memory inside the evaluator's linear memory: granules of 64 KiB, allocated when first
- * written. Untouched memory reads as zero. Addresses at and above 2^37 read as zero, and stores
- * there are dropped.
+ * written. Untouched memory reads as zero. Compiled code finds a granule through a cache in linear
+ * memory and asks here when it is not there.
  */
 import { UserError } from '../schemas/errors.js';
 import {
   ADDRESS_BITS,
   GRANULE_BITS,
-  GRANULE_COUNT,
   GRANULE_SIZE,
   MAX_PAGES,
   PAGE_SIZE,
   SHARED,
-  TABLE,
+  SHARED_COUNT,
+  TLB,
+  TLB_ENTRIES,
   ZERO,
   granulesStart,
 } from './layout.js';
 
-const ADDRESS_END = 1n << BigInt(ADDRESS_BITS);
 /** How much linear memory grows at a time. */
 const GROWTH_PAGES = 512;
 
@@ -26,7 +26,8 @@ export class GuestMemory {
   /** All of linear memory; replaced when it grows. */
   bytes: Uint8Array;
   view: DataView;
-  private table: Uint32Array;
+  /** Place in linear memory of each granule that was written, by number. */
+  private readonly granules = new Map<number, number>();
   private readonly free: number[] = [];
   private next: number;
 
@@ -38,13 +39,11 @@ export class GuestMemory {
     this.wasm = new WebAssembly.Memory({ initial, maximum: MAX_PAGES });
     this.bytes = new Uint8Array(this.wasm.buffer);
     this.view = new DataView(this.wasm.buffer);
-    this.table = new Uint32Array(this.wasm.buffer, TABLE, GRANULE_COUNT);
   }
 
   private refresh(): void {
     this.bytes = new Uint8Array(this.wasm.buffer);
     this.view = new DataView(this.wasm.buffer);
-    this.table = new Uint32Array(this.wasm.buffer, TABLE, GRANULE_COUNT);
   }
 
   private allocate(): number {
@@ -72,8 +71,8 @@ export class GuestMemory {
 
   /**
    * Visits the parts of a range of guest memory that lie within one granule each.
-   * @param visit - place in the granule, offset from the start of the range, bytes; the granule's
-   *   number, or -1 when the part is outside of the address space
+   * @param visit - the granule's number, place in the granule, offset from the start of the range,
+   *   bytes
    */
   private parts(
     address: bigint,
@@ -81,62 +80,83 @@ export class GuestMemory {
     visit: (granule: number, offset: number, done: number, count: number) => void,
   ): void {
     for (let done = 0; done < size;) {
-      const at = BigInt.asUintN(64, address + BigInt(done));
+      const at = BigInt.asUintN(ADDRESS_BITS, address + BigInt(done));
       const offset = Number(at & BigInt(GRANULE_SIZE - 1));
       const count = Math.min(size - done, GRANULE_SIZE - offset);
-      visit(at < ADDRESS_END ? Number(at >> BigInt(GRANULE_BITS)) : -1, offset, done, count);
+      visit(Number(at >> BigInt(GRANULE_BITS)), offset, done, count);
       done += count;
     }
+  }
+
+  /** Puts what is known of a granule into the cache that compiled code uses. */
+  private cache(granule: number): void {
+    const entry = TLB + 8 * (granule % TLB_ENTRIES);
+    const place = this.granules.get(granule);
+    this.view.setUint32(entry, granule, true);
+    this.view.setUint32(entry + 4, place === undefined ? 0 : place - ZERO, true);
   }
 
   /** A copy of guest memory. `size` is in bytes. */
   read(address: bigint, size: number): Uint8Array {
     const out = new Uint8Array(size);
     this.parts(address, size, (granule, offset, done, count) => {
-      const entry = granule < 0 ? 0 : this.table[granule]!;
-      if (entry === 0) return;
-      const from = ZERO + entry + offset;
-      out.set(this.bytes.subarray(from, from + count), done);
+      this.cache(granule);
+      const place = this.granules.get(granule);
+      if (place === undefined) return;
+      out.set(this.bytes.subarray(place + offset, place + offset + count), done);
     });
     return out;
   }
 
   write(address: bigint, bytes: Uint8Array): void {
     this.parts(address, bytes.length, (granule, offset, done, count) => {
-      if (granule < 0) return;
-      if (this.table[granule] === 0) {
-        const base = this.allocate();
-        this.table[granule] = base - ZERO;
+      let place = this.granules.get(granule);
+      if (place === undefined) {
+        place = this.allocate();
+        this.granules.set(granule, place);
       }
-      this.bytes.set(bytes.subarray(done, done + count), ZERO + this.table[granule]! + offset);
+      this.cache(granule);
+      this.bytes.set(bytes.subarray(done, done + count), place + offset);
     });
   }
 
   /** Makes a range read as zero; gives whole granules back. `size` is in bytes. */
   zero(address: bigint, size: bigint): void {
-    const clipped = size > ADDRESS_END - address ? ADDRESS_END - address : size;
-    if (clipped <= 0n) return;
-    this.parts(address, Number(clipped), (granule, offset, _done, count) => {
-      const entry = this.table[granule]!;
-      if (entry === 0) return;
-      if (count === GRANULE_SIZE) {
-        this.free.push(ZERO + entry);
-        this.table[granule] = 0;
-      } else this.bytes.fill(0, ZERO + entry + offset, ZERO + entry + offset + count);
-    });
+    const first = BigInt.asUintN(ADDRESS_BITS, address) >> BigInt(GRANULE_BITS);
+    const last = (BigInt.asUintN(ADDRESS_BITS, address) + size - 1n) >> BigInt(GRANULE_BITS);
+    if (size > 0n && last - first > BigInt(this.granules.size)) {
+      // A large range of which little was ever written: the granules that exist are fewer.
+      for (const granule of [...this.granules.keys()]) {
+        if (granule < first || granule > last) continue;
+        const start = BigInt(granule) << BigInt(GRANULE_BITS);
+        const from = start > address ? start : address;
+        const granuleEnd = start + BigInt(GRANULE_SIZE);
+        const end = granuleEnd < address + size ? granuleEnd : address + size;
+        this.zeroPart(granule, Number(from - start), Number(end - from));
+      }
+    } else {
+      this.parts(address, Number(size), (granule, offset, _done, count) =>
+        this.zeroPart(granule, offset, count),
+      );
+    }
+  }
+
+  private zeroPart(granule: number, offset: number, count: number): void {
+    const place = this.granules.get(granule);
+    if (place === undefined) return;
+    if (count === GRANULE_SIZE) {
+      this.free.push(place);
+      this.granules.delete(granule);
+      this.cache(granule);
+    } else this.bytes.fill(0, place + offset, place + offset + count);
   }
 
   /** Copies a range, which may overlap its target. `size` is in bytes. */
   copy(from: bigint, to: bigint, size: bigint): void {
     if (from === to) return;
-    const clipped = size > ADDRESS_END ? ADDRESS_END : size;
     const pieces: { at: bigint; count: number; empty: boolean }[] = [];
-    if (from >= ADDRESS_END) {
-      this.zero(to, clipped);
-      return;
-    }
-    this.parts(from, Number(clipped), (granule, _offset, done, count) => {
-      pieces.push({ at: BigInt(done), count, empty: granule < 0 || this.table[granule] === 0 });
+    this.parts(from, Number(size), (granule, _offset, done, count) => {
+      pieces.push({ at: BigInt(done), count, empty: !this.granules.has(granule) });
     });
     if (to > from) pieces.reverse();
     for (const { at, count, empty } of pieces) {
@@ -145,21 +165,20 @@ export class GuestMemory {
     }
   }
 
-  /** Marks the granules of a range: others can change them. `size` is in bytes. */
-  setShared(address: bigint, size: bigint, shared: boolean): void {
-    if (size <= 0n || address >= ADDRESS_END) return;
-    const end = address + size > ADDRESS_END ? ADDRESS_END : address + size;
-    // A granule on the edge of a range that is not shared may hold others that are.
-    const inner = shared ? 0n : BigInt(GRANULE_SIZE - 1);
-    const first = Number((address + inner) >> BigInt(GRANULE_BITS));
-    const past = Number((end + BigInt(GRANULE_SIZE - 1) - inner) >> BigInt(GRANULE_BITS));
-    if (first < past) this.bytes.fill(shared ? 1 : 0, SHARED + first, SHARED + past);
+  /** Marks the granules of a range, for good: others can change them. `size` is in bytes. */
+  setShared(address: bigint, size: bigint): void {
+    if (size <= 0n) return;
+    const first = address >> BigInt(GRANULE_BITS);
+    const last = (address + size - 1n) >> BigInt(GRANULE_BITS);
+    const count = last - first + 1n < BigInt(SHARED_COUNT) ? Number(last - first) + 1 : SHARED_COUNT;
+    for (let i = 0; i < count; i++) {
+      this.bytes[SHARED + Number((first + BigInt(i)) & BigInt(SHARED_COUNT - 1))] = 1;
+    }
   }
 
   isShared(address: bigint): boolean {
-    return (
-      address < ADDRESS_END && this.bytes[SHARED + Number(address >> BigInt(GRANULE_BITS))] !== 0
-    );
+    const granule = (address >> BigInt(GRANULE_BITS)) & BigInt(SHARED_COUNT - 1);
+    return this.bytes[SHARED + Number(granule)] !== 0;
   }
 }
 

@@ -238,8 +238,8 @@ export class Guest implements Machine {
     this.memory.copy(from, to, size);
   }
   /** Marks a range as one that others can change: checked blocks take loads from there from the log. */
-  setShared(address: bigint, size: bigint, shared: boolean): void {
-    this.memory.setShared(address, size, shared);
+  setShared(address: bigint, size: bigint): void {
+    this.memory.setShared(address, size);
   }
 
   /** Asked for more of the value log when it runs out; undefined ends it. */
@@ -449,20 +449,13 @@ export class Guest implements Machine {
       if (batch.length >= BATCH_SIZE) break;
       if (record !== wanted) batch.push(record);
     }
-    const firstFunction = this.nextFunction;
     const binary = compileBlocks(
       batch.map((record) => ({
         ...record,
         slotFor: (target, noRedirect) => this.slotAddress(target, noRedirect),
       })),
-      firstFunction,
       this.modes,
     );
-    this.nextFunction += batch.length;
-    if (this.nextFunction > this.functions.length)
-      this.functions.grow(
-        Math.max(this.functions.length, this.nextFunction - this.functions.length),
-      );
     let compiled: WebAssembly.Module;
     try {
       compiled = new WebAssembly.Module(binary);
@@ -472,9 +465,12 @@ export class Guest implements Machine {
         `The trace is damaged: its code does not make sense (${(error as Error).message}); record the program again.`,
       );
     }
-    new WebAssembly.Instance(compiled, this.imports);
+    const { exports } = new WebAssembly.Instance(compiled, this.imports);
+    if (this.nextFunction + batch.length > this.functions.length)
+      this.functions.grow(Math.max(this.functions.length, batch.length));
     batch.forEach((record, i) => {
-      record.functionIndex = firstFunction + i;
+      record.functionIndex = this.nextFunction++;
+      this.functions.set(record.functionIndex, exports[i]);
       this.uncompiled.delete(record);
       const { entry, noRedirect } = record.definition;
       const slot = this.slots[this.slotNumber(entry, noRedirect)]!;

@@ -6,9 +6,8 @@
 /** Guest memory is mapped in granules of this size. */
 export const GRANULE_BITS = 16;
 export const GRANULE_SIZE = 1 << GRANULE_BITS;
-/** Guest addresses at and above 2^37 are never mapped. */
-export const ADDRESS_BITS = 37;
-export const GRANULE_COUNT = 1 << (ADDRESS_BITS - GRANULE_BITS);
+/** Guest addresses are taken modulo 2^48, so that a granule's number has 32 bits. */
+export const ADDRESS_BITS = 48;
 
 export const PAGE_SIZE = 65536;
 /** Linear memory ends at 4 GiB. */
@@ -35,16 +34,21 @@ export const SCRATCH_RESULT = SCRATCH + 5 * SCRATCH_STRIDE;
 export const STATE = 4096;
 export const MAX_STATE_SIZE = 32768;
 
-/** A granule that is always zero: entry 0 of the table leads here, entries are relative to it. */
+/** A granule that is always zero, where what was never written is loaded from. */
 export const ZERO = 0x10000;
-/** One u32 per granule of guest memory. */
-export const TABLE = ZERO + GRANULE_SIZE;
-/** One byte per granule: others can change it. */
-export const SHARED = TABLE + 4 * GRANULE_COUNT;
+/**
+ * A direct-mapped cache of granules, as a processor's TLB: entry `number mod entries` holds the
+ * granule's number (u32) and its place relative to `ZERO` (u32; 0 while it was never written).
+ */
+export const TLB = ZERO + GRANULE_SIZE;
+export const TLB_ENTRIES = 1 << 16;
+/** One byte per granule number modulo this: others can change it. The recorder folds in the same way. */
+export const SHARED = TLB + 8 * TLB_ENTRIES;
+export const SHARED_COUNT = 1 << 21;
 
 /** Per name space, a direct-mapped cache from guest address (u64) to slot (u32), 16 bytes each. */
 export const JUMP_CACHE_ENTRIES = 1 << 15;
-export const JUMP_CACHE = SHARED + GRANULE_COUNT;
+export const JUMP_CACHE = SHARED + SHARED_COUNT;
 
 /** Cells that hold the function of a block; compiled jumps name the cell. */
 export const SLOTS = JUMP_CACHE + 2 * 16 * JUMP_CACHE_ENTRIES;

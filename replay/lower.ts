@@ -23,6 +23,19 @@ function crc32c(bytes: number): Lowering {
   };
 }
 
+/** A control word: the rounding mode in two bits among constant ones. */
+function controlWord(bits: bigint, shift: bigint): Lowering {
+  return (e, [mode]) => {
+    e.push(mode!);
+    e.code.i64(3n);
+    e.ops('i64_and');
+    e.code.i64(shift);
+    e.ops('i64_shl');
+    e.code.i64(bits);
+    e.ops('i64_or');
+  };
+}
+
 /** Rare helpers are left to the host. */
 const byHost =
   (name: string): Lowering =>
@@ -44,8 +57,8 @@ const HELPERS: Lowerings = {
   amd64g_calc_crc32q: crc32c(8),
   amd64g_calculate_pdep: support('pdep'),
   amd64g_calculate_pext: support('pext'),
-  amd64g_create_mxcsr: byHost('amd64g_create_mxcsr'),
-  amd64g_create_fpucw: byHost('amd64g_create_fpucw'),
+  amd64g_create_mxcsr: controlWord(0x1f80n, 13n),
+  amd64g_create_fpucw: controlWord(0x37fn, 10n),
   amd64g_check_ldmxcsr: byHost('amd64g_check_ldmxcsr'),
   amd64g_check_fldcw: byHost('amd64g_check_fldcw'),
 };

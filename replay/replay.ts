@@ -111,8 +111,8 @@ interface Leg {
   readonly process: number;
   /** Events at and after this number do not belong to the leg. */
   readonly endEvent: bigint;
-  /** Where the leg ends when it leads to a fork: run to this tick first. */
-  readonly endTick?: bigint;
+  /** Where the leg ends, by a fork or for good: run to this tick after the last event. */
+  readonly endTick: bigint;
 }
 
 interface Thread {
@@ -207,7 +207,7 @@ export class ProcessReplay implements Replay {
     this.guest.moreValues = () => this.moreValues();
     let image = trace.processes.find((row) => row.process === process);
     if (!image) throw new UserError(`The run has no process ${process}.`);
-    let leg: Leg = { process, endEvent: U64 };
+    let leg: Leg = { process, endEvent: U64, endTick: image.ticks };
     for (let depth = 0; ; depth++) {
       this.legs.unshift(leg);
       if (image!.how !== 'fork') break;
@@ -292,7 +292,7 @@ export class ProcessReplay implements Replay {
         const cursor = this.nextCursor();
         if (!cursor) {
           const { endTick } = this.legs[this.leg]!;
-          if (endTick !== undefined && this.tick < endTick) {
+          if (this.current && this.tick < endTick) {
             if (this.runTo(endTick)) return true;
           } else if (!this.nextLeg()) {
             return this.end();
@@ -513,9 +513,7 @@ export class ProcessReplay implements Replay {
   }
 
   private applyMapping(cursor: Cursor): void {
-    const op = cursor.name('op');
-    if (op !== 'mmap' && op !== 'mremap' && op !== 'munmap') return;
-    this.guest.setShared(cursor.u64('address'), cursor.u64('size'), cursor.u32('shared') !== 0);
+    if (cursor.u32('shared')) this.guest.setShared(cursor.u64('address'), cursor.u64('size'));
   }
 
   private applySlice(cursor: Cursor): void {

@@ -280,7 +280,7 @@ export type SimdName = keyof typeof SIMD;
 
 /** A growing byte array with the integer encodings of WebAssembly. */
 export class Bytes {
-  private buffer = new Uint8Array(256);
+  private buffer = new Uint8Array(1024);
   length = 0;
 
   private reserve(extra: number): void {
@@ -513,15 +513,15 @@ export class Code {
 }
 
 /**
- * A module that imports `env.memory` and `env.table`, some functions, and defines others. All
- * imports must be declared before the first function is added.
+ * A module that imports `env.memory`, some functions, and defines others. All imports must be
+ * declared before the first function is added.
  */
 export class ModuleBuilder {
   private readonly types: { key: string; encoded: Bytes }[] = [];
   private readonly imports: { name: string; type: number }[] = [];
   private readonly functions: { type: number; code: Code | undefined }[] = [];
   private readonly exports: { name: string; index: number }[] = [];
-  private readonly elements: { offset: number; functions: number[] }[] = [];
+  private importsTable = false;
 
   type(parameters: readonly ValueType[], results: readonly ValueType[]): number {
     const key = `${parameters.join()}:${results.join()}`;
@@ -557,9 +557,12 @@ export class ModuleBuilder {
     this.exports.push({ name, index });
   }
 
-  /** Puts functions into the shared table when the module is instantiated. */
-  element(offset: number, functions: number[]): void {
-    this.elements.push({ offset, functions });
+  /**
+   * Imports `env.table`, for `call_indirect`. V8 keeps a copy of an imported table for each instance
+   * and updates all of them, so only the dispatcher does this.
+   */
+  importTable(): void {
+    this.importsTable = true;
   }
 
   encode(): Uint8Array<ArrayBuffer> {
@@ -577,7 +580,7 @@ export class ModuleBuilder {
     section(1, this.types.length, (s) =>
       this.types.forEach((type) => s.append(type.encoded.view())),
     );
-    section(2, this.imports.length + 2, (s) => {
+    section(2, this.imports.length + (this.importsTable ? 2 : 1), (s) => {
       for (const { name, type } of this.imports) {
         s.text('env');
         s.text(name);
@@ -587,6 +590,7 @@ export class ModuleBuilder {
       s.text('env');
       s.text('memory');
       s.append([2, 0, 0]);
+      if (!this.importsTable) return;
       s.text('env');
       s.text('table');
       s.append([1, FUNCREF, 0, 0]);
@@ -599,15 +603,6 @@ export class ModuleBuilder {
         s.text(name);
         s.byte(0);
         s.unsigned(index);
-      }
-    });
-    section(9, this.elements.length, (s) => {
-      for (const { offset, functions } of this.elements) {
-        s.append([0, 0x41]);
-        s.signed(offset);
-        s.byte(0x0b);
-        s.unsigned(functions.length);
-        for (const index of functions) s.unsigned(index);
       }
     });
     section(10, this.functions.length, (s) => {

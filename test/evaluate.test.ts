@@ -407,7 +407,7 @@ describe(`evaluator (SEED=${SEED})`, () => {
             place - 16n,
             Uint8Array.from({ length: 64 }, (_, i) => (i * 37) & (i % 2 ? 0xff : 0)),
           );
-        guest.setShared(0x50000n, 0x1000n, true);
+        guest.setShared(0x50000n, 0x1000n);
         guest.pushValues(log);
         guest.tick = 1000n;
         guest.define({ id: 7, entry, address: entry, ir, noRedirect: false });

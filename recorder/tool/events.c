@@ -266,7 +266,7 @@ static void on_mmap(Addr address, SizeT size, Bool rr, Bool ww, Bool xx, ULong d
       if (is_file && rr) emit_memory(tid, MEMORY_CAUSE_MMAP, address, size);
       else emit_zero(tid, MEMORY_CAUSE_MMAP, address, size);
    }
-   set_shared(address, size, shared);
+   if (shared) set_shared(address, size);
 }
 
 static void on_startup(Addr address, SizeT size, Bool rr, Bool ww, Bool xx, ULong di)
@@ -286,7 +286,6 @@ static void on_munmap(Addr address, SizeT size)
    emit_mapping(tid, MAPPINGS_OP_MUNMAP, address, size, 0);
    emit_zero(tid, MEMORY_CAUSE_MUNMAP, address, size);
    forget_files(address, size);
-   set_shared(address, size, False);
 }
 
 static void on_brk(Addr address, SizeT size, ThreadId tid)
@@ -305,14 +304,14 @@ static void on_brk_shrink(Addr address, SizeT size)
 static void on_mremap(Addr from, Addr to, SizeT size)
 {
    ThreadId tid = VG_(get_running_tid)();
-   Bool shared = from < 1UL << 37 && shared_granules[from >> 16];
+   Bool shared = is_shared(from);
    RawMappings* row = emit_mapping(tid, MAPPINGS_OP_MREMAP, to, size, 0);
    row->source = from;
    row->shared = shared;
    RawMemory* r = emit_memory_row(tid, MEMORY_CAUSE_MREMAP, MEMORY_OP_COPY, to, size, 0);
    r->source = from;
    forget_files(to, size);
-   set_shared(to, size, shared);
+   if (shared) set_shared(to, size);
 }
 
 static void on_mprotect(Addr address, SizeT size, Bool rr, Bool ww, Bool xx)
@@ -964,7 +963,7 @@ static void emit_all_hashes(void)
    for (Int i = 0; i < n; i++) {
       const NSegment* s = VG_(am_find_nsegment)(starts[i]);
       /* The engine's allocator keeps its own data between heap blocks: blocks are hashed one by one. */
-      if (s && s->hasR && s->hasW && !s->isCH && !shared_granules[s->start >> 16 & ((1 << 21) - 1)])
+      if (s && s->hasR && s->hasW && !s->isCH && !is_shared(s->start))
          emit_page_hashes(s->start, present_size(s));
    }
    heap_for_each_live(emit_page_hashes);

@@ -88,9 +88,9 @@ void values_flush(void);
 /* What the last superblock ended in, where the tool must know. */
 #define END_REQUEST 1  /* a client request */
 #define END_NO_REDIRECT 2 /* a jump to a function itself, not to its replacement */
-/* One byte per 64 KiB of address space: not 0 when others can change memory there. */
-extern UChar shared_granules[1 << 21];
-void set_shared(Addr address, SizeT size, Bool shared);
+/* From now on, others can change this memory. */
+void set_shared(Addr address, SizeT size);
+Bool is_shared(Addr address);
 
 /* --- symbols.c --- */
 void symbols_init(void);

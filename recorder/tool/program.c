@@ -18,8 +18,9 @@
 static UChar* log_base;
 static UChar* log_cursor; /* read and written by instrumented code */
 
-UChar shared_granules[1 << 21];
-static UInt shared_count;
+#define SHARED_GRANULES (1 << 21)
+/* One byte per 64 KiB of address space, folded: not 0 when others can change memory there. */
+static UChar shared_granules[SHARED_GRANULES];
 /* Once there is memory that others can change, blocks are translated with a check on every load. */
 static Bool checked_mode;
 
@@ -62,21 +63,20 @@ static VG_REGPARM(0) void log_full(void) { values_flush(); }
 /* Part of the engine's core, not of its tool interface, but unchanged since 3.0. */
 extern void VG_(discard_translations)(Addr start, ULong range, const HChar* who);
 
-void set_shared(Addr address, SizeT size, Bool shared)
+/* Marks are never taken back, and addresses 2^37 apart share one: then a load is logged in vain. */
+void set_shared(Addr address, SizeT size)
 {
-   if (size == 0 || address + size > (1UL << 37)) return;
-   for (Addr g = address >> 16; g <= (address + size - 1) >> 16; g++) {
-      if (shared_granules[g] == shared) continue;
-      /* A granule on the edge of a range that is not shared may hold others that are. */
-      if (!shared && ((g << 16) < address || ((g + 1) << 16) > address + size)) continue;
-      shared_granules[g] = shared;
-      shared_count += shared ? 1 : -1;
-   }
-   if (shared_count && !checked_mode) {
+   if (size == 0) return;
+   SizeT count = ((address + size - 1) >> 16) - (address >> 16) + 1;
+   for (SizeT i = 0; i < count && i < SHARED_GRANULES; i++)
+      shared_granules[((address >> 16) + i) & (SHARED_GRANULES - 1)] = 1;
+   if (!checked_mode) {
       checked_mode = True;
       VG_(discard_translations)(0x1000, ~0UL >> 1, "grind: memory is now shared");
    }
 }
+
+Bool is_shared(Addr address) { return shared_granules[(address >> 16) & (SHARED_GRANULES - 1)] != 0; }
 
 void program_init(void)
 {
@@ -490,7 +490,7 @@ static void add_log(IRSB* sb, IRExpr* value, IRExpr* flag)
 static IRExpr* shared_flag(IRSB* sb, IRExpr* address, IRExpr* guard)
 {
    IRExpr* granule = assign(sb, Ity_I64, IRExpr_Binop(Iop_Shr64, address, IRExpr_Const(IRConst_U8(16))));
-   IRExpr* index = assign(sb, Ity_I64, IRExpr_Binop(Iop_And64, granule, word((1 << 21) - 1)));
+   IRExpr* index = assign(sb, Ity_I64, IRExpr_Binop(Iop_And64, granule, word(SHARED_GRANULES - 1)));
    IRExpr* at = assign(sb, Ity_I64, IRExpr_Binop(Iop_Add64, index, word((Addr)shared_granules)));
    IRExpr* byte = assign(sb, Ity_I8, IRExpr_Load(Iend_LE, Ity_I8, at));
    IRExpr* flag = assign(sb, Ity_I64, IRExpr_Unop(Iop_8Uto64, byte));
