@@ -91,7 +91,6 @@ const STORES: Partial<Record<Type, OpName>> = {
   [TYPE.F64]: 'f64_store',
 };
 
-
 class BlockCompiler {
   private readonly e: Emitter;
   private readonly code: Code;

@@ -20,7 +20,6 @@ import {
   type AccessSite,
   type Block,
   type DirtyStatement,
-  type Segment,
   type Type,
 } from './ir.js';
 import {
@@ -104,10 +103,9 @@ export interface Accesses {
 interface BlockRecord {
   /** As it was defined last; what was announced may not know its name space yet. */
   definition: BlockDefinition;
-  readonly block: Block;
-  readonly sites: readonly AccessSite[];
+  /** Until it is compiled: decoded blocks are large, and are seldom needed afterwards. */
+  decoded: { readonly block: Block; readonly sites: readonly AccessSite[] } | undefined;
   readonly firstSite: number;
-  readonly segments: readonly Segment[];
   readonly firstSegment: number;
   readonly dirtyNumbers: ReadonlyMap<number, number>;
   /** Number of its function in the table; 0 while it is not compiled. */
@@ -393,9 +391,9 @@ export class Guest implements Machine {
   private record(definition: BlockDefinition): BlockRecord {
     const known = this.records.get(definition.id);
     if (known) return known;
-    const { id, address, ir } = definition;
-    const block = decodeBlock(ir, address, this.opNames, this.layout.stateSize);
-    const sites = accessSites(block, address);
+    const { id, address } = definition;
+    const decoded = this.decode({ definition, decoded: undefined });
+    const { block, sites } = decoded;
     const segments = segmentsOf(block, address);
     const firstSegment = this.segmentColumns.add(id, segments);
     if (this.modes.counts && this.segmentColumns.count > MAX_SEGMENTS) {
@@ -427,12 +425,10 @@ export class Guest implements Machine {
     this.mostRows = Math.max(this.mostRows, sites.length);
     this.mostWide = Math.max(this.mostWide, wide);
     this.limitRows();
-    const record = {
+    const record: BlockRecord = {
       definition,
-      block,
-      sites,
+      decoded,
       firstSite,
-      segments,
       firstSegment,
       dirtyNumbers,
       functionIndex: 0,
@@ -440,6 +436,17 @@ export class Guest implements Machine {
     this.records.set(id, record);
     this.uncompiled.add(record);
     return record;
+  }
+
+  /** The statements and access sites of a block. */
+  private decode({
+    definition,
+    decoded,
+  }: Pick<BlockRecord, 'definition' | 'decoded'>): NonNullable<BlockRecord['decoded']> {
+    if (decoded) return decoded;
+    const { address, ir } = definition;
+    const block = decodeBlock(ir, address, this.opNames, this.layout.stateSize);
+    return { block, sites: accessSites(block, address) };
   }
 
   /** Compiles a block, together with others that are waiting. */
@@ -452,6 +459,7 @@ export class Guest implements Machine {
     const binary = compileBlocks(
       batch.map((record) => ({
         ...record,
+        ...this.decode(record),
         slotFor: (target, noRedirect) => this.slotAddress(target, noRedirect),
       })),
       this.modes,
@@ -471,6 +479,7 @@ export class Guest implements Machine {
     batch.forEach((record, i) => {
       record.functionIndex = this.nextFunction++;
       this.functions.set(record.functionIndex, exports[i]);
+      record.decoded = undefined;
       this.uncompiled.delete(record);
       const { entry, noRedirect } = record.definition;
       const slot = this.slots[this.slotNumber(entry, noRedirect)]!;
@@ -600,7 +609,7 @@ export class Guest implements Machine {
     stopBefore?: (completed: number, pc: bigint) => boolean,
   ): ReturnType<typeof interpretBlock> {
     this.interpreting = { firstSite: record.firstSite, tick: this.tick };
-    const outcome = interpretBlock(this, record.block, stopBefore);
+    const outcome = interpretBlock(this, this.decode(record).block, stopBefore);
     this.tick += BigInt(outcome.instructions);
     if (this.modes.counts) {
       for (let i = 0; i < outcome.segments; i++) {

@@ -325,20 +325,15 @@ export class Bytes {
 
   /** Signed LEB128 of a 64-bit integer. */
   signed64(value: bigint): void {
-    const small = Number(value);
-    if (small >= -0x80000000 && small <= 0x7fffffff) {
-      this.signed(small);
-      return;
+    let small = Number(value);
+    while (small < -0x80000000 || small > 0x7fffffff) {
+      // four groups of seven bits at a time
+      const low = Number(value & 0xfffffffn);
+      for (let shift = 0; shift < 28; shift += 7) this.byte(((low >>> shift) & 0x7f) | 0x80);
+      value >>= 28n;
+      small = Number(value);
     }
-    for (;;) {
-      const low = Number(value & 0x7fn);
-      value >>= 7n;
-      if ((value === 0n && (low & 0x40) === 0) || (value === -1n && (low & 0x40) !== 0)) {
-        this.byte(low);
-        return;
-      }
-      this.byte(low | 0x80);
-    }
+    this.signed(small);
   }
 
   text(value: string): void {
