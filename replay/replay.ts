@@ -11,6 +11,8 @@ import type { Table } from '../schemas/schema.js';
 import {
   blocks,
   heap,
+  keyframe_memory,
+  keyframes,
   mappings,
   memory,
   ops,
@@ -21,8 +23,8 @@ import {
   slices,
   values,
 } from '../schemas/tables.js';
-import { Divergence, Guest, type RunResult } from './guest.js';
-import type { Batch, Trace, VarColumn } from './trace.js';
+import { Divergence, Guest, type BlockDefinition, type RunResult } from './guest.js';
+import type { Batch, StoredRow, Trace, VarColumn } from './trace.js';
 import type { AccessBatch, Replay, ReplayOptions, SegmentTable, SiteTable } from './types.js';
 
 /** The tables whose rows replay acts on. `values` is read apart: it is a log, not events. */
@@ -37,6 +39,9 @@ const EVENT_TABLES = [
   page_hashes,
   process_ends,
 ] as const;
+
+/** Those whose rows hold whatever guest code does: a replay that begins at a keyframe needs them too. */
+const PROGRAM_TABLES = new Set<Table>([blocks, memory, mappings]);
 
 /** A place in one table: the next row not yet delivered. */
 class Cursor {
@@ -114,6 +119,11 @@ interface Leg {
   /** Where the leg ends, by a fork or for good: run to this tick after the last event. */
   readonly endTick: bigint;
 }
+
+type Keyframe = StoredRow<typeof keyframes> & {
+  /** The event of the keyframe before, or 0: the memory of this one stands after it. */
+  readonly previousEvent: bigint;
+};
 
 interface Thread {
   readonly number: number;
@@ -220,7 +230,9 @@ export class ProcessReplay implements Replay {
         );
       }
     }
-    this.nextLeg();
+    const keyframe = options.fromTick !== undefined && this.keyframeBefore(options.fromTick);
+    if (keyframe) this.beginAt(keyframe);
+    else this.nextLeg();
   }
 
   /** Ticks passed. */
@@ -347,6 +359,64 @@ export class ProcessReplay implements Replay {
     return true;
   }
 
+  /** The last keyframe of the image itself at or before a tick. */
+  private keyframeBefore(tick: bigint): Keyframe | undefined {
+    let found: Keyframe | undefined;
+    let event = 0n;
+    for (const row of this.trace.rows(keyframes, this.process)) {
+      if (row.tick > tick) break;
+      found = { ...row, previousEvent: event };
+      event = row.event;
+    }
+    return found;
+  }
+
+  /**
+   * Begins at a keyframe: what only describes the program is taken from all rows before it, memory
+   * that cannot be written from the rows that mapped it, all else from the keyframe.
+   */
+  private beginAt(keyframe: Keyframe): void {
+    while (this.nextLeg()) {
+      const end = this.inLastLeg ? Number(keyframe.event) : Infinity;
+      for (const cursor of this.cursors) {
+        for (; cursor.event < end; cursor.next()) {
+          if (PROGRAM_TABLES.has(cursor.table)) this.apply(cursor);
+        }
+      }
+      while (this.valueLog.event < end) this.valueLog.next();
+    }
+    for (const batch of this.trace.batches(keyframe_memory, this.process)) {
+      const events = batch.column('event');
+      if (events[batch.count - 1]! < keyframe.previousEvent) continue;
+      if (events[0]! > keyframe.event) break;
+      const addresses = batch.column('address');
+      const sizes = batch.column('size');
+      const { offsets, data } = batch.column('bytes');
+      for (let i = 0; i < batch.count; i++) {
+        if (events[i]! < keyframe.previousEvent || events[i]! > keyframe.event) continue;
+        const bytes = data.subarray(offsets[i]!, offsets[i + 1]!);
+        if (bytes.length) this.guest.writeMemory(addresses[i]!, bytes);
+        else this.guest.zeroMemory(addresses[i]!, sizes[i]!);
+      }
+    }
+    const { RIP } = this.layout.registers;
+    for (let at = 0; at + keyframe.thread_size <= keyframe.threads.length; at += keyframe.thread_size) {
+      const record = Uint8Array.from(keyframe.threads.subarray(at, at + keyframe.thread_size));
+      const view = new DataView(record.buffer);
+      const number = Number(view.getBigUint64(0, true));
+      const pc = view.getBigUint64(8 + RIP!, true);
+      this.threads.set(number, { number, state: record.slice(8), pc, noRedirect: false });
+    }
+    this.current = this.threads.get(keyframe.thread);
+    if (!this.current || this.current.state.length !== this.layout.stateSize) {
+      throw new UserError(
+        `A keyframe of ${this.trace.folder} is damaged; query without a range of ticks.`,
+      );
+    }
+    this.guest.state.set(this.current.state);
+    this.guest.tick = keyframe.tick;
+  }
+
   private nextCursor(): Cursor | undefined {
     let best: Cursor | undefined;
     let event = Infinity;
@@ -436,15 +506,7 @@ export class ProcessReplay implements Replay {
     if (this.announced.batch !== cursor.batch || this.announced.end <= cursor.row) {
       this.announce(cursor);
     }
-    const thread = this.threads.get(cursor.u32('thread'));
-    const entry = cursor.u64('entry');
-    this.guest.define({
-      id: cursor.u32('block'),
-      entry,
-      address: cursor.u64('address'),
-      ir: cursor.bytes('ir'),
-      noRedirect: thread !== undefined && thread.noRedirect && thread.pc === entry,
-    });
+    this.guest.define(definition(cursor));
   }
 
   /** Tells the guest of the blocks that come next, so that it compiles many at a time. */
@@ -453,13 +515,7 @@ export class ProcessReplay implements Replay {
     const end = Math.min(row + BLOCKS_AHEAD, batch!.count);
     const definitions = [];
     for (cursor.row = row; cursor.row < end && cursor.isBeforeEnd(); cursor.row++) {
-      definitions.push({
-        id: cursor.u32('block'),
-        entry: cursor.u64('entry'),
-        address: cursor.u64('address'),
-        ir: cursor.bytes('ir'),
-        noRedirect: false,
-      });
+      definitions.push(definition(cursor));
     }
     cursor.row = row;
     this.announced = { batch, end };
@@ -556,8 +612,19 @@ export class ProcessReplay implements Replay {
   }
 }
 
+/** The superblock in a row of `blocks`. */
+function definition(cursor: Cursor): BlockDefinition {
+  return {
+    id: cursor.u32('block'),
+    entry: cursor.u64('entry'),
+    address: cursor.u64('address'),
+    ir: cursor.bytes('ir'),
+    noRedirect: cursor.u32('no_redirect') !== 0,
+  };
+}
+
 /** The 64-bit words of some bytes, copied where they do not stand on an 8-byte boundary. */
 function words(bytes: Uint8Array): BigUint64Array {
-  const aligned = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice();
+  const aligned = bytes.byteOffset % 8 === 0 ? bytes : Uint8Array.from(bytes);
   return new BigUint64Array(aligned.buffer, aligned.byteOffset, bytes.length >> 3);
 }

@@ -66,6 +66,7 @@ export const blocks = table('blocks', 'One row per translated superblock, at the
   address: u64('Guest address that was translated: differs from `entry` when the function is replaced.'),
   size: u32('Bytes of guest code covered.'),
   instructions: u32('Guest instructions in the block.'),
+  no_redirect: bool('It is run by jumps that ask for the function itself, not for its replacement.'),
   ir: binary('The VEX IR, encoded as described in docs/architecture.md.'),
 });
 

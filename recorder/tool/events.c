@@ -78,6 +78,8 @@ UInt thread_number(ThreadId tid)
    return tid == VG_INVALID_THREADID || tid >= VG_N_THREADS ? 0 : threads[tid].number;
 }
 
+Bool jumped_without_redirect(ThreadId tid) { return threads[tid].no_redirect; }
+
 ULong monotonic_ns(void)
 {
    struct { Long seconds, nanoseconds; } t = { 0, 0 };

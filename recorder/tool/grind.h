@@ -104,6 +104,8 @@ void events_init(void);
 void events_begin(void);
 void events_end(Int exit_code);
 UInt thread_number(ThreadId tid);
+/* The thread's last jump asked for a function itself, not for its replacement. */
+Bool jumped_without_redirect(ThreadId tid);
 /* Writes guest memory as it is now. */
 void emit_memory(ThreadId tid, UChar cause, Addr address, SizeT size);
 void emit_zero(ThreadId tid, UChar cause, Addr address, SizeT size);

@@ -655,6 +655,7 @@ IRSB* instrument(VgCallbackClosure* closure, IRSB* in, const VexGuestLayout* lay
    r->address = address;
    for (UInt i = 0; i < extents->n_used; i++) r->size += extents->len[i];
    r->instructions = instructions;
+   r->no_redirect = jumped_without_redirect(closure->tid);
    r->ir_size = code_used;
    VG_(memcpy)(EXTRA(r), code + body_size, header_size);
    VG_(memcpy)(EXTRA(r) + header_size, code, body_size);
