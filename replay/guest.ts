@@ -415,6 +415,12 @@ export class Guest implements Machine {
       });
     });
     const instructions = segments.reduce((sum, segment) => sum + segment.instructions, 0);
+    if (segments[0]!.instructions === 0) {
+      // a loop of such blocks would never end, as no tick passes
+      throw new UserError(
+        'The trace is damaged: a block of code has no instruction; record the program again.',
+      );
+    }
     const wide = sites.reduce((sum, { size }) => sum + (size > 8 ? size : 0), 0);
     if (sites.length > MAX_ROWS / 4 || wide > WIDE_SIZE / 4) {
       throw new UserError(
