@@ -38,6 +38,7 @@ int main(int argc, char **argv) {
     syscall(SYS_exit, 0);
   }
   if (!strcmp(how, "hang"))
-    for (;;) last++;
+    for (;; usleep(1000))
+      for (int i = 0; i < 1000; i++) last++;
   return 3;
 }
