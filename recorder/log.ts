@@ -2,7 +2,7 @@
  * Follows the engine's log files in the spool: text that the guest prints by client request goes to
  * our stderr as it comes; the rest tells how processes ended and what the engine could not do.
  */
-import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** A line of the engine itself that the trace should mention. */
@@ -28,12 +28,11 @@ interface LogFile {
   rest: string;
   /** The last line was the guest's. */
   guestLine: boolean;
-  /** How often the file was begun. */
-  beginnings: number;
 }
 
 export class EngineLog {
-  private readonly files = new Map<string, LogFile>();
+  /** By inode: before an exec the tool gives the file of the process another name. */
+  private readonly files = new Map<number, LogFile>();
   readonly messages: EngineMessage[] = [];
   /** Fatal signals by process id. */
   readonly fatalSignals = new Map<number, number>();
@@ -45,28 +44,18 @@ export class EngineLog {
 
   /** Reads what was added. @param last also takes a line that is not ended */
   poll(last = false): void {
-    const files = readdirSync(this.folder);
-    for (const file of files) {
-      const pid = Number(/^log\.(\d+)$/.exec(file)?.[1] ?? NaN);
+    for (const file of readdirSync(this.folder)) {
+      const pid = Number(/^log\.(\d+)(\.\d+)?$/.exec(file)?.[1] ?? NaN);
       if (Number.isNaN(pid)) continue;
-      const state = this.files.get(file) ?? {
-        position: 0,
-        rest: '',
-        guestLine: false,
-        beginnings: 1,
-      };
-      this.files.set(file, state);
-      // A process that executes another program begins its file again. The tool leaves a mark for
-      // each image of a process, `p<pid>-<n>.image`.
-      const images = files.filter(
-        (name) => name.startsWith(`p${pid}-`) && name.endsWith('.image'),
-      ).length;
-      if (images > state.beginnings || statSync(join(this.folder, file)).size < state.position) {
-        state.position = 0;
-        state.rest = '';
-        state.beginnings++;
+      let fd: number;
+      try {
+        fd = openSync(join(this.folder, file), 'r');
+      } catch {
+        continue; // it has just got its other name
       }
-      const fd = openSync(join(this.folder, file), 'r');
+      const { ino } = fstatSync(fd);
+      const state = this.files.get(ino) ?? { position: 0, rest: '', guestLine: false };
+      this.files.set(ino, state);
       try {
         const buffer = Buffer.alloc(CHUNK_BYTES);
         let size: number;

@@ -17,6 +17,10 @@
 #define SYS_MADVISE 28
 #define SYS_SHMAT 30
 #define SYS_CLONE 56
+#define SYS_EXECVE 59
+#define SYS_EXIT 60
+#define SYS_EXIT_GROUP 231
+#define SYS_EXECVEAT 322
 #define SYS_SET_TID_ADDRESS 218
 #define MAP_SHARED_BIT 1
 #define CLONE_CHILD_CLEARTID_BIT 0x00200000
@@ -351,6 +355,19 @@ static void write_now(ThreadId tid)
 
 /* ---------------------------------------------------------------- system calls */
 
+/* The engine does not tell its tool how a process ends: it exits, or else a signal ended it. */
+static Bool exiting;
+static Int exit_status;
+
+/* The image after an exec begins its log anew in the same file: give this one another name. */
+static void keep_log(void)
+{
+   HChar from[VG_(strlen)(opt_spool) + 40], to[VG_(strlen)(opt_spool) + 60];
+   VG_(sprintf)(from, "%s/log.%d", opt_spool, VG_(getpid)());
+   VG_(sprintf)(to, "%s.%llu", from, call_count);
+   VG_(rename)(from, to);
+}
+
 static void on_pre_syscall(ThreadId tid, UInt number, UWord* args, UInt count)
 {
    Thread* t = &threads[tid];
@@ -358,6 +375,11 @@ static void on_pre_syscall(ThreadId tid, UInt number, UWord* args, UInt count)
    t->sysno = number;
    for (UInt i = 0; i < 6; i++) t->args[i] = i < count ? args[i] : 0;
    if (number == SYS_SET_TID_ADDRESS) t->clear_tid = args[0];
+   if (number == SYS_EXIT || number == SYS_EXIT_GROUP) {
+      exiting = True;
+      exit_status = args[0] & 0xff;
+   }
+   if (number == SYS_EXECVE || number == SYS_EXECVEAT) keep_log();
    UInt stack = stack_of(tid);
    RawSyscallEnters* r = EMIT(RawSyscallEnters, TABLE_SYSCALL_ENTERS, 0);
    r->tick = now;
@@ -900,6 +922,7 @@ static void in_child(ThreadId tid)
    }
    now = 0;
    live_threads = 1;
+   exiting = False;
    emit_process_start(PROCESS_STARTS_HOW_FORK);
    recording = was_recording;
    if (t->sysno == SYS_CLONE && t->args[0] & CLONE_CHILD_SETTID_BIT) write_later(MEMORY_CAUSE_SYSCALL, t->args[3], 4);
@@ -976,14 +999,14 @@ void events_begin(void)
    emit_process_start(PROCESS_STARTS_HOW_START);
 }
 
-void events_end(Int exit_code)
+void events_end(void)
 {
    if (last_tid != VG_INVALID_THREADID) emit_slice(last_tid, threads[last_tid].state, 0);
    if (opt_verify) emit_all_hashes();
    RawProcessEnds* r = EMIT(RawProcessEnds, TABLE_PROCESS_ENDS, 0);
    r->tick = now;
-   r->how = PROCESS_ENDS_HOW_EXIT;
-   r->status = exit_code;
+   r->how = exiting ? PROCESS_ENDS_HOW_EXIT : PROCESS_ENDS_HOW_SIGNAL;
+   r->status = exiting ? exit_status : -1;
    r->time_ns = monotonic_ns();
 }
 

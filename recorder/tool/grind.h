@@ -102,7 +102,7 @@ UInt stack_of(ThreadId tid);
 /* --- events.c --- */
 void events_init(void);
 void events_begin(void);
-void events_end(Int exit_code);
+void events_end(void);
 UInt thread_number(ThreadId tid);
 /* The thread's last jump asked for a function itself, not for its replacement. */
 Bool jumped_without_redirect(ThreadId tid);

@@ -6,7 +6,7 @@ Bool opt_verify;
 ULong opt_max_size;
 ULong opt_start_tick, opt_stop_tick;
 const HChar *opt_start_function, *opt_stop_function;
-static Bool opt_start_request;
+static Bool opt_start_request, opt_stop_request;
 
 static Bool on_option(const HChar* arg)
 {
@@ -18,6 +18,8 @@ static Bool on_option(const HChar* arg)
    else if (VG_STR_CLO(arg, "--grind-start-function", opt_start_function)) {}
    else if (VG_STR_CLO(arg, "--grind-stop-function", opt_stop_function)) {}
    else if (VG_BOOL_CLO(arg, "--grind-start-request", opt_start_request)) {}
+   /* The request to stop is always heard. */
+   else if (VG_BOOL_CLO(arg, "--grind-stop-request", opt_stop_request)) {}
    else return VG_(replacement_malloc_process_cmd_line_option)(arg);
    return True;
 }
@@ -30,8 +32,9 @@ static void on_options_read(void)
    if (opt_spool == NULL) VG_(fmsg_bad_option)("--grind-spool", "this tool is started by `grind record`\n");
    program_init();
    if (!spool_open()) {
-      VG_(fmsg)("grind: cannot write the trace to %s\n", opt_spool);
-      VG_(exit)(1);
+      /* The guest is not to suffer: it runs on, unrecorded. */
+      VG_(umsg)("grind: cannot write the trace to %s: this program runs unrecorded\n", opt_spool);
+      return;
    }
    recording = !(opt_start_tick || opt_start_function || opt_start_request);
    events_begin();
@@ -39,7 +42,8 @@ static void on_options_read(void)
 
 static void on_end(Int exit_code)
 {
-   events_end(exit_code);
+   (void)exit_code;
+   events_end();
    spool_close();
 }
 

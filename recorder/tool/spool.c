@@ -94,6 +94,15 @@ void spool_close(void)
    recording = False;
 }
 
+/* The recorder adds up the sizes of all processes, and puts this file where the limit is reached. */
+static Bool is_told_to_stop(void)
+{
+   HChar path[VG_(strlen)(opt_spool) + 10];
+   struct vg_stat st;
+   VG_(sprintf)(path, "%s/stop", opt_spool);
+   return !sr_isError(VG_(stat)(path, &st));
+}
+
 static Bool is_program_table(UShort table)
 {
    return table == TABLE_BLOCKS || table == TABLE_INSTRUCTIONS || table == TABLE_MODULES
@@ -107,7 +116,7 @@ void* emit(UShort table, UInt fixed_size, UInt extra)
    if (cursor != NULL && (recording || is_program_table(table))) {
       if (cursor + size > limit) {
          ULong total = written_before + (cursor - base);
-         if (opt_max_size && total >= opt_max_size) {
+         if ((opt_max_size && total >= opt_max_size) || is_told_to_stop()) {
             limit += RESERVE;
             recording_stop("size limit");
          } else {
