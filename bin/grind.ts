@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 /** The command line: finds the command, runs it, and turns what went wrong into a message and a status. */
-import yargs, { type Argv, type CommandModule } from 'yargs';
-import { hideBin } from 'yargs/helpers';
+import type { Argv, CommandModule } from 'yargs';
 import { UserError } from '../schemas/errors.js';
 
 /** Each command's module, loaded only when it is wanted: recording should not pay for SQL. */
@@ -18,9 +17,11 @@ const EXIT_BUG = 70;
 
 async function main(argv: string[]): Promise<void> {
   const name = argv[0] ?? '';
+  if (name === 'record' && (await recordPlainly(argv.slice(1)))) return;
+  const { default: yargs } = await import('yargs');
   const known = Object.hasOwn(COMMANDS, name);
   const parser = known
-    ? parserOf(await COMMANDS[name]!(), argv.slice(1))
+    ? parserOf(yargs(argv.slice(1)), await COMMANDS[name]!())
     : yargs(argv)
         .usage(
           '$0 COMMAND: record a program once, and ask any question of that execution afterwards',
@@ -41,14 +42,25 @@ async function main(argv: string[]): Promise<void> {
     .parseAsync();
 }
 
+/** Records without loading the option parser, when the command line is plain; false when it is not. */
+async function recordPlainly(argv: string[]): Promise<boolean> {
+  const dashes = argv.indexOf('--');
+  if (dashes === -1) return false;
+  const { RECORD_OPTIONS, runRecord } = await import('./record.js');
+  const { plainOptions } = await import('./plain-options.js');
+  const options = plainOptions(argv.slice(0, dashes), RECORD_OPTIONS);
+  if (options) await runRecord(options);
+  return options !== undefined;
+}
+
 /**
  * A parser for one command alone, as its default: the parser lays out the help text after each run of
  * any other command, at a cost that recording a short program would show.
  */
-function parserOf(command: CommandModule, argv: string[]): Argv {
+function parserOf(parser: Argv, command: CommandModule): Argv {
   const synopsis = String(command.command);
   const positionals = synopsis.replace(/^\S+/, '');
-  return yargs(argv)
+  return parser
     .usage(`$0 ${synopsis}\n\n${command.describe}`)
     .command({ ...command, command: `$0${positionals}`, describe: false });
 }
@@ -71,7 +83,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 try {
-  await main(hideBin(process.argv));
+  await main(process.argv.slice(2));
 } catch (error) {
   report(error);
 }

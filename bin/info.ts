@@ -4,15 +4,8 @@ import type { Manifest } from '../recorder/manifest.js';
 import { Trace, type ProcessRow } from '../replay/trace.js';
 import type { Table as Declaration } from '../schemas/schema.js';
 import { health, heap, modules, syscall_enters, thread_events } from '../schemas/tables.js';
-import {
-  findRun,
-  formatCount,
-  formatExit,
-  formatSize,
-  layOut,
-  RUNS_FOLDER,
-  signalName,
-} from './runs.js';
+import { formatCount, formatSize, RUNS_FOLDER } from './numbers.js';
+import { findRun, formatExit, layOut, signalName } from './runs.js';
 
 interface Arguments {
   run?: string;

@@ -1,6 +1,7 @@
 /** `grind ls`: the runs of a folder. */
 import type { CommandModule } from 'yargs';
-import { formatCount, formatExit, formatSize, layOut, listRuns, RUNS_FOLDER } from './runs.js';
+import { formatCount, formatSize, RUNS_FOLDER } from './numbers.js';
+import { formatExit, layOut, listRuns } from './runs.js';
 
 export const lsCommand: CommandModule<object, { out: string }> = {
   command: 'ls',

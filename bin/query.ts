@@ -22,7 +22,8 @@ import { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
 import { describeTables } from '../schemas/reference.js';
 import { Sink, writeArrow, writeCsv, writeJson, writeTable } from './query-output.js';
-import { findRun, RUNS_FOLDER } from './runs.js';
+import { RUNS_FOLDER } from './numbers.js';
+import { findRun } from './runs.js';
 
 const FORMATS = ['table', 'json', 'csv', 'arrow', 'parquet'] as const;
 type Format = (typeof FORMATS)[number];

@@ -3,9 +3,9 @@ import type { CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { DEFAULT_EXCLUDED } from '../recorder/manifest.js';
 import { DEFAULT_CALLERS, record, type Progress } from '../recorder/record.js';
 import { UserError } from '../schemas/errors.js';
-import { formatCount, formatSize, RUNS_FOLDER } from './runs.js';
+import { formatCount, formatSize, RUNS_FOLDER } from './numbers.js';
 
-const OPTIONS = {
+export const RECORD_OPTIONS = {
   out: {
     type: 'string',
     requiresArg: true,
@@ -71,53 +71,60 @@ const OPTIONS = {
   },
 } as const satisfies Record<string, Options>;
 
-export const recordCommand: CommandModule<object, InferredOptionTypes<typeof OPTIONS>> = {
+export const recordCommand: CommandModule<object, InferredOptionTypes<typeof RECORD_OPTIONS>> = {
   command: 'record',
   describe: 'Record a program: grind record [options] -- PROGRAM ARGS…',
   builder: (yargs) => {
     if (!process.argv.includes('--') && !process.argv.includes('--help')) throw noProgram();
     return yargs
       .parserConfiguration({ 'populate--': true })
-      .options(OPTIONS)
+      .options(RECORD_OPTIONS)
       .example('$0 record -- ls -l', 'record ls')
       .example(
         '$0 record --name slow --env-exclude "AWS_*" -- ./server --port 8080',
         'with options',
       );
   },
-  handler: async (args) => {
-    const argv = guestArguments();
-    if (argv.length === 0) throw noProgram();
-    if (!Number.isInteger(args.numCallers) || args.numCallers < 1 || args.numCallers > 500) {
-      throw new UserError('--num-callers takes a whole number from 1 to 500.');
-    }
-    const progress = args.quiet || !process.stderr.isTTY ? undefined : new ProgressLine();
-    const result = await record({
-      argv,
-      out: args.out,
-      name: args.name,
-      children: args.children,
-      excludedEnvironment: [...DEFAULT_EXCLUDED, ...(args.envExclude ?? [])],
-      maxSizeBytes: args.maxSize === undefined ? undefined : parseSize(args.maxSize),
-      values: args.values,
-      callers: args.numCallers,
-      startAt: args.startAt,
-      stopAt: args.stopAt,
-      engineOptions: args.valgrindArg ?? [],
-      verify: args.verify,
-      onProgress: (state) => progress?.show(state),
-      onNotice: args.quiet ? undefined : (sentence) => process.stderr.write(`grind: ${sentence}\n`),
-    });
-    progress?.clear();
-    if (!args.quiet) {
-      const processes = `${formatCount(result.processes)} process${result.processes === 1 ? '' : 'es'}`;
-      process.stderr.write(
-        `grind: recorded ${result.name}: ${processes}, ${formatCount(result.instructions)} instructions, ${formatSize(result.sizeBytes)}\n`,
-      );
-    }
-    process.exitCode = result.exitStatus;
-  },
+  handler: runRecord,
 };
+
+/** Records as the options say, and takes over the program's exit status. */
+export async function runRecord(args: InferredOptionTypes<typeof RECORD_OPTIONS>): Promise<void> {
+  const argv = guestArguments();
+  if (argv.length === 0) throw noProgram();
+  if (
+    !Number.isInteger(args['num-callers']) ||
+    args['num-callers'] < 1 ||
+    args['num-callers'] > 500
+  ) {
+    throw new UserError('--num-callers takes a whole number from 1 to 500.');
+  }
+  const progress = args.quiet || !process.stderr.isTTY ? undefined : new ProgressLine();
+  const result = await record({
+    argv,
+    out: args.out,
+    name: args.name,
+    children: args.children,
+    excludedEnvironment: [...DEFAULT_EXCLUDED, ...(args['env-exclude'] ?? [])],
+    maxSizeBytes: args['max-size'] === undefined ? undefined : parseSize(args['max-size']),
+    values: args.values,
+    callers: args['num-callers'],
+    startAt: args['start-at'],
+    stopAt: args['stop-at'],
+    engineOptions: args['valgrind-arg'] ?? [],
+    verify: args.verify,
+    onProgress: (state) => progress?.show(state),
+    onNotice: args.quiet ? undefined : (sentence) => process.stderr.write(`grind: ${sentence}\n`),
+  });
+  progress?.clear();
+  if (!args.quiet) {
+    const processes = `${formatCount(result.processes)} process${result.processes === 1 ? '' : 'es'}`;
+    process.stderr.write(
+      `grind: recorded ${result.name}: ${processes}, ${formatCount(result.instructions)} instructions, ${formatSize(result.sizeBytes)}\n`,
+    );
+  }
+  process.exitCode = result.exitStatus;
+}
 
 function noProgram(): UserError {
   return new UserError(

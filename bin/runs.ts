@@ -1,4 +1,4 @@
-/** The runs of a folder, and how sizes and numbers are shown. */
+/** The runs of a folder, and how they are shown. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
@@ -6,9 +6,6 @@ import { join } from 'node:path';
 import { readManifest, type Manifest } from '../recorder/manifest.js';
 import Table from 'cli-table3';
 import { UserError } from '../schemas/errors.js';
-
-/** Where runs are kept, under the current folder, unless --out says otherwise. */
-export const RUNS_FOLDER = '.grind';
 
 const MANIFEST = 'manifest.json';
 
@@ -72,23 +69,6 @@ export function layOut(
     .split('\n')
     .map((line) => line.trimEnd())
     .join('\n');
-}
-
-/** A size for people: `12.3 MB`. */
-export function formatSize(sizeBytes: number): string {
-  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
-  let size = sizeBytes;
-  let unit = 0;
-  while (size >= 999.5 && unit < units.length - 1) {
-    size /= 1000;
-    unit++;
-  }
-  return `${unit === 0 || size >= 99.5 ? Math.round(size) : size.toFixed(1)} ${units[unit]}`;
-}
-
-/** A number with its thousands set apart. */
-export function formatCount(count: number | bigint): string {
-  return count.toLocaleString('en-US');
 }
 
 /** `SIGSEGV` and the like. */
