@@ -3,7 +3,6 @@
  * what was written is held, except where each batch stands.
  */
 import { closeSync, fstatSync, ftruncateSync, openSync, writevSync } from 'node:fs';
-import lz4 from 'lz4-napi';
 import type { Column, ColumnType, Table } from '../schemas/schema.js';
 import { columnMetadata, storedColumns, tableMetadata } from '../schemas/stored.js';
 import {
@@ -19,6 +18,7 @@ import {
   type FlatTable,
   type FlatValue,
 } from './flatbuffer.js';
+import { compressFrame } from './lz4.js';
 
 /** Where a record batch stands in its file. */
 export interface BatchPlace {
@@ -35,8 +35,8 @@ const END_OF_STREAM = Buffer.from([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
 const METADATA_V5 = 4;
 const HEADER_SCHEMA = 1;
 const HEADER_RECORD_BATCH = 3;
-/** Below this, a frame's own overhead outweighs what compression saves. */
-const SMALLEST_COMPRESSED = 64;
+const NOT_COMPRESSED = word(-1n);
+const ZEROS = new Uint8Array(8);
 
 const intType = (bits: number, signed: boolean): [number, FlatTable] => [
   2,
@@ -111,13 +111,16 @@ export class ArrowFileWriter {
           regions.push(BigInt(bodySize), 0n);
           continue;
         }
-        const [prefix, bytes] = compress(buffer);
-        const size = prefix.length + bytes.length;
+        const frame = compressFrame(buffer);
+        const size = 8 + (frame?.sizeBytes ?? buffer.length);
         regions.push(BigInt(bodySize), BigInt(size));
-        body.push(prefix, bytes);
+        // Before the bytes stands their uncompressed size, or -1 when they are not compressed.
+        body.push(frame ? word(BigInt(buffer.length)) : NOT_COMPRESSED);
+        if (frame) body.push(...frame.parts);
+        else body.push(buffer);
         bodySize += size;
         const padding = -size & 7;
-        if (padding) body.push(new Uint8Array(padding));
+        if (padding) body.push(ZEROS.subarray(0, padding));
         bodySize += padding;
       }
     }
@@ -183,19 +186,8 @@ export class ArrowFileWriter {
   }
 }
 
-/** The buffer's uncompressed length as i64 (-1: not compressed), and its bytes. */
-function compress(buffer: Uint8Array): [Uint8Array, Uint8Array] {
-  if (buffer.length >= SMALLEST_COMPRESSED) {
-    const frame = lz4.compressFrameSync(
-      Buffer.from(buffer.buffer, buffer.byteOffset, buffer.byteLength),
-    );
-    if (frame.length < buffer.length) return [prefix(BigInt(buffer.length)), frame];
-  }
-  return [prefix(-1n), buffer];
-}
-
-function prefix(length: bigint): Uint8Array {
-  return new Uint8Array(BigInt64Array.of(length).buffer);
+function word(value: bigint): Uint8Array {
+  return new Uint8Array(BigInt64Array.of(value).buffer);
 }
 
 /** An encapsulated message: continuation mark and size, then the metadata. */

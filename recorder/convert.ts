@@ -108,8 +108,39 @@ function grow(records: TableRecords): void {
   records.order = order;
 }
 
+/** Memory for the buffers of one batch, used again for the next: what is not allocated is not collected. */
+class Scratch {
+  private buffer = new ArrayBuffer(0);
+  private used = 0;
+
+  /** Makes all of it free, and enough for `sizeBytes` in many parts. */
+  begin(sizeBytes: number): void {
+    this.used = 0;
+    if (this.buffer.byteLength < sizeBytes) this.buffer = new ArrayBuffer(2 * sizeBytes);
+  }
+
+  /** Bytes of any contents, aligned to 8. */
+  take(sizeBytes: number): Uint8Array {
+    const start = this.used;
+    this.used = (start + sizeBytes + 7) & ~7;
+    if (this.used > this.buffer.byteLength) {
+      this.buffer = new ArrayBuffer(Math.max(2 * this.buffer.byteLength, sizeBytes + 8));
+      this.used = (sizeBytes + 7) & ~7;
+      return new Uint8Array(this.buffer, 0, sizeBytes);
+    }
+    return new Uint8Array(this.buffer, start, sizeBytes);
+  }
+
+  words(count: number): Uint32Array {
+    const bytes = this.take(count * 4);
+    return new Uint32Array(bytes.buffer, bytes.byteOffset, count);
+  }
+}
+
+const scratch = new Scratch();
+
 /**
- * Turns the records of one table into record batches.
+ * Turns the records of one table into record batches, each valid until the next is asked for.
  * @param process the number of the process of all rows, or of each row
  * @param firstEvent event number of the piece's first record
  */
@@ -121,28 +152,28 @@ export function* convertTable(
   firstEvent: number,
 ): Generator<Batch> {
   const layout = rawLayout(table.columns);
+  const hasTail = layout.fields.some((field) => field.variable);
   const words = new Uint32Array(piece.buffer, piece.byteOffset, piece.length >> 2);
   for (let from = 0; from < records.count;) {
-    let to = from;
-    let bytes = 0;
-    while (to < records.count && to - from < MAX_BATCH_ROWS && bytes < MAX_BATCH_BYTES) {
-      bytes += words[records.offsets[to++]! >> 2]!;
-    }
+    const [to, sizeBytes] = batchEnd(words, records, from);
     const offsets = records.offsets.subarray(from, to);
-    const order = records.order.subarray(from, to);
-    const processes = typeof process === 'number' ? process : process.subarray(from, to);
+    // Fixed fields are copied as they are; offsets of variable columns take the place of their lengths.
+    scratch.begin(sizeBytes + (to - from) * 16 + layout.fields.length * 16);
     const buffers: Uint8Array[][] = [
-      [processColumn(to - from, processes)],
-      [eventColumn(order, firstEvent)],
+      [
+        processColumn(
+          to - from,
+          typeof process === 'number' ? process : process.subarray(from, to),
+        ),
+      ],
+      [eventColumn(records.order.subarray(from, to), firstEvent)],
     ];
     // Where the bytes of the next variable column of each row begin.
-    const tails = layout.fields.some((field) => field.variable)
-      ? offsets.map((offset) => offset + layout.fixedSize)
-      : undefined;
+    const tails = hasTail ? tailStarts(offsets, layout.fixedSize) : offsets;
     for (const field of layout.fields) {
       buffers.push(
         field.variable
-          ? variableColumn(field, piece, words, offsets, tails!)
+          ? variableColumn(field, piece, words, offsets, tails)
           : [fixedColumn(field, piece, words, offsets)],
       );
     }
@@ -151,18 +182,35 @@ export function* convertTable(
   }
 }
 
-function bytesOf(array: Uint32Array | Uint16Array | Int32Array): Uint8Array {
+/** Where the batch that begins with record `from` ends, and the size of its records. */
+function batchEnd(words: Uint32Array, records: TableRecords, from: number): [number, number] {
+  const { offsets } = records;
+  const most = Math.min(records.count, from + MAX_BATCH_ROWS);
+  let to = from;
+  let bytes = 0;
+  while (to < most && bytes < MAX_BATCH_BYTES) bytes += words[offsets[to++]! >> 2]!;
+  return [to, bytes];
+}
+
+function tailStarts(offsets: Uint32Array, fixedSize: number): Uint32Array {
+  const tails = scratch.words(offsets.length);
+  for (let i = 0; i < offsets.length; i++) tails[i] = offsets[i]! + fixedSize;
+  return tails;
+}
+
+function bytesOf(array: Uint32Array): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 }
 
 function processColumn(rows: number, process: number | Uint32Array): Uint8Array {
-  return bytesOf(
-    typeof process === 'number' ? new Uint32Array(rows).fill(process) : process.slice(),
-  );
+  const out = scratch.words(rows);
+  if (typeof process === 'number') out.fill(process);
+  else out.set(process);
+  return bytesOf(out);
 }
 
 function eventColumn(order: Uint32Array, firstEvent: number): Uint8Array {
-  const out = new Uint32Array(order.length * 2);
+  const out = scratch.words(order.length * 2);
   for (let i = 0; i < order.length; i++) {
     const event = firstEvent + order[i]!;
     out[2 * i] = event; // modulo 2^32
@@ -180,30 +228,34 @@ function fixedColumn(
   const rows = offsets.length;
   const { offset, width } = field;
   if (field.column.type === 'bool') {
-    const out = new Uint8Array((rows + 7) >> 3);
+    const out = scratch.take((rows + 7) >> 3).fill(0);
     for (let i = 0; i < rows; i++) if (piece[offsets[i]! + offset]) out[i >> 3]! |= 1 << (i & 7);
     return out;
   }
-  if (width === 8) {
-    const out = new Uint32Array(rows * 2);
-    for (let i = 0; i < rows; i++) {
-      const from = (offsets[i]! + offset) >> 2;
-      out[2 * i] = words[from]!;
-      out[2 * i + 1] = words[from + 1]!;
-    }
+  if (width >= 4) {
+    const out = scratch.words((rows * width) >> 2);
+    if (width === 8) copyPairs(words, offsets, offset >> 2, out);
+    else copyWords(words, offsets, offset >> 2, out);
     return bytesOf(out);
   }
-  if (width === 4) {
-    const out = new Uint32Array(rows);
-    for (let i = 0; i < rows; i++) out[i] = words[(offsets[i]! + offset) >> 2]!;
-    return bytesOf(out);
-  }
-  const out = new Uint8Array(rows * width);
+  const out = scratch.take(rows * width);
   for (let i = 0; i < rows; i++) {
     for (let byte = 0; byte < width; byte++)
       out[i * width + byte] = piece[offsets[i]! + offset + byte]!;
   }
   return out;
+}
+
+function copyWords(words: Uint32Array, offsets: Uint32Array, at: number, out: Uint32Array): void {
+  for (let i = 0; i < offsets.length; i++) out[i] = words[(offsets[i]! >> 2) + at]!;
+}
+
+function copyPairs(words: Uint32Array, offsets: Uint32Array, at: number, out: Uint32Array): void {
+  for (let i = 0, to = 0; i < offsets.length; i++, to += 2) {
+    const from = (offsets[i]! >> 2) + at;
+    out[to] = words[from]!;
+    out[to + 1] = words[from + 1]!;
+  }
 }
 
 /** @param tails moved on past this column's bytes */
@@ -214,12 +266,33 @@ function variableColumn(
   offsets: Uint32Array,
   tails: Uint32Array,
 ): Uint8Array[] {
-  const rows = offsets.length;
-  const ends = new Int32Array(rows + 1);
+  const ends = scratch.words(offsets.length + 1);
+  const size = sumLengths(words, offsets, field.offset >> 2, ends);
+  const out = scratch.take(size);
+  if (size > 0) copyTails(piece, tails, ends, out);
+  if (field.column.type === 'string' && !isUtf8(out)) return replaceInvalid(out, ends);
+  return [bytesOf(ends), out];
+}
+
+function sumLengths(
+  words: Uint32Array,
+  offsets: Uint32Array,
+  at: number,
+  ends: Uint32Array,
+): number {
   let size = 0;
-  for (let i = 0; i < rows; i++) ends[i + 1] = size += words[(offsets[i]! + field.offset) >> 2]!;
-  const out = new Uint8Array(size);
-  for (let i = 0; i < rows; i++) {
+  ends[0] = 0;
+  for (let i = 0; i < offsets.length; i++) ends[i + 1] = size += words[(offsets[i]! >> 2) + at]!;
+  return size;
+}
+
+function copyTails(
+  piece: Uint8Array,
+  tails: Uint32Array,
+  ends: Uint32Array,
+  out: Uint8Array,
+): void {
+  for (let i = 0; i < tails.length; i++) {
     const to = ends[i]!;
     const length = ends[i + 1]! - to;
     const from = tails[i]!;
@@ -227,17 +300,15 @@ function variableColumn(
     else out.set(piece.subarray(from, from + length), to);
     tails[i] = from + length;
   }
-  if (field.column.type === 'string' && !isUtf8(out)) return replaceInvalid(out, ends);
-  return [bytesOf(ends), out];
 }
 
 /** Paths and names need not be UTF-8, which Arrow's strings must be. */
-function replaceInvalid(bytes: Uint8Array, ends: Int32Array): Uint8Array[] {
+function replaceInvalid(bytes: Uint8Array, ends: Uint32Array): Uint8Array[] {
   const decoder = new TextDecoder();
   const texts = Array.from({ length: ends.length - 1 }, (_, i) =>
     Buffer.from(decoder.decode(bytes.subarray(ends[i], ends[i + 1]))),
   );
-  const newEnds = new Int32Array(ends.length);
+  const newEnds = new Uint32Array(ends.length);
   texts.forEach((text, i) => (newEnds[i + 1] = newEnds[i]! + text.length));
   return [bytesOf(newEnds), Buffer.concat(texts)];
 }

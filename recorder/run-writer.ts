@@ -331,7 +331,7 @@ export class RunWriter {
     try {
       const size = fstatSync(fd).size & ~7;
       if (size > PIECE_SIZE_BYTES) return undefined;
-      if (this.buffer.length < size) this.buffer = new Uint8Array(size);
+      if (this.buffer.length < size) this.buffer = new Uint8Array(PIECE_SIZE_BYTES);
       let length = 0;
       while (length < size) {
         const read = readSync(fd, this.buffer, length, size - length, length);

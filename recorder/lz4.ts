@@ -1,0 +1,45 @@
+/**
+ * LZ4 frames, put together from blocks. The codec compresses single blocks several times as fast as
+ * whole frames, for which it allocates and copies.
+ */
+import lz4 from 'lz4-napi';
+
+/** Magic number, independent blocks without checksums, blocks of up to 4 MiB, checksum of those flags. */
+const FRAME_START = Uint8Array.of(0x04, 0x22, 0x4d, 0x18, 0x60, 0x70, 0x73);
+const FRAME_END = new Uint8Array(4);
+const MAX_BLOCK_BYTES = 4 << 20;
+/** In the size word of a block: its bytes are not compressed. */
+const STORED = 0x8000_0000;
+/** Below this, a frame's own overhead outweighs what compression saves. */
+const SMALLEST_COMPRESSED = 64;
+
+/**
+ * Compresses `bytes` into the parts of one frame.
+ * @returns undefined when the bytes do not shrink
+ */
+export function compressFrame(
+  bytes: Uint8Array,
+): { parts: Uint8Array[]; sizeBytes: number } | undefined {
+  if (bytes.length < SMALLEST_COMPRESSED) return undefined;
+  const parts: Uint8Array[] = [FRAME_START];
+  let sizeBytes = FRAME_START.length + FRAME_END.length;
+  for (let at = 0; at < bytes.length; at += MAX_BLOCK_BYTES) {
+    const size = Math.min(MAX_BLOCK_BYTES, bytes.length - at);
+    const source = Buffer.from(bytes.buffer, bytes.byteOffset + at, size);
+    // The codec puts the uncompressed size before the block, just where a frame has the block's size.
+    const block = lz4.compressSync(source);
+    if (block.length - 4 < size) {
+      block.writeUInt32LE(block.length - 4, 0);
+      parts.push(block);
+      sizeBytes += block.length;
+    } else {
+      const word = Buffer.alloc(4);
+      word.writeUInt32LE((STORED | size) >>> 0, 0);
+      parts.push(word, source);
+      sizeBytes += 4 + size;
+    }
+  }
+  if (sizeBytes >= bytes.length) return undefined;
+  parts.push(FRAME_END);
+  return { parts, sizeBytes };
+}
