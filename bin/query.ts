@@ -111,12 +111,20 @@ async function query(options: Arguments): Promise<void> {
   }
   const trace = Trace.open(await findRun(run === '@last' ? undefined : run, options.out));
   const database = await Database.open(trace, openReplay);
+  const told = new Set<string>();
+  const tellDamages = (): void => {
+    for (const { sentence } of trace.damages()) {
+      if (!told.has(sentence)) console.error(`grind: ${sentence}`);
+      told.add(sentence);
+    }
+  };
   try {
-    for (const { sentence } of trace.damages()) console.error(`grind: ${sentence}`);
+    tellDamages();
     if (prompting) await prompt(database, options);
     else if (options.format === 'parquet')
       await writeParquet(database, statements[0]!, options.output);
     else await writeAll(database, statements, options);
+    tellDamages(); // what a replay has found since
   } finally {
     database.close();
     trace.close();

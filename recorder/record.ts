@@ -275,6 +275,7 @@ function toolArguments(options: RecordOptions): string[] {
     '--read-inline-info=yes',
     `--num-callers=${options.callers ?? DEFAULT_CALLERS}`,
     `--trace-children=${(options.children ?? true) ? 'yes' : 'no'}`,
+    `--grind-children=${(options.children ?? true) ? 'yes' : 'no'}`,
   ];
   if (options.verify) args.push('--grind-verify=yes');
   if (options.maxSizeBytes !== undefined) args.push(`--grind-max-size=${options.maxSizeBytes}`);

@@ -170,7 +170,8 @@ export class GuestMemory {
     if (size <= 0n) return;
     const first = address >> BigInt(GRANULE_BITS);
     const last = (address + size - 1n) >> BigInt(GRANULE_BITS);
-    const count = last - first + 1n < BigInt(SHARED_COUNT) ? Number(last - first) + 1 : SHARED_COUNT;
+    const count =
+      last - first + 1n < BigInt(SHARED_COUNT) ? Number(last - first) + 1 : SHARED_COUNT;
     for (let i = 0; i < count; i++) {
       this.bytes[SHARED + Number((first + BigInt(i)) & BigInt(SHARED_COUNT - 1))] = 1;
     }

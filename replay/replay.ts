@@ -149,13 +149,6 @@ const BLOCKS_AHEAD = 400;
 /** Zero bytes before and after each heap block (see the `heap` table). */
 const REDZONE = 16n;
 
-/** What replay found wrong with the trace; becomes a row of `health`. */
-export interface Anomaly {
-  readonly tick: bigint;
-  readonly what: string;
-  readonly detail: string;
-}
-
 interface GuestManifest {
   readonly stateSize: number;
   readonly registers: Readonly<Record<string, number>>;
@@ -183,13 +176,17 @@ function opNames(trace: Trace): string[] {
 }
 
 /** Begins a replay of process image number `process`. Throws UserError when the trace has none. */
-export function openReplay(trace: Trace, process: number, options: ReplayOptions = {}): ProcessReplay {
+export function openReplay(
+  trace: Trace,
+  process: number,
+  options: ReplayOptions = {},
+): ProcessReplay {
   return new ProcessReplay(trace, process, options);
 }
 
 export class ProcessReplay implements Replay {
-  /** Set when the execution could not be followed to the end of the trace. */
-  anomaly: Anomaly | undefined;
+  /** Where the execution could not be followed: one sentence each. */
+  readonly divergences: string[] = [];
   readonly guest: Guest;
 
   private readonly legs: Leg[] = [];
@@ -230,7 +227,8 @@ export class ProcessReplay implements Replay {
         );
       }
     }
-    const keyframe = options.fromTick !== undefined && this.keyframeBefore(options.fromTick);
+    const { fromTick } = options;
+    const keyframe = fromTick !== undefined && this.keyframe((tick) => tick > fromTick, true);
     if (keyframe) this.beginAt(keyframe);
     else this.nextLeg();
   }
@@ -298,7 +296,11 @@ export class ProcessReplay implements Replay {
     if (this.ended) return false;
     try {
       for (;;) {
-        if (this.options.toTick !== undefined && this.inLastLeg && this.tick > this.options.toTick) {
+        if (
+          this.options.toTick !== undefined &&
+          this.inLastLeg &&
+          this.tick > this.options.toTick
+        ) {
           return this.end();
         }
         const cursor = this.nextCursor();
@@ -335,9 +337,25 @@ export class ProcessReplay implements Replay {
       }
     } catch (error) {
       if (!(error instanceof Divergence)) throw error;
-      this.anomaly = { tick: this.tick, what: 'replay diverged', detail: error.message };
-      return this.end();
+      return this.recover(error);
     }
+  }
+
+  /** Notes a divergence, and goes on at the next keyframe if there is one. */
+  private recover(divergence: Divergence): boolean {
+    const { tick } = this;
+    const keyframe = this.keyframe((next) => !this.inLastLeg || next > tick);
+    const { message } = divergence;
+    const sentence = `Replay of process ${this.process} could not follow the recording ${message}. Accesses from there to ${keyframe ? `tick ${keyframe.tick}` : 'its end'} are missing.`;
+    this.divergences.push(sentence);
+    this.trace.noteDivergence(sentence);
+    if (!keyframe) return this.end();
+    this.mustReset = true;
+    this.leg = -1;
+    this.threads.clear();
+    this.current = undefined;
+    this.beginAt(keyframe);
+    return this.step();
   }
 
   private end(): false {
@@ -359,16 +377,17 @@ export class ProcessReplay implements Replay {
     return true;
   }
 
-  /** The last keyframe of the image itself at or before a tick. */
-  private keyframeBefore(tick: bigint): Keyframe | undefined {
-    let found: Keyframe | undefined;
+  /** The first keyframe of the image itself whose tick is as wanted; or else, if asked for, the last before. */
+  private keyframe(wanted: (tick: bigint) => boolean, orBefore = false): Keyframe | undefined {
+    let before: Keyframe | undefined;
     let event = 0n;
     for (const row of this.trace.rows(keyframes, this.process)) {
-      if (row.tick > tick) break;
-      found = { ...row, previousEvent: event };
+      const found = { ...row, previousEvent: event };
+      if (wanted(row.tick)) return orBefore ? before : found;
+      before = found;
       event = row.event;
     }
-    return found;
+    return orBefore ? before : undefined;
   }
 
   /**
@@ -400,7 +419,11 @@ export class ProcessReplay implements Replay {
       }
     }
     const { RIP } = this.layout.registers;
-    for (let at = 0; at + keyframe.thread_size <= keyframe.threads.length; at += keyframe.thread_size) {
+    for (
+      let at = 0;
+      at + keyframe.thread_size <= keyframe.threads.length;
+      at += keyframe.thread_size
+    ) {
       const record = Uint8Array.from(keyframe.threads.subarray(at, at + keyframe.thread_size));
       const view = new DataView(record.buffer);
       const number = Number(view.getBigUint64(0, true));
@@ -442,12 +465,14 @@ export class ProcessReplay implements Replay {
     if (cursor.table === signals) return cursor.u32('fault') !== 0;
     if (cursor.table !== slices || cursor.u32('thread') !== this.current!.number) return false;
     const row = cursor.event;
-    return this.cursors.every(
-      (other) =>
-        other === cursor ||
-        other.event === Infinity ||
-        ((other.table === process_ends || other.table === page_hashes) && other.event > row),
-    ) && this.isLastRow(cursor);
+    return (
+      this.cursors.every(
+        (other) =>
+          other === cursor ||
+          other.event === Infinity ||
+          ((other.table === process_ends || other.table === page_hashes) && other.event > row),
+      ) && this.isLastRow(cursor)
+    );
   }
 
   private isLastRow(cursor: Cursor): boolean {
@@ -477,7 +502,7 @@ export class ProcessReplay implements Replay {
   private diverged(why: string): Divergence {
     const { number = 0, pc = 0n } = this.current ?? {};
     return new Divergence(
-      `at tick ${this.tick}, thread ${number}, address 0x${pc.toString(16)}: ${why}`,
+      `at tick ${this.tick}: thread ${number}, address 0x${pc.toString(16)}: ${why}`,
       this.tick,
       pc,
     );
@@ -533,7 +558,8 @@ export class ProcessReplay implements Replay {
     const changes = words(cursor.bytes('changes'));
     for (let i = 0; i + 1 < changes.length; i += 2) {
       const offset = Number(changes[i]);
-      if (offset + 8 > state.length) throw this.diverged('a register outside the guest state changes');
+      if (offset + 8 > state.length)
+        throw this.diverged('a register outside the guest state changes');
       new DataView(state.buffer, state.byteOffset).setBigUint64(offset, changes[i + 1]!, true);
       if (offset === this.layout.registers.RIP) {
         thread.pc = changes[i + 1]!;

@@ -2,7 +2,7 @@
  * An open trace: one run's folder, its manifest and its stored tables. Files are opened when first
  * used and read batch by batch, so that memory stays bounded by one batch whatever the trace's size.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { UserError } from '../schemas/errors.js';
 import type { Table } from '../schemas/schema.js';
@@ -33,6 +33,7 @@ export type ProcessRow = StoredRow<typeof processes>;
 export class Trace {
   private readonly files = new Map<string, ArrowFile | undefined>();
   private processRows: ProcessRow[] | undefined;
+  private divergenceSentences: string[] | undefined;
 
   private constructor(
     /** The run's folder. */
@@ -102,9 +103,9 @@ export class Trace {
     return this.file(table)?.rowCount ?? 0;
   }
 
-  /** What is wrong with the stored files: one sentence each. */
+  /** What is wrong with the stored files, and where replay could not follow: one sentence each. */
   damages(): { table: string; sentence: string }[] {
-    return STORED_TABLES.flatMap((table) => {
+    const damaged = STORED_TABLES.flatMap((table) => {
       let sentence: string;
       try {
         const file = this.file(table);
@@ -116,6 +117,37 @@ export class Trace {
       }
       return [{ table: table.name, sentence }];
     });
+    return [...damaged, ...this.divergences().map((sentence) => ({ table: 'accesses', sentence }))];
+  }
+
+  /** Notes that replay could not follow a part of the execution, for now and for later readers. */
+  noteDivergence(sentence: string): void {
+    const known = this.divergences();
+    if (known.includes(sentence)) return;
+    known.push(sentence);
+    try {
+      mkdirSync(join(this.folder, 'cache'), { recursive: true });
+      writeFileSync(this.divergencesPath, JSON.stringify(known, undefined, 1));
+    } catch {
+      // A trace that cannot be written to is told of each time.
+    }
+  }
+
+  private get divergencesPath(): string {
+    return join(this.folder, 'cache', 'divergences.json');
+  }
+
+  private divergences(): string[] {
+    if (!this.divergenceSentences) {
+      this.divergenceSentences = [];
+      try {
+        const stored: unknown = JSON.parse(readFileSync(this.divergencesPath, 'utf8'));
+        if (Array.isArray(stored)) this.divergenceSentences = stored.map(String);
+      } catch {
+        // None noted, or damaged: derived data, found again by the next replay.
+      }
+    }
+    return this.divergenceSentences;
   }
 
   /** Closes the files. Batches already handed out keep the columns they have decoded. */

@@ -5,7 +5,8 @@
  */
 
 /** Storage types. `enum` is a u8 whose values are names; `binary` and `string` have variable length. */
-export type ColumnType = 'u8' | 'u16' | 'u32' | 'u64' | 'i32' | 'i64' | 'bool' | 'enum' | 'string' | 'binary';
+export type ColumnType =
+  'u8' | 'u16' | 'u32' | 'u64' | 'i32' | 'i64' | 'bool' | 'enum' | 'string' | 'binary';
 
 export interface Column<T extends ColumnType = ColumnType> {
   readonly type: T;
@@ -44,7 +45,18 @@ export interface Table<C extends Columns = Columns> {
 /** The JavaScript value of a cell: 64-bit integers are bigint, never number. */
 export type Value<T extends Column> = T extends { names: readonly (infer N)[] }
   ? N
-  : { u8: number; u16: number; u32: number; i32: number; u64: bigint; i64: bigint; bool: boolean; enum: string; string: string; binary: Uint8Array }[T['type']];
+  : {
+      u8: number;
+      u16: number;
+      u32: number;
+      i32: number;
+      u64: bigint;
+      i64: bigint;
+      bool: boolean;
+      enum: string;
+      string: string;
+      binary: Uint8Array;
+    }[T['type']];
 
 /** The TypeScript type of a table's row. */
 export type Row<T extends Table> = { -readonly [K in keyof T['columns']]: Value<T['columns'][K]> };
@@ -86,7 +98,16 @@ export interface RawLayout {
 export const RAW_HEADER_SIZE = 8;
 
 const WIDTHS: Record<ColumnType, 1 | 2 | 4 | 8> = {
-  u8: 1, bool: 1, enum: 1, u16: 2, u32: 4, i32: 4, string: 4, binary: 4, u64: 8, i64: 8,
+  u8: 1,
+  bool: 1,
+  enum: 1,
+  u16: 2,
+  u32: 4,
+  i32: 4,
+  string: 4,
+  binary: 4,
+  u64: 8,
+  i64: 8,
 };
 
 /** Lays out the raw record of a table. */

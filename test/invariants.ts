@@ -82,7 +82,7 @@ function divergences(recording: Recording): string[] {
     return trace.processes.flatMap(({ process, ticks }) => {
       const replay = openReplay(trace, process);
       replay.finish();
-      if (replay.anomaly) return [`process ${process}: ${replay.anomaly.detail}`];
+      if (replay.divergences.length > 0) return replay.divergences;
       return replay.tick === ticks
         ? []
         : [`process ${process}: replay ended at tick ${replay.tick}, not ${ticks}`];

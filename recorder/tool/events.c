@@ -802,10 +802,37 @@ static Int sync_op(UInt code)
    }
 }
 
+/* Which thread a pthread_join was for: its number outlives the engine's own, which is used again. */
+#define MAX_HANDLES 4096
+static struct { Addr handle; UInt thread; } handles[MAX_HANDLES];
+
+static void emit_joined(ThreadId tid, Addr handle, UInt stack)
+{
+   for (UInt i = 0; i < MAX_HANDLES; i++) {
+      if (handles[i].handle != handle || handle == 0) continue;
+      RawThreadEvents* r = emit_thread(tid, THREAD_EVENTS_OP_JOINED);
+      r->stack = stack;
+      r->other = handles[i].thread;
+      r->handle = handle;
+      handles[i].handle = 0;
+      return;
+   }
+}
+
 static void emit_sync(ThreadId tid, Int op, const UWord* args)
 {
    const HChar* text = op == SYNC_OP_API_ERROR || op == SYNC_OP_UNIMPLEMENTED ? guest_string(args[1]) : NULL;
    UInt stack = stack_of(tid), n = text ? VG_(strlen)(text) : 0;
+   if (op == SYNC_OP_SET_PTHREAD) {
+      static UInt next;
+      for (UInt i = 0; i < MAX_HANDLES; i++)
+         if (handles[i].handle == args[1]) handles[i].handle = 0;
+      handles[next].handle = args[1];
+      handles[next].thread = thread_number(tid);
+      next = (next + 1) % MAX_HANDLES;
+   } else if (op == SYNC_OP_JOIN) {
+      emit_joined(tid, args[1], stack);
+   }
    RawSync* r = EMIT(RawSync, TABLE_SYNC, n);
    r->tick = now;
    r->thread = thread_number(tid);
@@ -916,8 +943,8 @@ static void in_child(ThreadId tid)
 {
    Thread* t = &threads[tid];
    Bool was_recording = recording;
-   if (!spool_open()) {
-      recording = False;
+   if (!opt_children || !spool_open()) {
+      spool_abandon();
       return;
    }
    now = 0;

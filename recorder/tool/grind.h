@@ -44,7 +44,7 @@
 
 /* Options. */
 extern const HChar* opt_spool;
-extern Bool opt_verify;
+extern Bool opt_verify, opt_children;
 extern ULong opt_max_size;
 /* Where to begin and end recording; 0 or NULL for not so. */
 extern ULong opt_start_tick, opt_stop_tick;
@@ -58,6 +58,7 @@ extern ULong now;
 /* Opens the spool of this process image; again in a forked child. False when it cannot be written. */
 Bool spool_open(void);
 void spool_close(void);
+void spool_abandon(void);
 const HChar* spool_name(void);
 /* How many records were written: the number of the next event. */
 extern ULong spool_events;

@@ -3,7 +3,7 @@
    the time spent running. SPDX-License-Identifier: GPL-2.0-or-later */
 #include "grind.h"
 
-#define TICKS_BETWEEN 200000000ULL
+#define TICKS_BETWEEN 100000000ULL
 /* Copying and compressing a byte takes about as long as running this many instructions, times 30. */
 #define TICKS_PER_BYTE 40
 

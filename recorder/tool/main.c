@@ -6,12 +6,14 @@ Bool opt_verify;
 ULong opt_max_size;
 ULong opt_start_tick, opt_stop_tick;
 const HChar *opt_start_function, *opt_stop_function;
+Bool opt_children = True;
 static Bool opt_start_request, opt_stop_request;
 
 static Bool on_option(const HChar* arg)
 {
    if (VG_STR_CLO(arg, "--grind-spool", opt_spool)) {}
    else if (VG_BOOL_CLO(arg, "--grind-verify", opt_verify)) {}
+   else if (VG_BOOL_CLO(arg, "--grind-children", opt_children)) {}
    else if (VG_BINT_CLO(arg, "--grind-max-size", opt_max_size, 0, 1LL << 60)) {}
    else if (VG_BINT_CLO(arg, "--grind-start-tick", opt_start_tick, 0, 1LL << 60)) {}
    else if (VG_BINT_CLO(arg, "--grind-stop-tick", opt_stop_tick, 0, 1LL << 60)) {}
@@ -27,9 +29,25 @@ static Bool on_option(const HChar* arg)
 static void print_usage(void) { VG_(printf)("    grind's tool is started by `grind record`.\n"); }
 static void print_debug_usage(void) {}
 
+/* The engine writes its log through a copy of the descriptor and leaves the first one open: a guest's
+   own first file would get another number than it gets without us. */
+static void close_log_descriptor(void)
+{
+   HChar path[VG_(strlen)(opt_spool) + 20], link[40], target[4096];
+   VG_(sprintf)(path, "%s/log.%d", opt_spool, VG_(getpid)());
+   for (Int fd = 3; fd < 10; fd++) {
+      VG_(sprintf)(link, "/proc/self/fd/%d", fd);
+      SSizeT n = VG_(readlink)(link, target, sizeof target - 1);
+      if (n <= 0) continue;
+      target[n] = 0;
+      if (VG_(strcmp)(target, path) == 0) VG_(close)(fd);
+   }
+}
+
 static void on_options_read(void)
 {
    if (opt_spool == NULL) VG_(fmsg_bad_option)("--grind-spool", "this tool is started by `grind record`\n");
+   close_log_descriptor();
    program_init();
    if (!spool_open()) {
       /* The guest is not to suffer: it runs on, unrecorded. */

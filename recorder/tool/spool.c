@@ -103,6 +103,13 @@ static Bool is_told_to_stop(void)
    return !sr_isError(VG_(stat)(path, &st));
 }
 
+/* For a forked child that is not recorded: the piece belongs to its parent. */
+void spool_abandon(void)
+{
+   cursor = NULL;
+   recording = False;
+}
+
 static Bool is_program_table(UShort table)
 {
    return table == TABLE_BLOCKS || table == TABLE_INSTRUCTIONS || table == TABLE_MODULES
