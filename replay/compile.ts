@@ -51,6 +51,8 @@ export const UNDEFINED_BYTE = 0x55n;
 export interface Modes {
   /** Write a row for every load and store. */
   readonly accesses: boolean;
+  /** … that begins at an address from the first to the second of these, inclusive. */
+  readonly addresses?: readonly [bigint, bigint];
   /** Count executions of segments. */
   readonly counts: boolean;
 }
@@ -549,6 +551,19 @@ class BlockCompiler {
   ): void {
     const { e, code } = this;
     if (!this.modes.accesses) return;
+    const { addresses } = this.modes;
+    if (addresses) {
+      e.push(address);
+      code.i64(addresses[0]);
+      code.op('i64_sub');
+      code.i64(addresses[1] - addresses[0]);
+      code.op('i64_le_u');
+      if (guard) {
+        guard();
+        code.op('i32_and');
+      }
+      code.open('if');
+    }
     const at = (column: number, width: 4 | 8): number => column + width * this.rowsAhead;
     code.get(this.rows4);
     code.i32(this.nextSite++);
@@ -590,7 +605,8 @@ class BlockCompiler {
         this.rawStore(type, WIDE + this.wideAhead, part);
       }
     }
-    this.advance(size, guard);
+    this.advance(size, addresses ? () => code.i32(1) : guard);
+    if (addresses) code.end();
   }
 
   /** Counts the row as written; under a guard the positions themselves must move. */

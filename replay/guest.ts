@@ -595,7 +595,9 @@ export class Guest implements Machine {
   }
 
   access(site: number, instruction: number, address: bigint, size: number, bits: bigint): void {
-    if (!this.modes.accesses) return;
+    const { accesses, addresses } = this.modes;
+    if (!accesses) return;
+    if (addresses && (address < addresses[0] || address > addresses[1])) return;
     const { view, bytes } = this.memory;
     const row = view.getUint32(CELL.rows, true) / 8;
     view.setUint32(ROW_SITES + 4 * row, this.interpreting.firstSite + site, true);

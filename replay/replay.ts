@@ -209,7 +209,11 @@ export class ProcessReplay implements Replay {
     this.guest = new Guest(
       opNames(trace),
       { stateSize, RIP: offsets.RIP! },
-      { accesses: options.accesses ?? false, counts: options.counts ?? false },
+      {
+        accesses: options.accesses ?? false,
+        counts: options.counts ?? false,
+        ...(options.addresses && { addresses: options.addresses }),
+      },
     );
     this.guest.moreValues = () => this.moreValues();
     let image = trace.processes.find((row) => row.process === process);
@@ -268,6 +272,8 @@ export class ProcessReplay implements Replay {
     const { count, sites, ticks, addresses, values: stored, wide } = this.guest.takeAccesses();
     if (count === 0) return undefined;
     this.mustReset = true;
+    const { fromTick } = this.options;
+    if (fromTick !== undefined && ticks[count - 1]! < fromTick) return undefined;
     return {
       process: this.process,
       thread: this.thread,

@@ -46,6 +46,7 @@ export function accessesScan(
           if (next === undefined) return false;
           replay = openReplay(trace, next, {
             accesses: true,
+            ...(filtered && { addresses: address }),
             ...(tick[0] > 0n && { fromTick: tick[0] }),
             ...(tick[1] < ANYTHING.tick[1] && { toTick: tick[1] }),
           });

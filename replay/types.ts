@@ -58,6 +58,8 @@ export interface SegmentTable {
 export interface ReplayOptions {
   /** Deliver accesses; without it `nextAccesses` returns undefined once the process has ended. */
   readonly accesses?: boolean;
+  /** Accesses that begin at an address below the first or above the second of these may be left out. */
+  readonly addresses?: readonly [bigint, bigint];
   /** Count the executions of segments. */
   readonly counts?: boolean;
   /** Accesses before this tick may be left out. */
