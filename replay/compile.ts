@@ -112,6 +112,8 @@ class BlockCompiler {
     context: ModuleContext,
     private readonly unit: CompileUnit,
     private readonly modes: Modes,
+    /** The function that goes on with the block of a slot. */
+    private readonly chain: number,
   ) {
     this.e = new Emitter(context, unit.block);
     this.code = this.e.code;
@@ -142,6 +144,7 @@ class BlockCompiler {
       this.e.push(next);
       this.e.support(noRedirect ? 'jump1' : 'jump0');
     }
+    this.code.returnCall(this.chain);
     return this.code;
   }
 
@@ -251,7 +254,7 @@ class BlockCompiler {
         code.memory('i64_store', STATE + statement.offsIP);
         this.leave();
         code.i32(this.unit.slotFor(statement.target, statement.jumpKind === JUMP_NO_REDIRECT));
-        code.op('return');
+        code.returnCall(this.chain);
         code.end();
         // a segment whose exit is not taken was executed, too
         if (this.modes.counts) this.count(this.segment);
@@ -829,27 +832,29 @@ export function compileBlocks(
   modes: Modes,
 ): Uint8Array<ArrayBuffer> {
   const context = new ModuleContext();
+  const chain = defineChain(context, modes);
   units.forEach((unit, position) => {
     const index = context.builder.declare([], BLOCK_RESULTS);
-    context.builder.define(index, new BlockCompiler(context, unit, modes).compile());
+    context.builder.define(index, new BlockCompiler(context, unit, modes, chain).compile());
     context.builder.export(String(position), index);
   });
   return context.builder.encode();
 }
 
-/** The dispatcher: runs blocks from a slot until something has to be done by the host. */
-export function compileDispatcher(modes: Modes): Uint8Array<ArrayBuffer> {
-  const context = new ModuleContext();
+/**
+ * The function that every block ends in: goes on with the block of a slot, or returns the slot when
+ * something has to be done by the host. A tail call, so that running a million blocks takes no stack.
+ */
+function defineChain(context: ModuleContext, modes: Modes): number {
   context.builder.importTable();
-  const code = new Code([I32], [I32]);
   const blockType = context.builder.type([], BLOCK_RESULTS);
+  const code = new Code([I32], BLOCK_RESULTS);
   const callee = code.local(I32);
   code.open('block');
-  code.open('loop');
   loadAt(code, CELL.tick, I64);
   loadAt(code, CELL.limit, I64);
   code.op('i64_ge_u');
-  code.brIf(1);
+  code.brIf(0);
   if (modes.accesses) {
     for (const [cell, limit] of [
       [CELL.rows, CELL.rowsLimit],
@@ -858,23 +863,26 @@ export function compileDispatcher(modes: Modes): Uint8Array<ArrayBuffer> {
       loadAt(code, cell, I32);
       loadAt(code, limit, I32);
       code.op('i32_gt_u');
-      code.brIf(1);
+      code.brIf(0);
     }
   }
   code.get(0);
   code.memory('i32_load', 0);
   code.tee(callee);
   code.op('i32_eqz');
-  code.brIf(1);
+  code.brIf(0);
   code.get(callee);
-  code.callIndirect(blockType);
-  code.set(0);
-  code.br(0);
-  code.end();
+  code.returnCallIndirect(blockType);
   code.end();
   code.get(0);
-  const index = context.builder.declare([I32], [I32]);
+  const index = context.builder.declare([I32], BLOCK_RESULTS);
   context.builder.define(index, code);
-  context.builder.export('dispatch', index);
+  return index;
+}
+
+/** The way in: runs blocks from a slot until something has to be done by the host. */
+export function compileDispatcher(modes: Modes): Uint8Array<ArrayBuffer> {
+  const context = new ModuleContext();
+  context.builder.export('dispatch', defineChain(context, modes));
   return context.builder.encode();
 }

@@ -487,6 +487,18 @@ export class Code {
     this.body.unsigned(0);
   }
 
+  /** Calls in the place of this function: nothing of it stays on the stack. */
+  returnCall(func: number): void {
+    this.body.byte(0x12);
+    this.body.unsigned(func);
+  }
+
+  returnCallIndirect(type: number): void {
+    this.body.byte(0x13);
+    this.body.unsigned(type);
+    this.body.unsigned(0);
+  }
+
   /** The function as it stands in the code section, without its size. */
   encode(): Bytes {
     const out = new Bytes();
