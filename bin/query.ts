@@ -16,6 +16,7 @@ import { text } from 'node:stream/consumers';
 import { ResultReturnType } from '@duckdb/node-api';
 import type { CommandModule } from 'yargs';
 import { Database } from '../replay/database.js';
+import { lookUp } from '../replay/look-up.js';
 import { openReplay } from '../replay/replay.js';
 import { splitStatements, takeStatements } from '../replay/sql-text.js';
 import { Trace } from '../replay/trace.js';
@@ -110,7 +111,7 @@ async function query(options: Arguments): Promise<void> {
     }
   }
   const trace = Trace.open(await findRun(run === '@last' ? undefined : run, options.out));
-  const database = await Database.open(trace, openReplay);
+  const database = await Database.open(trace, openReplay, lookUp);
   const told = new Set<string>();
   const tellDamages = (): void => {
     for (const { sentence } of trace.damages()) {

@@ -30,6 +30,7 @@ import {
 } from '../schemas/views.js';
 import { ANYTHING, prepareTwin, statementHints, type Hints } from './hints.js';
 import { registerScan, rowsScan, sqlType, type OpenScan } from './scan.js';
+import type { FoundReplays, lookUp } from './look-up.js';
 import { accessesScan, type OpenReplay } from './scan-accesses.js';
 import {
   irRows,
@@ -51,11 +52,16 @@ const READS_ACCESSES = new RegExp(
   'i',
 );
 
+/** Bytes of address space that are looked up in parallel; more are scanned. */
+const MOST_LOOKED_UP = 4096n;
+
 export class Database {
   private hints: Hints = ANYTHING;
   /** Made when first needed; undefined once its tables may differ from ours. */
   private twin: Promise<DuckDBConnection> | undefined;
   private changed = false;
+  /** Accesses looked up for the statement under way. */
+  private found: FoundReplays = new Map();
   /** What went wrong within a scan. */
   private scanError: unknown;
 
@@ -63,14 +69,24 @@ export class Database {
     readonly trace: Trace,
     /** The connection, for statements that need no hints. */
     readonly connection: DuckDBConnection,
+    private readonly lookUpFirst: typeof lookUp | undefined,
   ) {}
 
-  /** Opens SQL over `trace`. `openReplay` makes the replays that `accesses` and counts need. */
-  static async open(trace: Trace, openReplay: OpenReplay): Promise<Database> {
-    const database = new Database(trace, await connect());
+  /**
+   * Opens SQL over `trace`. `openReplay` makes the replays that `accesses` and counts need; with
+   * `lookUp`, accesses to a small range of addresses are looked up in parallel first.
+   */
+  static async open(
+    trace: Trace,
+    openReplay: OpenReplay,
+    lookUpFirst?: typeof lookUp,
+  ): Promise<Database> {
+    const database = new Database(trace, await connect(), lookUpFirst);
+    const openOrFound: OpenReplay = (ofTrace, process, options) =>
+      database.found.get(process)?.() ?? openReplay(ofTrace, process, options);
     const scans = new Map<Table, OpenScan>([
       [run, rowsScan(run.columns, () => manifestRows(trace))],
-      [accesses, accessesScan(trace, openReplay, () => database.hints)],
+      [accesses, accessesScan(trace, openOrFound, () => database.hints)],
       [sites, rowsScan(sites.columns, () => siteRows(trace))],
       [segments, rowsScan(segments.columns, (wanted) => segmentRows(trace, openReplay, wanted))],
       [
@@ -118,6 +134,7 @@ export class Database {
       const isSelect = statement.statementType === StatementType.SELECT;
       this.hints = isSelect ? await this.hintsFor(sql) : ANYTHING;
       if (!isSelect) this.changed = true;
+      this.found = await this.lookedUp();
       return statement.stream();
     });
   }
@@ -179,6 +196,16 @@ export class Database {
       const [sentence] = error.message.trim().split(/\n\n(?:LINE |Stack Trace)/);
       throw new UserError(sentence!.replace(/\s*\n\s*/g, ' '));
     }
+  }
+
+  private async lookedUp(): Promise<FoundReplays> {
+    const { address, process, tick } = this.hints;
+    const isSmall = address[1] - address[0] < MOST_LOOKED_UP;
+    if (!this.lookUpFirst || !isSmall || tick[0] > 0n) return new Map();
+    const processes = this.trace.processes.filter(
+      (row) => row.process >= process[0] && row.process <= process[1],
+    );
+    return this.lookUpFirst(this.trace, processes, address);
   }
 
   /** What the statement cannot need of `accesses`. Nothing is known once the session has views of its own. */
