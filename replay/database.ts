@@ -205,7 +205,7 @@ export class Database {
     const processes = this.trace.processes.filter(
       (row) => row.process >= process[0] && row.process <= process[1],
     );
-    return this.lookUpFirst(this.trace, processes, address);
+    return this.lookUpFirst(this.trace, processes, address, tick[1]);
   }
 
   /** What the statement cannot need of `accesses`. Nothing is known once the session has views of its own. */

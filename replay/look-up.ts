@@ -42,17 +42,19 @@ export type FoundReplays = Map<number, () => Replay>;
 
 /**
  * Replays that deliver the accesses of `processes` within a range of addresses (inclusive), found in
- * parallel; undefined for those that are too short, or have too many such accesses.
+ * parallel up to a tick; none for those that are too short, or have too many such accesses.
  */
 export async function lookUp(
   trace: Trace,
   processes: readonly ProcessRow[],
   addresses: readonly [bigint, bigint],
+  lastTick: bigint,
 ): Promise<FoundReplays> {
   const found: FoundReplays = new Map();
   const workers = availableParallelism();
   if (workers < 2) return found;
-  for (const { process, ticks } of processes) {
+  for (const { process, ticks: all } of processes) {
+    const ticks = all <= lastTick ? all : lastTick + 1n;
     if (ticks < FEWEST_TICKS) continue;
     const cuts = cutsOf(trace, process, ticks, workers);
     if (cuts.length < 3) continue;
@@ -79,7 +81,7 @@ function cutsOf(trace: Trace, process: number, ticks: bigint, parts: number): bi
     const nearest = marks.findLast((tick) => tick <= ideal);
     if (nearest !== undefined && nearest > cuts.at(-1)!) cuts.push(nearest);
   }
-  return [...cuts, 1n << 63n];
+  return [...cuts, ticks + 1n];
 }
 
 function runWorker(part: Part): Promise<Found> {
