@@ -568,12 +568,12 @@ static void add_after(IRSB* sb, const IRStmt* st)
    }
 }
 
-/* A block is translated when it is about to run for the first time: the moment to begin, or end. */
-static void check_function(Addr entry)
+/* A block is translated when it is about to run for the first time: the moment to begin, or end, if the
+   function asked for is entered in it (a block goes on through calls). */
+static void check_function(Addr pc)
 {
    const HChar* name;
-   if (!opt_start_function && !opt_stop_function) return;
-   if (!VG_(get_fnname_if_entry)(VG_(current_DiEpoch)(), entry, &name)) return;
+   if (!VG_(get_fnname_if_entry)(VG_(current_DiEpoch)(), pc, &name)) return;
    if (opt_start_function && VG_(strcmp)(name, opt_start_function) == 0) {
       opt_start_function = NULL;
       recording_start();
@@ -594,7 +594,10 @@ IRSB* instrument(VgCallbackClosure* closure, IRSB* in, const VexGuestLayout* lay
    UInt instructions = 0, pending = 0, statements = 0;
    Bool logs = checked_mode;
 
-   check_function(closure->nraddr);
+   if (opt_start_function || opt_stop_function) {
+      for (Int i = 0; i < in->stmts_used; i++)
+         if (in->stmts[i]->tag == Ist_IMark) check_function(in->stmts[i]->Ist.IMark.addr);
+   }
    IRSB* out = deepCopyIRSBExceptStmts(in);
 
    /* Statements first, into `code`; the header needs their constants. */
