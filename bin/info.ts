@@ -1,6 +1,7 @@
 /** `grind info`: what a run holds. */
 import type { CommandModule } from 'yargs';
 import type { Manifest } from '../recorder/manifest.js';
+import { countAccesses, knownAccessCounts } from '../replay/access-counts.js';
 import { Trace, type ProcessRow } from '../replay/trace.js';
 import type { Table as Declaration } from '../schemas/schema.js';
 import { health, heap, modules, syscall_enters, thread_events } from '../schemas/tables.js';
@@ -10,7 +11,11 @@ import { findRun, formatExit, layOut, signalName } from './runs.js';
 interface Arguments {
   run?: string;
   out: string;
+  accesses: boolean;
 }
+
+/** Runs of no more instructions are replayed to count their accesses without being asked to. */
+const QUICKLY_REPLAYED = 50_000_000;
 
 /** More health rows than this are counted, not shown. */
 const MAX_HEALTH_ROWS = 50;
@@ -29,20 +34,25 @@ export const infoCommand: CommandModule<object, Arguments> = {
         requiresArg: true,
         default: RUNS_FOLDER,
         describe: 'Folder that holds the runs',
+      })
+      .option('accesses', {
+        type: 'boolean',
+        default: false,
+        describe: 'Count the loads and stores, which takes a replay of the run',
       }),
-  handler: async ({ run, out }) => {
+  handler: async ({ run, out, accesses }) => {
     const trace = Trace.open(await findRun(run, out));
     try {
-      console.log(describe(trace, trace.manifest as unknown as Manifest));
+      console.log(describe(trace, trace.manifest as unknown as Manifest, accesses));
     } finally {
       trace.close();
     }
   },
 };
 
-function describe(trace: Trace, manifest: Manifest): string {
+function describe(trace: Trace, manifest: Manifest, countThem: boolean): string {
   const sections = [
-    describeRun(trace, manifest),
+    describeRun(trace, manifest, describeAccesses(trace, manifest, countThem)),
     describeProcesses(trace),
     describeThreads(trace),
     describeModules(trace, manifest),
@@ -52,7 +62,16 @@ function describe(trace: Trace, manifest: Manifest): string {
   return sections.join('\n\n');
 }
 
-function describeRun(trace: Trace, manifest: Manifest): string {
+function describeAccesses(trace: Trace, manifest: Manifest, countThem: boolean): string {
+  const isQuick = manifest.instructions <= QUICKLY_REPLAYED;
+  const counts =
+    knownAccessCounts(trace) ?? (countThem || isQuick ? countAccesses(trace) : undefined);
+  if (!counts) return 'not counted yet: `grind info --accesses` replays the run to count them';
+  const { loads, stores } = counts;
+  return `${formatCount(loads + stores)} (${formatCount(loads)} loads, ${formatCount(stores)} stores)`;
+}
+
+function describeRun(trace: Trace, manifest: Manifest, accesses: string): string {
   const { versions, executable, git, ...rest } = manifest;
   const seconds = (Date.parse(rest.ended) - Date.parse(rest.started)) / 1000;
   const size = Object.values(rest.tables).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
@@ -72,6 +91,7 @@ function describeRun(trace: Trace, manifest: Manifest): string {
     ['exit', formatExit(manifest)],
     ['status', rest.status === 'complete' ? 'complete' : 'cut off: see health below'],
     ['instructions', formatCount(rest.instructions)],
+    ['accesses', accesses],
     ['size', `${formatSize(size)}${perInstruction}`],
     ['git', git ? `${git.commit}${git.dirty ? ', with changes' : ''}` : 'not in a repository'],
     [

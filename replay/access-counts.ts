@@ -1,0 +1,51 @@
+/**
+ * How many loads and stores a run made. The trace does not say: they are counted by replaying it once,
+ * and kept among the run's derived data.
+ */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { openReplay } from './replay.js';
+import type { Trace } from './trace.js';
+
+export interface AccessCounts {
+  readonly loads: number;
+  readonly stores: number;
+}
+
+const pathOf = (trace: Trace): string => join(trace.folder, 'cache', 'access-counts.json');
+
+/** The counts of an earlier call, or undefined. */
+export function knownAccessCounts(trace: Trace): AccessCounts | undefined {
+  try {
+    const { loads, stores } = JSON.parse(readFileSync(pathOf(trace), 'utf8')) as AccessCounts;
+    return Number.isSafeInteger(loads) && Number.isSafeInteger(stores)
+      ? { loads, stores }
+      : undefined;
+  } catch {
+    return undefined; // not counted yet, or damaged: derived data
+  }
+}
+
+/** Counts the accesses of all processes of a run. Takes as long as replaying it. */
+export function countAccesses(trace: Trace): AccessCounts {
+  let loads = 0;
+  let stores = 0;
+  for (const { process } of trace.processes) {
+    const replay = openReplay(trace, process, { accesses: true });
+    let batch;
+    while ((batch = replay.nextAccesses())) {
+      const { stores: isStore } = replay.sites;
+      let stored = 0;
+      for (let i = 0; i < batch.count; i++) stored += isStore[batch.sites[i]!]!;
+      stores += stored;
+      loads += batch.count - stored;
+    }
+  }
+  try {
+    mkdirSync(join(trace.folder, 'cache'), { recursive: true });
+    writeFileSync(pathOf(trace), JSON.stringify({ loads, stores }));
+  } catch {
+    // A run that cannot be written to is counted each time.
+  }
+  return { loads, stores };
+}
