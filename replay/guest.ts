@@ -386,6 +386,12 @@ export class Guest implements Machine {
     return { count, blocks, addresses, instructions, executions };
   }
 
+  /** Counts the executions of segments from here on. */
+  forgetExecutions(): void {
+    if (this.modes.counts)
+      new BigUint64Array(this.memory.wasm.buffer, COUNTS, this.segmentColumns.count).fill(0n);
+  }
+
   // ---- Blocks ----
 
   private record(definition: BlockDefinition): BlockRecord {

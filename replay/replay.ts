@@ -380,6 +380,7 @@ export class ProcessReplay implements Replay {
     this.cursors = EVENT_TABLES.map((table) => new Cursor(table, this.trace, process, endEvent));
     this.valueLog = new Cursor(values, this.trace, process, endEvent);
     this.guest.tick = 0n;
+    this.guest.forgetExecutions(); // those of the parent
     return true;
   }
 

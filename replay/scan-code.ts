@@ -3,6 +3,7 @@ import { UserError } from '../schemas/errors.js';
 import { blocks, ops, stacks as storedStacks } from '../schemas/tables.js';
 import { accessSites, decodeBlock, formatBlock, type Block } from './ir.js';
 import type { Cell } from './scan.js';
+import { programRows } from './lineage.js';
 import type { OpenReplay } from './scan-accesses.js';
 import type { Trace } from './trace.js';
 
@@ -14,7 +15,7 @@ interface Superblock {
   readonly decoded: Block;
 }
 
-/** The decoded superblocks of one process image, or of all, in order of translation. */
+/** The decoded superblocks of one process image, or of all, in order of translation; inherited ones first. */
 export function* superblocks(trace: Trace, process?: number): Generator<Superblock> {
   const opNames: string[] = [];
   for (const { op, name } of trace.rows(ops)) opNames[op] = name;
@@ -24,11 +25,12 @@ export function* superblocks(trace: Trace, process?: number): Generator<Superblo
       `The manifest of ${trace.folder} does not say how large the guest state is: the trace is damaged.`,
     );
   }
-  for (const batch of trace.batches(blocks, process)) {
+  for (const rows of programRows(trace, blocks, process)) {
+    const { batch } = rows;
     const numbers = batch.column('block');
     const addresses = batch.column('address');
     const { offsets, data } = batch.column('ir');
-    for (let i = 0; i < batch.count; i++) {
+    for (let i = 0; i < rows.count; i++) {
       const address = addresses[i]!;
       const decoded = decodeBlock(
         data.subarray(offsets[i], offsets[i + 1]),
@@ -36,7 +38,7 @@ export function* superblocks(trace: Trace, process?: number): Generator<Superblo
         opNames,
         stateSize!,
       );
-      yield { process: batch.process, block: numbers[i]!, address, decoded };
+      yield { process: rows.process, block: numbers[i]!, address, decoded };
     }
   }
 }
@@ -162,17 +164,17 @@ export function* irRows(trace: Trace): Generator<Cell[]> {
 
 /** Rows of table `stacks`. */
 export function* stackRows(trace: Trace): Generator<Cell[]> {
-  for (const batch of trace.batches(storedStacks)) {
+  for (const { process, batch, count } of programRows(trace, storedStacks)) {
     const stacks = batch.column('stack');
     const { offsets, data } = batch.column('pcs');
-    for (let i = 0; i < batch.count; i++) {
+    for (let i = 0; i < count; i++) {
       const view = new DataView(
         data.buffer,
         data.byteOffset + offsets[i]!,
         offsets[i + 1]! - offsets[i]!,
       );
       for (let at = 0; at + 8 <= view.byteLength; at += 8) {
-        yield [batch.process, stacks[i]!, at / 8, view.getBigUint64(at, true)];
+        yield [process, stacks[i]!, at / 8, view.getBigUint64(at, true)];
       }
     }
   }

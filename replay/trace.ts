@@ -100,7 +100,9 @@ export class Trace {
 
   /** Rows that a stored table has in this trace. */
   rowCount(table: Table): number {
-    return this.file(table)?.rowCount ?? 0;
+    // A table that SQL shows in another way than it is stored has the name of the stored one.
+    const stored = STORED_TABLES.find(({ name }) => name === table.name) ?? table;
+    return this.file<Table>(stored)?.rowCount ?? 0;
   }
 
   /** What is wrong with the stored files, and where replay could not follow: one sentence each. */

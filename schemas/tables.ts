@@ -73,11 +73,11 @@ export const instructions = table(
     length: u8('Length of the instruction in bytes; 0 when only known from a call stack.'),
     module: u32('Module that holds it; 0 when none does.'),
     line: u32('Line in the source file; 0 when unknown.'),
-    function: string('Function, demangled; empty when unknown.'),
-    file: string('Source file name; empty when unknown.'),
-    directory: string('Folder of the source file; empty when unknown.'),
-    inlined: string(
-      'Chain of inlined functions, innermost first, as `function|file|line` separated by newlines; empty when nothing is inlined here.',
+    function: u32('Function, demangled: key of `strings`; 0 when unknown.'),
+    file: u32('Source file name: key of `strings`; 0 when unknown.'),
+    directory: u32('Folder of the source file: key of `strings`; 0 when unknown.'),
+    inlined: u32(
+      'Chain of inlined functions, innermost first, as `function|file|line` separated by newlines: key of `strings`; 0 when nothing is inlined here.',
     ),
   },
 );
@@ -428,6 +428,15 @@ export const keyframe_memory = table(
   },
 );
 
+export const strings = table(
+  'strings',
+  'Texts that rows of `instructions` refer to, each written before its first use.',
+  {
+    string: u32('Number of the text within the process, from 1.'),
+    text: string('The text.'),
+  },
+);
+
 /** In order of their number in a raw record. Append only: the order is part of the format. */
 export const TOOL_TABLES = [
   process_starts,
@@ -453,6 +462,7 @@ export const TOOL_TABLES = [
   page_hashes,
   keyframe_memory,
   keyframes,
+  strings,
 ] as const;
 
 export const ops = table(

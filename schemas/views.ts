@@ -28,12 +28,31 @@ const file = string('Source file name; empty when unknown.');
 const line = u32('Line in the source file; 0 when unknown.');
 const modulePath = string('Path of the object file; NULL when none holds the code.');
 
-/** Stored tables that SQL shows under their own names and with their own columns. */
+/** Stored as numbers of texts. */
+export const instructions = table(
+  'instructions',
+  'One row per address of code that was translated or stands in a call stack.',
+  {
+    ...stored.instructions.columns,
+    function: functionName,
+    file,
+    directory: string('Folder of the source file; empty when unknown.'),
+    inlined: string(
+      'Chain of inlined functions, innermost first, as `function|file|line` separated by newlines; empty when nothing is inlined here.',
+    ),
+  },
+);
+
+/**
+ * Stored tables that SQL shows under their own names and, `instructions` apart, with their own columns.
+ * A forked process has the rows of `modules`, `instructions`, `blocks` and `stacks` that its parent had
+ * at the fork, with event and tick 0.
+ */
 export const SHOWN_TABLES: readonly Table[] = [
   stored.processes,
   stored.process_ends,
   stored.modules,
-  stored.instructions,
+  instructions,
   stored.registers,
   stored.memory,
   stored.syscall_memory,
@@ -328,17 +347,19 @@ export const VIEWS: readonly View[] = [
   view(
     table(
       'allocations',
-      'One row per generation of a heap block, from its allocation to its release; realloc ends one and begins another. Blocks announced by MALLOCLIKE_BLOCK and MEMPOOL_ALLOC requests are included.',
+      'One row per generation of a heap block, from its allocation to its release; realloc ends one and begins another. Blocks announced by MALLOCLIKE_BLOCK and MEMPOOL_ALLOC requests are included. A forked process also has a row for each block of its parent that it releases itself.',
       {
         process,
-        event: u64('Event of the allocation: identifies the generation within the process.'),
+        event: u64(
+          'Event of the allocation: identifies the generation within the process; NULL when a parent process allocated it.',
+        ),
         address: u64('First byte of the block.'),
         size: u64('Size asked for, in bytes.'),
         alignment: u64('Alignment asked for; 0 for the default.'),
         allocator: string(
           'The kind of allocator function: malloc, calloc, memalign, new, new_array, realloc, malloclike, resize or mempool.',
         ),
-        tick: u64('Tick of the allocation.'),
+        tick: u64('Tick of the allocation; NULL when a parent process allocated it.'),
         thread: u32('Thread that allocated it.'),
         stack: u32('Call stack of the allocation.'),
         free_tick: u64('Tick of the release; NULL when it was not released.'),
@@ -349,7 +370,7 @@ export const VIEWS: readonly View[] = [
         ),
       },
     ),
-    `with requests as (
+    `with recursive requests as (
        select * from scan_client_requests() where code in (4865, 4866, 4869, 4870, 4875)),
      steps as (
        select process, event, tick, thread, stack, op::varchar op, address, size, alignment, true begins
@@ -371,16 +392,27 @@ export const VIEWS: readonly View[] = [
               case code when 4866 then 'freelike' when 4870 then 'mempool_free' else 'resize' end,
               if(code = 4870, arg2, arg1), 0::ubigint, 0::ubigint, false
        from requests where code in (4866, 4870, 4875)),
+     lineage(process, ancestor, until, generation) as (
+       select process, process, null::ubigint, 0 from processes
+       union all
+       select l.process, p.parent::uinteger, p.parent_event, l.generation + 1
+       from lineage l join processes p on p.process = l.ancestor
+       where p.how = 'fork' and p.parent >= 0 and p.parent < p.process),
+     inherited as (
+       select l.process, l.generation, s.* exclude (process)
+       from steps s join lineage l on l.ancestor = s.process and (l.until is null or s.event < l.until)),
      paired as (
-       select *, lead({'tick': tick, 'thread': thread, 'stack': stack, 'op': op, 'begins': begins})
-                 over (partition by process, address order by event, begins) as next
-       from steps)
-     select process, event, address, size, alignment, op allocator, tick, thread, stack,
+       select *, lead({'tick': tick, 'thread': thread, 'stack': stack, 'op': op, 'begins': begins, 'generation': generation})
+                 over (partition by process, address order by generation desc, event, begins) as next
+       from inherited)
+     select process, if(generation = 0, event, null) as event, address, size, alignment, op allocator,
+            if(generation = 0, tick, null) as tick, thread, stack,
             if(next.begins, null, next.tick) as free_tick,
             if(next.begins, null, next.thread) as free_thread,
             if(next.begins, null, next.stack) as free_stack,
             if(next.begins, null, next.op) as freed_by
-     from paired where begins order by process, event`,
+     from paired where begins and (generation = 0 or (next.generation = 0 and not next.begins))
+     order by process, event`,
   ),
   view(
     table(

@@ -314,13 +314,21 @@ test('frames expand inlined functions; allocations_by_site names the caller', as
     {
       pc: 0x400n,
       module: 1,
-      function: 'outer',
-      file: 'a.c',
+      function: 1,
+      file: 2,
       line: 3,
-      inlined: 'operator||b.h|7\nouter|a.c|3',
+      inlined: 3,
     },
-    { pc: 0x500n, module: 1, function: 'main', file: 'm.c', line: 9 },
+    { pc: 0x500n, module: 1, function: 4, file: 5, line: 9 },
   ]);
+  add(
+    run,
+    stored.strings,
+    ['outer', 'a.c', 'operator||b.h|7\nouter|a.c|3', 'main', 'm.c'].map((text, i) => ({
+      string: i + 1,
+      text,
+    })),
+  );
   add(run, stored.stacks, [
     { stack: 1, pcs: pcs(0x400n, 0x500n) },
     { stack: 2, pcs: pcs(0x777n) },

@@ -72,6 +72,51 @@ static Bool see(Addr pc)
    return True;
 }
 
+/* The texts written so far: open addressing, a power of two, at most half full. */
+typedef struct {
+   HChar* text; /* NULL: free */
+   UInt size, hash, key;
+} Text;
+static Text* texts;
+static UInt texts_size, texts_count;
+
+/* The key of a text in `strings`, written on first use; 0 for the empty text. */
+static UInt string_key(const HChar* text, UInt size)
+{
+   if (size == 0) return 0;
+   size = VG_MIN(size, 16384);
+   UInt hash = 2166136261u;
+   for (UInt i = 0; i < size; i++) hash = (hash ^ (UChar)text[i]) * 16777619u;
+   if (texts_count * 2 >= texts_size) {
+      Text* old = texts;
+      UInt old_size = texts_size;
+      texts_size = old_size ? old_size * 2 : 1 << 12;
+      texts = VG_(calloc)("grind.texts", texts_size, sizeof *texts);
+      for (UInt i = 0; i < old_size; i++) {
+         if (!old[i].text) continue;
+         UInt j = old[i].hash & (texts_size - 1);
+         while (texts[j].text) j = (j + 1) & (texts_size - 1);
+         texts[j] = old[i];
+      }
+      if (old) VG_(free)(old);
+   }
+   UInt i = hash & (texts_size - 1);
+   for (; texts[i].text; i = (i + 1) & (texts_size - 1))
+      if (texts[i].hash == hash && texts[i].size == size && VG_(memcmp)(texts[i].text, text, size) == 0)
+         return texts[i].key;
+   Text* t = &texts[i];
+   t->text = VG_(malloc)("grind.text", size);
+   VG_(memcpy)(t->text, text, size);
+   t->size = size;
+   t->hash = hash;
+   t->key = ++texts_count;
+   RawStrings* r = EMIT(RawStrings, TABLE_STRINGS, size);
+   r->string = t->key;
+   r->text_size = size;
+   VG_(memcpy)(EXTRA(r), text, size);
+   return t->key;
+}
+
 /* Appends "function|file|line\n" to `out` from what VG_(describe_IP) says:
    "0x4005A7: function (file.c:12)" or "0x4005A7: function (in /path)". */
 static UInt append_frame(HChar* out, UInt used, UInt size, const HChar* text)
@@ -103,17 +148,15 @@ static UInt append_frame(HChar* out, UInt used, UInt size, const HChar* text)
 
 void describe_instruction(Addr pc, UInt length)
 {
-   static HChar function[4096], inlined[16384];
+   static HChar inlined[16384];
    const HChar *file = "", *directory = "", *name;
-   UInt line = 0, inlined_size = 0, function_size = 0;
+   UInt line = 0, inlined_size = 0, function_key = 0;
    if (!see(pc)) return;
    DiEpoch epoch = VG_(current_DiEpoch)();
    UInt module = module_of(epoch, pc);
    if (module) {
-      if (VG_(get_fnname)(epoch, pc, &name)) {
-         function_size = VG_MIN(VG_(strlen)(name), sizeof function);
-         VG_(memcpy)(function, name, function_size);
-      }
+      /* A forked child has its parent's strings, as it has its parent's rows. */
+      if (VG_(get_fnname)(epoch, pc, &name)) function_key = string_key(name, VG_(strlen)(name));
       if (!VG_(get_filename_linenum)(epoch, pc, &file, &directory, &line)) {
          file = directory = "";
          line = 0;
@@ -130,22 +173,18 @@ void describe_instruction(Addr pc, UInt length)
          else inlined_size--;
       }
    }
-   UInt file_size = VG_(strlen)(file), directory_size = VG_(strlen)(directory);
-   RawInstructions* r = EMIT(RawInstructions, TABLE_INSTRUCTIONS,
-                             function_size + file_size + directory_size + inlined_size);
+   UInt file_key = string_key(file, VG_(strlen)(file));
+   UInt directory_key = string_key(directory, VG_(strlen)(directory));
+   UInt inlined_key = string_key(inlined, inlined_size);
+   RawInstructions* r = EMIT(RawInstructions, TABLE_INSTRUCTIONS, 0);
    r->pc = pc;
    r->length = length;
    r->module = module;
    r->line = line;
-   r->function_size = function_size;
-   r->file_size = file_size;
-   r->directory_size = directory_size;
-   r->inlined_size = inlined_size;
-   HChar* p = EXTRA(r);
-   VG_(memcpy)(p, function, function_size);
-   VG_(memcpy)(p += function_size, file, file_size);
-   VG_(memcpy)(p += file_size, directory, directory_size);
-   VG_(memcpy)(p + directory_size, inlined, inlined_size);
+   r->function = function_key;
+   r->file = file_key;
+   r->directory = directory_key;
+   r->inlined = inlined_key;
 }
 
 /* ---------------------------------------------------------------- stacks */
