@@ -46,6 +46,8 @@ const WIDTHS = {
   structs: 4,
 } as const;
 
+const ENCODER = new TextEncoder();
+
 /** Encodes the root table; the result's length is a multiple of 8. */
 export function encodeFlatbuffer(root: FlatTable): Uint8Array {
   const writer = new Writer();
@@ -80,10 +82,11 @@ class Writer {
         this.table(at, value.slots);
         return;
       case 'string': {
-        const utf8 = new TextEncoder().encode(value.value);
-        target = this.reserve(4 + utf8.length + 1, 4);
-        this.view.setUint32(target, utf8.length, true);
-        this.bytes.set(utf8, target + 4);
+        // Room for the longest encoding; what is not used is given back.
+        target = this.reserve(4 + 3 * value.value.length + 1, 4);
+        const { written } = ENCODER.encodeInto(value.value, this.bytes.subarray(target + 4));
+        this.view.setUint32(target, written, true);
+        this.length = target + 4 + written + 1;
         break;
       }
       case 'structs': {
@@ -105,14 +108,17 @@ class Writer {
   }
 
   private table(at: number, slots: FlatTable): void {
-    const present = slots
-      .flatMap((value, slot) => (value ? [{ value, slot, offset: 0 }] : []))
-      .sort((a, b) => WIDTHS[b.value.kind] - WIDTHS[a.value.kind]);
     // The table begins with a reference to its vtable; the widest fields follow at 8.
-    let size = WIDTHS[present[0]?.value.kind ?? 'i8'] === 8 ? 8 : 4;
-    for (const field of present) {
-      field.offset = size;
-      size += WIDTHS[field.value.kind];
+    const present: { value: FlatValue; slot: number; offset: number }[] = [];
+    let size = 4;
+    for (const width of [8, 4, 2, 1]) {
+      for (let slot = 0; slot < slots.length; slot++) {
+        const value = slots[slot];
+        if (!value || WIDTHS[value.kind] !== width) continue;
+        if (width === 8 && size === 4) size = 8;
+        present.push({ value, slot, offset: size });
+        size += width;
+      }
     }
     const vtable = this.reserve(4 + 2 * slots.length, 4);
     const table = this.reserve(size, 8);

@@ -15,6 +15,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { RAW_HEADER_SIZE, rawLayout, type Row, type Table } from '../schemas/schema.js';
 import {
@@ -509,10 +510,12 @@ function processRow(image: Image, images: readonly Image[], runEnd: RunEnd): Pro
   const signal =
     image.fatalSignal ||
     (successor ? 0 : (runEnd.fatalSignals.get(image.pid) ?? 0)) ||
-    (waited?.signal ?? 0);
+    (waited?.signal ?? 0) ||
+    // The engine names every fatal signal but one: SIGKILL sent by the process to itself.
+    (end?.how === 'signal' ? constants.signals.SIGKILL : 0);
   if (end?.how === 'stopped') [how, status] = ['stopped', waited?.exitStatus ?? -1];
   else if (end?.how === 'exec' || successor) how = 'exec';
-  else if (signal === 9) [how, status] = ['killed', signal];
+  else if (signal === constants.signals.SIGKILL) [how, status] = ['killed', signal];
   else if (end?.how === 'signal' || signal) [how, status] = ['signal', signal || -1];
   else if (image.inExec && !end)
     how = 'exec'; // by a program that is not recorded
