@@ -2,7 +2,10 @@
  * LZ4 frames, put together from blocks. The codec compresses single blocks several times as fast as
  * whole frames, for which it allocates and copies.
  */
-import lz4 from 'lz4-napi';
+import { createRequire } from 'node:module';
+
+/** Not imported: for that the loader would first parse all of the codec's wrapper for its exports. */
+const lz4 = createRequire(import.meta.url)('lz4-napi') as typeof import('lz4-napi');
 
 /** Magic number, independent blocks without checksums, blocks of up to 4 MiB, checksum of those flags. */
 const FRAME_START = Uint8Array.of(0x04, 0x22, 0x4d, 0x18, 0x60, 0x70, 0x73);

@@ -13,7 +13,7 @@ import { storedColumns } from '../schemas/stored.js';
 import * as stored from '../schemas/tables.js';
 import { COMPUTED_TABLES, HIDDEN_COMPUTED, MACROS, SHOWN_TABLES, VIEWS } from '../schemas/views.js';
 import { expectedRows, fakeReplay, randomNumbers } from './query-replay.js';
-import { add, contents, writeRun, type Contents } from './query-trace.js';
+import { add, contents, writeRun, type Contents, type PartialRow } from './query-trace.js';
 
 const BATCHES = 12;
 const PER_BATCH = 3000;
@@ -193,6 +193,70 @@ test('what is declared is what DuckDB has', async () => {
   for (const table of MACROS) await check(table.name, calls[table.name]!, table.columns);
   for (const name of ['accesses', 'allocations', 'touched(address, size := 1)'])
     assert.ok(describeTables().includes(`\n${name}: `), name);
+});
+
+test('a forked process has the program that its parent had at the fork', async () => {
+  const run = contents([
+    { process: 0, pid: 1, parent: -1, ticks: 9n },
+    { process: 1, pid: 2, parent: 0, how: 'fork', parent_event: 6n, parent_tick: 5n, ticks: 9n },
+  ]);
+  const both = <T extends Table>(table: T, rows: PartialRow<T>[]) => {
+    for (const process of [0, 1])
+      add(
+        run,
+        table,
+        rows.filter((row) => (row as { process: number }).process === process),
+      );
+  };
+  both(stored.strings, [
+    { process: 0, event: 1n, string: 1, text: 'early' },
+    { process: 0, event: 7n, string: 2, text: 'late in the parent' },
+    { process: 1, event: 1n, string: 2, text: 'late in the child' },
+  ]);
+  both(stored.modules, [{ process: 0, event: 2n, tick: 1n, module: 1, path: '/bin/a' }]);
+  both(stored.instructions, [
+    { process: 0, event: 3n, pc: 0x400n, module: 1, function: 1 },
+    { process: 0, event: 8n, pc: 0x500n, module: 1, function: 2 },
+    { process: 1, event: 2n, pc: 0x500n, module: 1, function: 2 },
+  ]);
+  both(stored.stacks, [
+    { process: 0, event: 4n, stack: 1, pcs: pcs(0x400n) },
+    { process: 0, event: 9n, stack: 2, pcs: pcs(0x500n) },
+    { process: 1, event: 3n, stack: 2, pcs: pcs(0x500n, 0x400n) },
+  ]);
+  both(stored.heap, [
+    { process: 0, event: 5n, tick: 2n, op: 'malloc', address: 16n, size: 8n, stack: 1 },
+    { process: 0, event: 6n, tick: 3n, op: 'malloc', address: 32n, size: 8n, stack: 1 },
+    { process: 1, event: 4n, tick: 1n, op: 'free', address: 16n, size: 8n, known: true, stack: 2 },
+  ]);
+  const { database } = await open(run);
+  const rows = async (sql: string) => (await database.rows(sql)).map((r) => Object.values(r));
+  assert.deepEqual(
+    await rows('select stack, depth, function, module from frames where process = 1 order by all'),
+    [
+      [1, 0n, 'early', '/bin/a'],
+      [2, 0n, 'late in the child', '/bin/a'],
+      [2, 1n, 'early', '/bin/a'],
+    ],
+  );
+  assert.deepEqual(
+    await rows('select function from instructions where process = 0 order by event'),
+    [['early'], ['late in the parent']],
+  );
+  assert.deepEqual(await rows('select event, tick from modules where process = 1'), [[0n, 0n]]);
+  assert.deepEqual(
+    await rows(
+      'select address, event, tick, stack, free_tick, freed_by from allocations where process = 1',
+    ),
+    [[16n, null, null, 1, 1n, 'free']],
+  );
+  assert.deepEqual(
+    await rows('select address, free_tick from allocations where process = 0 order by all'),
+    [
+      [16n, null],
+      [32n, null],
+    ],
+  );
 });
 
 test('docs/tables.md is current', () => {

@@ -1,5 +1,6 @@
 /** The recorder without the engine: spool pieces, made here, become Arrow files that others can read. */
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import {
   mkdirSync,
   mkdtempSync,
@@ -13,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { tableFromIPC, util } from 'apache-arrow';
+import lz4 from 'lz4-napi';
 import { convertTable, PieceScanner } from '../recorder/convert.js';
 import { buildId, programKind } from '../recorder/elf.js';
 import {
@@ -22,6 +24,7 @@ import {
   parseOps,
 } from '../recorder/generate.js';
 import { EngineLog } from '../recorder/log.js';
+import { compressFrame } from '../recorder/lz4.js';
 import { filterEnvironment } from '../recorder/manifest.js';
 import { decodeRecord, encodeRecord } from '../recorder/raw.js';
 import { RunWriter, type RunEnd } from '../recorder/run-writer.js';
@@ -169,6 +172,21 @@ test('pieces become Arrow files that a standard reader opens', () => {
   assert.equal(processes[0]!.ticks, 4999n);
   assert.equal(processes[0]!.arguments, '["x","a b"]');
   assert.equal(processes[0]!.end, 'killed');
+});
+
+test('LZ4 frames of several blocks, compressed or not, are read back', () => {
+  assert.equal(compressFrame(new Uint8Array(10)), undefined);
+  assert.equal(compressFrame(new Uint8Array(randomBytes(1000))), undefined);
+  const bytes = Buffer.concat([
+    Buffer.alloc(5 << 20, 'text'),
+    randomBytes(4 << 20),
+    Buffer.from('the end'),
+  ]);
+  const frame = compressFrame(bytes)!;
+  const whole = Buffer.concat(frame.parts);
+  assert.equal(whole.length, frame.sizeBytes);
+  assert.ok(whole.length < bytes.length);
+  assert.ok(lz4.decompressFrameSync(whole).equals(bytes));
 });
 
 test('large tables are cut into batches', () => {
