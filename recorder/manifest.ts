@@ -1,7 +1,15 @@
 /** manifest.json: what is known of a run as a whole. It appears last, so a run with one is complete. */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -11,6 +19,7 @@ import { buildId } from './elf.js';
 import type { TableSize } from './run-writer.js';
 
 const run = promisify(execFile);
+const HASH_CHUNK_BYTES = 256 << 10;
 
 /** What is known when the recording begins; kept beside the spool until the run is complete. */
 export interface RunDescription {
@@ -130,11 +139,18 @@ export async function gitState(folder: string): Promise<RunDescription['git']> {
 }
 
 /** SHA-256 of a file in hexadecimal; undefined when it cannot be read. */
-export async function sha256(path: string): Promise<string | undefined> {
+export function sha256(path: string): string | undefined {
   const hash = createHash('sha256');
   try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 }))
-      hash.update(chunk as Buffer);
+    const fd = openSync(path, 'r');
+    try {
+      const buffer = Buffer.allocUnsafe(HASH_CHUNK_BYTES);
+      let size: number;
+      while ((size = readSync(fd, buffer, 0, buffer.length, null)) > 0)
+        hash.update(buffer.subarray(0, size));
+    } finally {
+      closeSync(fd);
+    }
   } catch {
     return undefined;
   }

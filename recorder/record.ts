@@ -121,12 +121,12 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
   try {
     const log = new EngineLog(spool, (text) => process.stderr.write(text));
     const writer = new RunWriter(folder);
-    const hash = sha256(guest);
+    const hash = sha256(guest); // while the guest runs
     const exit = await follow(child, ended, writer, log, spool, options);
     const details = {
       ...description,
       git: await git,
-      executable: { ...description.executable, sha256: await hash },
+      executable: { ...description.executable, sha256: hash },
     };
     if (writer.processImages.length === 0) {
       rmSync(folder, { recursive: true });
