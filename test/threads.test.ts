@@ -83,3 +83,34 @@ test('C++ exceptions, in threads too', () => {
   );
   assert.ok((named as bigint) > 10n);
 });
+
+test('two threads that take turns: their accesses stand in the order in which they happened', () => {
+  const recording = record(['turns.c']);
+  const facts = recording.facts;
+  const turns = facts.int('turn', 1);
+  const stores = recording.query(`select thread, addr, value, tick from accesses
+    where kind = 'store' and thread > 1 and (addr = ${facts.hex('turn')}
+      or addr between ${facts.hex('turns')} and ${facts.hex('turns') + 8n * turns - 1n})`);
+  assert.deepEqual(
+    stores.map(({ thread, addr, value }) => [thread, addr, value]),
+    Array.from({ length: Number(turns) }, (_, i) => {
+      const player = BigInt((i % 2) + 1);
+      return [
+        [player + 1n, facts.hex('turns') + 8n * BigInt(i), player],
+        [player + 1n, facts.hex('turn'), BigInt(i + 1)],
+      ];
+    }).flat(),
+  );
+  assert.ok(
+    stores.every(({ tick }, i) => i === 0 || (tick as bigint) > (stores[i - 1]!['tick'] as bigint)),
+  );
+  // Each loads what the other has stored.
+  const last = recording.row(`from last_write(${facts.hex('sum')}, 1000000000)`);
+  assert.equal(last['value'], facts.int('sum', 1));
+  const seen = recording.cell(`select count(distinct value) from accesses
+    where kind = 'load' and addr = ${facts.hex('turn')} and thread = 2`);
+  assert.ok((seen as bigint) >= turns / 2n);
+  const switches = recording.cell(`select count(*) from (
+    select thread <> lag(thread) over (order by event) as switched from slices) where switched`);
+  assert.ok((switches as bigint) >= turns);
+});
