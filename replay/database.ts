@@ -119,7 +119,14 @@ export class Database {
         rowCount,
       );
     }
-    await define(connection, (table) => `create view ${table.name} as from scan_${table.name}()`);
+    const hidden = hidesValues(trace)
+      ? ' select * replace (null::ubigint as value, null::blob as bytes)'
+      : '';
+    await define(
+      connection,
+      (table) =>
+        `create view ${table.name} as${table === accesses ? hidden : ''} from scan_${table.name}()`,
+    );
     return database;
   }
 
@@ -157,6 +164,7 @@ export class Database {
   async writeParquet(sql: string, path: string): Promise<void> {
     await this.explained(async () => {
       this.hints = await this.hintsFor(sql);
+      this.found = await this.lookedUp();
       await this.connection.run(
         `copy (${withoutSemicolon(sql)}\n) to '${path.replaceAll("'", "''")}' (format parquet)`,
       );
@@ -214,6 +222,11 @@ export class Database {
     this.twin ??= openTwin();
     return statementHints(await this.twin, withoutSemicolon(sql));
   }
+}
+
+/** The program was recorded with --no-values. */
+function hidesValues(trace: Trace): boolean {
+  return (trace.manifest['options'] as { values?: boolean } | undefined)?.values === false;
 }
 
 async function connect(): Promise<DuckDBConnection> {

@@ -1,7 +1,14 @@
 /** SQL tables computed from the translated superblocks: sites, segments, IR text; and call stacks. */
 import { UserError } from '../schemas/errors.js';
 import { blocks, ops, stacks as storedStacks } from '../schemas/tables.js';
-import { accessSites, decodeBlock, formatBlock, type Block } from './ir.js';
+import {
+  accessSites,
+  decodeBlock,
+  formatBlock,
+  JUMP_INVALIDATE,
+  type Block,
+  type Statement,
+} from './ir.js';
 import type { Cell } from './scan.js';
 import { programRows } from './lineage.js';
 import type { OpenReplay } from './scan-accesses.js';
@@ -43,13 +50,17 @@ export function* superblocks(trace: Trace, process?: number): Generator<Superblo
   }
 }
 
+/** A side exit that ends a segment: the check for changed code never exits in a replay. */
+const endsSegment = (statement: Statement): boolean =>
+  statement.tag === 'Exit' && statement.jumpKind !== JUMP_INVALIDATE;
+
 /** Addresses of the instructions of each segment of a block. The last segment may have none. */
 function segmentInstructions(block: Block): bigint[][] {
   const segments: bigint[][] = [[]];
   for (const statement of block.statements) {
     if (statement.tag === 'IMark')
       segments.at(-1)!.push(BigInt.asUintN(64, statement.address + BigInt(statement.delta)));
-    else if (statement.tag === 'Exit') segments.push([]);
+    else if (endsSegment(statement)) segments.push([]);
   }
   return segments;
 }
@@ -132,7 +143,7 @@ export function* siteRows(trace: Trace): Generator<Cell[]> {
     let statement = 0;
     for (const access of accessSites(decoded, address)) {
       for (; statement < access.statement; statement++)
-        if (decoded.statements[statement]!.tag === 'Exit') segment++;
+        if (endsSegment(decoded.statements[statement]!)) segment++;
       yield [
         process,
         site++,

@@ -42,7 +42,7 @@ async function agree(folder: string, conditions: readonly string[]): Promise<voi
 }
 
 let longRun: Recording | undefined;
-/** A run of some 300 million instructions of two threads. */
+/** A run of some 400 million instructions of two threads. */
 const long = () => (longRun ??= record(['long.c']));
 
 function keyframeTicks(folder: string): bigint[] {

@@ -69,13 +69,14 @@ test('recording from a tick, and up to one', () => {
   const tickOf = (name: string, which: 'min' | 'max') =>
     whole.cell(`select ${which}(tick) from accesses
       where kind = 'store' and addr = ${whole.facts.hex(name)}`) as bigint;
-  // A recording begins and ends at the first system call, or the like, from that tick on.
+  // A recording begins and ends at the first moment from that tick on at which the engine has the control:
+  // at a system call, at code that runs for the first time, after a time slice.
   const from = record(['parts.c'], {
-    options: ['--start-at', `tick:${tickOf('first', 'min')}`],
+    options: ['--start-at', `tick:${tickOf('first', 'max') + 1n}`],
   });
   assert.deepEqual(stores(from), [NOTHING, MIDDLE, ALL]);
   assert.ok(
-    (from.cell('select min(tick) from accesses') as bigint) >= tickOf('first', 'min'),
+    (from.cell('select min(tick) from accesses') as bigint) > tickOf('first', 'max'),
     'ticks count from the start of the program',
   );
   const to = record(['parts.c'], { options: ['--stop-at', `tick:${tickOf('first', 'max')}`] });
@@ -86,6 +87,11 @@ test('a part that never comes leaves a run that says so', () => {
   const recording = record(['parts.c'], { options: ['--start-at', 'function:no_such_function'] });
   assert.equal(recording.status, STATUS);
   assert.equal(recording.cell('select count(*) from accesses'), 0n);
+  assert.deepEqual(recording.row('select what, severity from health'), {
+    what: 'not started',
+    severity: 'warning',
+  });
+  assert.equal(recording.cell('select "end" from processes'), 'exit');
 });
 
 test('the size limit stops the recording and not the program', () => {

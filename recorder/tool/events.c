@@ -1028,6 +1028,9 @@ void events_begin(void)
 
 void events_end(void)
 {
+   if (!recording)
+      health(HEALTH_SEVERITY_WARNING, "not started",
+             "the function, tick or request at which the recording was to begin did not come");
    if (last_tid != VG_INVALID_THREADID) emit_slice(last_tid, threads[last_tid].state, 0);
    if (opt_verify) emit_all_hashes();
    RawProcessEnds* r = EMIT(RawProcessEnds, TABLE_PROCESS_ENDS, 0);

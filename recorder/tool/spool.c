@@ -113,7 +113,8 @@ void spool_abandon(void)
 static Bool is_program_table(UShort table)
 {
    return table == TABLE_BLOCKS || table == TABLE_INSTRUCTIONS || table == TABLE_MODULES
-          || table == TABLE_STACKS || table == TABLE_STRINGS || table == TABLE_PROCESS_STARTS || table == TABLE_PROCESS_ENDS || table == TABLE_HEALTH;
+          || table == TABLE_STACKS || table == TABLE_STRINGS || table == TABLE_PROCESS_STARTS
+          || table == TABLE_PROCESS_ENDS || table == TABLE_HEALTH;
 }
 
 void* emit(UShort table, UInt fixed_size, UInt extra)
