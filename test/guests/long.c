@@ -1,4 +1,4 @@
-// Runs for some 400 million instructions, so that the trace has keyframes: a generator fills a table, system
+// Runs for some 300 million instructions, so that the trace has keyframes: a generator fills a table, system
 // calls change its course, heap blocks come and go, and a second thread waits, then works, then ends.
 // build: gcc -O1 -pthread
 #define _GNU_SOURCE
@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include "facts.h"
 
-enum { PHASES = 30, STEPS = 1600000, CELLS = 4096 };
+enum { PHASES = 30, STEPS = 1100000, CELLS = 4096 };
 static volatile uint64_t cells[CELLS], total;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
