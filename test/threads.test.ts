@@ -51,9 +51,10 @@ test('threads, mutex, condition, rwlock, semaphore, barrier, spin lock and once'
     ),
     facts.int('counter', 1),
   );
+  // (The first thread fills the block with zeros before it starts the other.)
   for (const [, , local] of facts.all('worker')) {
     const stores = recording.query(
-      `select distinct thread from accesses where kind = 'store' and addr = ${BigInt(`0x${local}`)}`,
+      `select distinct thread from accesses where kind = 'store' and thread > 1 and addr = ${BigInt(`0x${local}`)}`,
     );
     assert.equal(stores.length, 1, 'a thread’s own variable is its own');
   }
