@@ -288,6 +288,7 @@ static void on_startup(Addr address, SizeT size, Bool rr, Bool ww, Bool xx, ULon
 
 static void on_munmap(Addr address, SizeT size)
 {
+   forget_mapping();
    ThreadId tid = VG_(get_running_tid)();
    emit_mapping(tid, MAPPINGS_OP_MUNMAP, address, size, 0);
    emit_zero(tid, MEMORY_CAUSE_MUNMAP, address, size);
@@ -322,6 +323,7 @@ static void on_mremap(Addr from, Addr to, SizeT size)
 
 static void on_mprotect(Addr address, SizeT size, Bool rr, Bool ww, Bool xx)
 {
+   forget_mapping();
    emit_mapping(VG_(get_running_tid)(), MAPPINGS_OP_MPROTECT, address, size, protection_bits(rr, ww, xx));
    if (ww) forget_files(address, size);
    else keyframe_was_writable(address, size);

@@ -99,6 +99,8 @@ void symbols_init(void);
 void describe_instruction(Addr pc, UInt length);
 /* The current call stack of a thread as a key of `stacks`, written on first use. */
 UInt stack_of(ThreadId tid);
+/* The address space has changed. */
+void forget_mapping(void);
 
 /* --- events.c --- */
 void events_init(void);

@@ -206,11 +206,88 @@ static void store_pc(UInt n, DiEpoch epoch, Addr pc, void* opaque)
    frames->count = n + 1;
 }
 
+/* Unwinding is most of what an event costs. A stack is known without it when the program counter and
+   the stack pointer are as they were once before, and every return address of that time still stands
+   where it stood. */
+#define CACHED_STACKS 2048
+#define CACHED_DEPTH 48
+typedef struct {
+   Addr pc, sp;
+   UInt stack, depth;
+   Addr slots[CACHED_DEPTH]; /* where the return address of each frame stands */
+   Addr returns[CACHED_DEPTH];
+} CachedStack;
+static CachedStack* cached_stacks;
+
+/* The mapping that holds the stack asked for last: what a cached stack points to may be gone. */
+static Addr mapping_low, mapping_high;
+
+void forget_mapping(void) { mapping_high = 0; }
+
+static Bool is_in_mapping(Addr sp, Addr highest)
+{
+   if (sp < mapping_low || sp >= mapping_high) {
+      const NSegment* segment = VG_(am_find_nsegment)(sp);
+      if (segment == NULL || !segment->hasR) return False;
+      mapping_low = segment->start;
+      mapping_high = segment->end + 1;
+   }
+   return highest + sizeof(Addr) <= mapping_high;
+}
+
+static CachedStack* cache_entry(Addr pc, Addr sp)
+{
+   if (cached_stacks == NULL) cached_stacks = VG_(calloc)("grind.stackcache", CACHED_STACKS, sizeof *cached_stacks);
+   return &cached_stacks[((pc ^ sp * 31) * 0x9E3779B97F4A7C15ULL >> 40) % CACHED_STACKS];
+}
+
+static Bool is_valid(const CachedStack* c, Addr pc, Addr sp)
+{
+   if (c->pc != pc || c->sp != sp || c->depth == 0) return False;
+   if (!is_in_mapping(sp, c->slots[c->depth - 1])) return False;
+   for (UInt i = 0; i < c->depth; i++)
+      if (*(Addr*)c->slots[i] != c->returns[i]) return False;
+   return True;
+}
+
+/* The number of the current stack, by unwinding it; remembers it if its frames are ordinary. */
+static UInt unwind(ThreadId tid, CachedStack* c, Addr pc, Addr sp, ExeContext** context)
+{
+   Int most = VG_(clo_backtrace_size);
+   Addr ips[most], sps[most], fps[most];
+   UInt n = VG_(get_StackTrace)(tid, ips, most, sps, fps, 0);
+   /* What lies below main is not shown, and often not even a frame. */
+   DiEpoch epoch = VG_(current_DiEpoch)();
+   for (UInt i = 0; i + 1 < n; i++)
+      if (VG_(get_fnname_kind_from_IP)(epoch, ips[i]) != Vg_FnNameNormal) n = i + 1;
+   *context = VG_(make_ExeContext_from_StackTrace)(ips, n);
+   UInt stack = VG_(get_ECU_from_ExeContext)(*context) >> 2;
+   Bool ordinary = n > 1 && n - 1 <= CACHED_DEPTH && ips[0] == pc;
+   c->depth = 0;
+   for (UInt i = 1; ordinary && i < n; i++) {
+      Addr slot = sps[i] - sizeof(Addr);
+      Addr previous = i == 1 ? sp : c->slots[i - 2];
+      ordinary = slot >= previous && is_in_mapping(sp, slot) && *(Addr*)slot - 1 == ips[i];
+      c->slots[i - 1] = slot;
+      c->returns[i - 1] = ips[i] + 1;
+   }
+   if (ordinary) {
+      c->pc = pc;
+      c->sp = sp;
+      c->stack = stack;
+      c->depth = n - 1;
+   }
+   return stack;
+}
+
 UInt stack_of(ThreadId tid)
 {
    if (!recording) return 0;
-   ExeContext* context = VG_(record_ExeContext)(tid, 0);
-   UInt stack = VG_(get_ECU_from_ExeContext)(context) >> 2;
+   Addr pc = VG_(get_IP)(tid), sp = VG_(get_SP)(tid);
+   CachedStack* c = cache_entry(pc, sp);
+   if (is_valid(c, pc, sp)) return c->stack;
+   ExeContext* context;
+   UInt stack = unwind(tid, c, pc, sp, &context);
    if (stack / 8 >= stack_written_size) {
       UInt size = VG_MAX(stack_written_size * 2, (stack / 8 + 4096) & ~4095u);
       stack_written = VG_(realloc)("grind.stacks", stack_written, size);
