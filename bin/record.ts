@@ -34,7 +34,7 @@ export const RECORD_OPTIONS = {
     type: 'string',
     requiresArg: true,
     describe:
-      'Stop recording a process when it has written this much raw trace, such as 500M or 2G',
+      'Stop recording when a process has written this much, or the run has this size: 500M, 2G, …',
   },
   values: {
     type: 'boolean',

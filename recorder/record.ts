@@ -416,6 +416,7 @@ async function follow(
     exit = await Promise.race([ended, sleep(POLL_MS, undefined)]);
     log.poll();
     writer.poll(isGone);
+    limitSize(writer, spool, options);
     const elapsed = performance.now() - started;
     if (!exit && elapsed >= nextProgress) {
       nextProgress = elapsed + PROGRESS_MS;
@@ -430,6 +431,13 @@ async function follow(
   log.poll(true);
   writer.poll(() => true);
   return exit;
+}
+
+/** Each tool limits what its own process writes; the run as a whole is limited here. */
+function limitSize(writer: RunWriter, spool: string, { maxSizeBytes }: RecordOptions): void {
+  if (maxSizeBytes !== undefined && writer.sizeBytes > maxSizeBytes) {
+    writeFileSync(join(spool, 'stop'), '');
+  }
 }
 
 /** Waits for processes that have outlived the first one; SIGINT or SIGTERM ends the waiting. */
@@ -452,6 +460,7 @@ async function followRest(
     await sleep(POLL_MS);
     log.poll();
     writer.poll(isGone);
+    limitSize(writer, spool, options);
     running = liveProcesses(spool);
   }
   process.off('SIGINT', onStop).off('SIGTERM', onStop);
