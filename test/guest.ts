@@ -92,7 +92,7 @@ export function run(argv: readonly string[], options: RunOptions = {}): SpawnSyn
     cwd: options.cwd ?? SCRATCH,
     env: { ...process.env, PATH: PATH, ...options.env },
     encoding: 'utf8',
-    timeout: options.timeoutMs ?? 120_000,
+    timeout: options.timeoutMs ?? 600_000,
     maxBuffer: 1 << 30,
   });
   assert.ok(!result.error, `${argv.join(' ')}: ${result.error?.message}`);
