@@ -332,16 +332,12 @@ export const VIEWS: readonly View[] = [
               min(tick) filter (op = 'start') as start_tick,
               max(tick) filter (op = 'exit') as exit_tick,
               min(actor) filter (op = 'joined') as joined_by
-       from happened group by all),
-     joins as (
-       select s.process, s.thread, min(j.thread) as joiner
-       from sync s join sync j on j.process = s.process and j.op = 'join' and j.object = s.object
-       where s.op = 'set_pthread' and s.event < j.event group by all)
+       from happened group by all)
      select process, thread, os_thread, name, created_tick, created_by, create_stack,
             coalesce(ran.start_tick, lived.start_tick) as start_tick, exit_tick,
-            coalesce(joined_by, joiner) as joined_by,
+            joined_by,
             coalesce(instructions, 0)::ubigint as instructions
-     from lived full join ran using (process, thread) left join joins using (process, thread)
+     from lived full join ran using (process, thread)
      order by process, thread`,
   ),
   view(

@@ -54,6 +54,14 @@ test('--no-children leaves children out', () => {
   });
   assert.equal(recording.stdout, 'one\ntwo\n');
   assert.equal(recording.cell('select count(distinct pid) from processes'), 1n);
+  // Forked children are copies of the program that is recorded.
+  const forks = record(['processes.c'], { options: ['--no-children'] });
+  assert.equal(forks.status, 4);
+  assert.deepEqual(forks.row('select pid, how, "end" from processes'), {
+    pid: forks.facts.int('main'),
+    how: 'start',
+    end: 'exec',
+  });
 });
 
 test('a pipeline of a shell', () => {

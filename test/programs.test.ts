@@ -67,6 +67,14 @@ test('perl', () => {
   ]);
 });
 
+test('descriptors have the numbers that they have natively', () => {
+  sameOutput([
+    'perl',
+    '-e',
+    'open F, "<", "/dev/null"; pipe R, W; print join(" ", map { fileno } *F, *R, *W), "\\n"',
+  ]);
+});
+
 test('git, with the processes it starts', () => {
   const folder = scratch('repository');
   const env = { GIT_CONFIG_GLOBAL: '/dev/null', GIT_CONFIG_SYSTEM: '/dev/null' };

@@ -25,7 +25,11 @@ test('threads, mutex, condition, rwlock, semaphore, barrier, spin lock and once'
   assert.equal(done('sem_post', 'sem'), WORKERS);
   assert.equal(done('spin_lock', 'spin'), WORKERS * ROUNDS);
 
-  const rows = recording.query(`select thread, os_thread from threads order by thread`);
+  const rows = recording.query(`select thread, os_thread, joined_by from threads order by thread`);
+  assert.deepEqual(
+    rows.map((row) => row['joined_by']),
+    [null, 1n, 1n, 1n],
+  );
   assert.equal(BigInt(rows.length), WORKERS + 1n);
   const printed = [facts.one('main')[0], ...facts.all('worker').map((fields) => fields[1])].map(
     (id) => BigInt(id!),
