@@ -312,7 +312,9 @@ static void on_mremap(Addr from, Addr to, SizeT size)
 {
    ThreadId tid = VG_(get_running_tid)();
    Bool shared = is_shared(from);
-   RawMappings* row = emit_mapping(tid, MAPPINGS_OP_MREMAP, to, size, 0);
+   const NSegment* segment = VG_(am_find_nsegment)(to);
+   UInt protection = segment ? protection_bits(segment->hasR, segment->hasW, segment->hasX) : 0;
+   RawMappings* row = emit_mapping(tid, MAPPINGS_OP_MREMAP, to, size, protection);
    row->source = from;
    row->shared = shared;
    RawMemory* r = emit_memory_row(tid, MEMORY_CAUSE_MREMAP, MEMORY_OP_COPY, to, size, 0);

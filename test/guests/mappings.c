@@ -46,6 +46,8 @@ int main(void) {
 
   volatile long *moving = mmap(NULL, 4 * SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   for (int i = 0; i < 4 * SIZE / 8; i += 512) moving[i] = i;
+  // What lies behind it keeps it from growing where it is.
+  mmap((char *)moving + 4 * SIZE, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   volatile long *moved = mremap((void *)moving, 4 * SIZE, 8 * SIZE, MREMAP_MAYMOVE);
   fact("mremap %lx %lx %d", (long)moving, (long)moved, 8 * SIZE);
   long total = 0;
