@@ -68,8 +68,6 @@ const INVARIANTS: Readonly<Record<string, string>> = {
 
 /** Those that SQL needs a replay or a large join for: asked of short runs. */
 const SHORT_RUN_INVARIANTS: Readonly<Record<string, string>> = {
-  'every access has a size and a thread': `
-    select tick from accesses where size not between 1 and 4096 or thread = 0`,
   'executions of segments add up to the ticks': `
     select p.process || ': ' || p.ticks || ' ticks, ' || s.n from processes p
     join (select process, sum(instructions * executions) as n from segments group by process) s using (process)
