@@ -73,6 +73,9 @@ test('descriptors have the numbers that they have natively', () => {
     '-e',
     'open F, "<", "/dev/null"; pipe R, W; print join(" ", map { fileno } *F, *R, *W), "\\n"',
   ]);
+  // In forked children, and in the programs that they become.
+  const open = `perl -e 'open F, "<", "/dev/null"; print fileno(F), "\\n"'`;
+  sameOutput(['sh', '-c', `${open}; (exec 3</dev/null 4</dev/null; ${open}; echo); ${open}`]);
 });
 
 test('git, with the processes it starts', () => {

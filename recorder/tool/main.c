@@ -35,7 +35,7 @@ static void close_log_descriptor(void)
 {
    HChar path[VG_(strlen)(opt_spool) + 20], link[40], target[4096];
    VG_(sprintf)(path, "%s/log.%d", opt_spool, VG_(getpid)());
-   for (Int fd = 3; fd < 10; fd++) {
+   for (Int fd = 3; fd < 256; fd++) {
       VG_(sprintf)(link, "/proc/self/fd/%d", fd);
       SSizeT n = VG_(readlink)(link, target, sizeof target - 1);
       if (n <= 0) continue;
@@ -44,10 +44,18 @@ static void close_log_descriptor(void)
    }
 }
 
+static void close_log_in_child(ThreadId tid)
+{
+   (void)tid;
+   close_log_descriptor();
+}
+
 static void on_options_read(void)
 {
    if (opt_spool == NULL) VG_(fmsg_bad_option)("--grind-spool", "this tool is started by `grind record`\n");
    close_log_descriptor();
+   /* A forked child gets a log of its own, opened by a handler that was registered before this one. */
+   VG_(atfork)(NULL, NULL, close_log_in_child);
    program_init();
    if (!spool_open()) {
       /* The guest is not to suffer: it runs on, unrecorded. */
