@@ -12,7 +12,7 @@ import {
   vectorFromArray,
 } from 'apache-arrow';
 import { Trace } from '../replay/trace.js';
-import { arrowSchema } from '../schemas/arrow.js';
+import { arrowSchema } from './arrow-schema.js';
 import { UserError } from '../schemas/errors.js';
 import { heap, mappings, memory, processes, syscall_exits } from '../schemas/tables.js';
 import { add, contents, temporaryFolder, writeRun, writeTable } from './query-trace.js';

@@ -28,7 +28,7 @@ import { compressFrame } from '../recorder/lz4.js';
 import { filterEnvironment } from '../recorder/manifest.js';
 import { decodeRecord, encodeRecord } from '../recorder/raw.js';
 import { RunWriter, type RunEnd } from '../recorder/run-writer.js';
-import { arrowSchema, registerCodec } from '../schemas/arrow.js';
+import { arrowSchema, registerCodec } from './arrow-schema.js';
 import { rawLayout, type Columns, type Row, type Table } from '../schemas/schema.js';
 import {
   health,

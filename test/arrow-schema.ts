@@ -19,8 +19,8 @@ import {
   type DataType,
 } from 'apache-arrow';
 import lz4 from 'lz4-napi';
-import type { ColumnType, Table } from './schema.js';
-import { columnMetadata, storedColumns, tableMetadata } from './stored.js';
+import type { ColumnType, Table } from '../schemas/schema.js';
+import { columnMetadata, storedColumns, tableMetadata } from '../schemas/stored.js';
 
 const TYPES: Record<ColumnType, () => DataType> = {
   u8: () => new Uint8(),
