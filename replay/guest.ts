@@ -110,6 +110,8 @@ interface BlockRecord {
   readonly dirtyNumbers: ReadonlyMap<number, number>;
   /** Number of its function in the table; 0 while it is not compiled. */
   functionIndex: number;
+  /** Its place in the order of announcement. */
+  readonly position: number;
 }
 
 interface Dirty {
@@ -138,8 +140,10 @@ export class Guest implements Machine {
   private readonly siteColumns = new Sites();
   private readonly segmentColumns = new Segments();
   private readonly records = new Map<number, BlockRecord>();
-  /** Blocks to compile, in the order in which they were announced. */
-  private readonly uncompiled = new Set<BlockRecord>();
+  /** All blocks, in the order in which they were announced. */
+  private readonly announced: BlockRecord[] = [];
+  /** How many blocks are compiled together at most; fewer where most of those announced will not run. */
+  blocksPerModule = BATCH_SIZE;
   private readonly dirties: Dirty[] = [];
   private readonly slots: Slot[] = [];
   private readonly slotNumbers: readonly [Map<bigint, number>, Map<bigint, number>] = [
@@ -444,9 +448,10 @@ export class Guest implements Machine {
       firstSegment,
       dirtyNumbers,
       functionIndex: 0,
+      position: this.announced.length,
     };
     this.records.set(id, record);
-    this.uncompiled.add(record);
+    this.announced.push(record);
     return record;
   }
 
@@ -464,9 +469,10 @@ export class Guest implements Machine {
   /** Compiles a block, together with others that are waiting. */
   private compile(wanted: BlockRecord): void {
     const batch = [wanted];
-    for (const record of this.uncompiled) {
-      if (batch.length >= BATCH_SIZE) break;
-      if (record !== wanted) batch.push(record);
+    // Those announced after it first ran after it: they are likely to be wanted next.
+    for (let i = wanted.position + 1; i < this.announced.length; i++) {
+      if (batch.length >= this.blocksPerModule) break;
+      if (this.announced[i]!.functionIndex === 0) batch.push(this.announced[i]!);
     }
     const binary = compileBlocks(
       batch.map((record) => ({
@@ -492,7 +498,6 @@ export class Guest implements Machine {
       record.functionIndex = this.nextFunction++;
       this.functions.set(record.functionIndex, exports[i]);
       record.decoded = undefined;
-      this.uncompiled.delete(record);
       const { entry, noRedirect } = record.definition;
       const slot = this.slots[this.slotNumber(entry, noRedirect)]!;
       if (slot.record === record)

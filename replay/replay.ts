@@ -145,6 +145,8 @@ function fnv(words: BigUint64Array): bigint {
 
 /** How many superblocks are announced, and so compiled, together. */
 const BLOCKS_AHEAD = 400;
+/** The same after a start at a keyframe, where most of the blocks known so far will not run again. */
+const BLOCKS_NEAR = 32;
 
 /** Zero bytes before and after each heap block (see the `heap` table). */
 const REDZONE = 16n;
@@ -402,6 +404,7 @@ export class ProcessReplay implements Replay {
    * that cannot be written from the rows that mapped it, all else from the keyframe.
    */
   private beginAt(keyframe: Keyframe): void {
+    this.guest.blocksPerModule = BLOCKS_NEAR;
     while (this.nextLeg()) {
       const end = this.inLastLeg ? Number(keyframe.event) : Infinity;
       for (const cursor of this.cursors) {
