@@ -9,7 +9,14 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { decompressFrameSync } from 'lz4-napi';
 import { UserError } from '../schemas/errors.js';
-import type { Column, ColumnType, Columns, Table, Value } from '../schemas/schema.js';
+import {
+  COLUMN_WIDTHS,
+  type Column,
+  type ColumnType,
+  type Columns,
+  type Table,
+  type Value,
+} from '../schemas/schema.js';
 import { storedColumns, type ADDED_COLUMNS } from '../schemas/stored.js';
 import {
   decodeFooter,
@@ -45,20 +52,6 @@ export type AllColumns<T extends Table> = T['columns'] & typeof ADDED_COLUMNS;
 /** A row of a stored table, key columns included. */
 export type StoredRow<T extends Table> = {
   -readonly [K in keyof AllColumns<T>]: Value<AllColumns<T>[K]>;
-};
-
-/** Bytes of one fixed-width element. Booleans are bits in the file and bytes in memory. */
-const WIDTHS: Record<ColumnType, number> = {
-  u8: 1,
-  bool: 1,
-  enum: 1,
-  u16: 2,
-  u32: 4,
-  i32: 4,
-  u64: 8,
-  i64: 8,
-  string: 4,
-  binary: 4,
 };
 
 /** Largest message header that a sane file has: far above that of a table with 20 columns. */
@@ -352,7 +345,7 @@ export class ArrowFile<T extends Table = Table> {
         return { offsets, data: bytes(2, offsets[rows]!) };
       }
       default: {
-        const raw = bytes(1, rows * WIDTHS[column.type]);
+        const raw = bytes(1, rows * COLUMN_WIDTHS[column.type]);
         return new ARRAYS[column.type](raw.buffer as ArrayBuffer, raw.byteOffset, rows);
       }
     }

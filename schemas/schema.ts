@@ -97,7 +97,8 @@ export interface RawLayout {
 
 export const RAW_HEADER_SIZE = 8;
 
-const WIDTHS: Record<ColumnType, 1 | 2 | 4 | 8> = {
+/** Bytes of the fixed part of each type: for variable length that of a length or an offset. */
+export const COLUMN_WIDTHS: Record<ColumnType, 1 | 2 | 4 | 8> = {
   u8: 1,
   bool: 1,
   enum: 1,
@@ -116,7 +117,7 @@ export function rawLayout(columns: Columns): RawLayout {
   let offset = RAW_HEADER_SIZE;
   for (const width of [8, 4, 2, 1] as const) {
     for (const [name, column] of Object.entries(columns)) {
-      if (WIDTHS[column.type] !== width) continue;
+      if (COLUMN_WIDTHS[column.type] !== width) continue;
       const variable = column.type === 'string' || column.type === 'binary';
       byName.set(name, { name, column, offset, width, variable });
       offset += width;

@@ -111,7 +111,8 @@ static RawMemory* emit_memory_row(ThreadId tid, UChar cause, UChar op, Addr addr
    return r;
 }
 
-void emit_memory(ThreadId tid, UChar cause, Addr address, SizeT size)
+/* Writes guest memory as it is now. */
+static void emit_memory(ThreadId tid, UChar cause, Addr address, SizeT size)
 {
    while (size) {
       UInt n = VG_MIN(size, MEMORY_CHUNK);
@@ -122,7 +123,7 @@ void emit_memory(ThreadId tid, UChar cause, Addr address, SizeT size)
    }
 }
 
-void emit_zero(ThreadId tid, UChar cause, Addr address, SizeT size)
+static void emit_zero(ThreadId tid, UChar cause, Addr address, SizeT size)
 {
    if (size) emit_memory_row(tid, cause, MEMORY_OP_ZERO, address, size, 0);
 }
@@ -971,7 +972,7 @@ static void emit_live_block(Addr address, SizeT size)
 }
 
 /* For a recording that begins in the middle: everything so far. */
-void snapshot(void)
+static void snapshot(void)
 {
    Addr starts[10000];
    Int n = VG_(am_get_segment_starts)(SkAnonC | SkFileC | SkShmC, starts, 10000);

@@ -109,11 +109,6 @@ void events_end(void);
 UInt thread_number(ThreadId tid);
 /* The thread's last jump asked for a function itself, not for its replacement. */
 Bool jumped_without_redirect(ThreadId tid);
-/* Writes guest memory as it is now. */
-void emit_memory(ThreadId tid, UChar cause, Addr address, SizeT size);
-void emit_zero(ThreadId tid, UChar cause, Addr address, SizeT size);
-/* Makes the recording begin here: everything a replay needs to know so far. */
-void snapshot(void);
 ULong monotonic_ns(void);
 void recording_start(void);
 
