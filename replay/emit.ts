@@ -44,31 +44,25 @@ export const EVALUATION_NUMBERS: ReadonlyMap<string, number> = new Map(
   [...OPERATIONS.keys(), ...EVALUATED_HELPER_TABLE.keys()].map((name, number) => [name, number]),
 );
 
+const VALUE_TYPES: readonly (readonly ValueType[] | undefined)[] = (() => {
+  const table: (readonly ValueType[] | undefined)[] = [];
+  for (const type of [TYPE.I1, TYPE.I8, TYPE.I16, TYPE.I32]) table[type] = [I32];
+  table[TYPE.I64] = [I64];
+  table[TYPE.I128] = [I64, I64];
+  table[TYPE.F32] = [F32];
+  table[TYPE.F64] = [F64];
+  table[TYPE.V128] = [V128];
+  table[TYPE.V256] = [V128, V128];
+  return table;
+})();
+
 /** WebAssembly types that hold a value of an IR type: two for I128 and V256, low half first. */
 export function valueTypes(type: Type): readonly ValueType[] {
-  switch (type) {
-    case TYPE.I1:
-    case TYPE.I8:
-    case TYPE.I16:
-    case TYPE.I32:
-      return [I32];
-    case TYPE.I64:
-      return [I64];
-    case TYPE.I128:
-      return [I64, I64];
-    case TYPE.F32:
-      return [F32];
-    case TYPE.F64:
-      return [F64];
-    case TYPE.V128:
-      return [V128];
-    case TYPE.V256:
-      return [V128, V128];
-    default:
-      throw new UserError(
-        `The program uses values of type ${TYPE_NAMES[type]}, which replay does not support.`,
-      );
-  }
+  const types = VALUE_TYPES[type];
+  if (types) return types;
+  throw new UserError(
+    `The program uses values of type ${TYPE_NAMES[type]}, which replay does not support.`,
+  );
 }
 
 /** A module being built, with the support functions it needs so far. */
@@ -139,21 +133,27 @@ export function loadAt(code: Code, address: number, type: ValueType): void {
 /** Emits the code of one superblock. */
 export class Emitter {
   readonly code = new Code([], [I32]);
-  private readonly temps: readonly (readonly number[])[];
+  /** The first local of each temporary; a second one follows it. */
+  private readonly temps: Uint32Array;
   private readonly pools = new Map<string, number>();
 
   constructor(
     readonly context: ModuleContext,
     readonly block: Block,
   ) {
-    this.temps = Array.from(block.temps, (type) =>
-      valueTypes(type as Type).map((t) => this.code.local(t)),
-    );
+    const { temps } = block;
+    this.temps = new Uint32Array(temps.length);
+    for (let temp = 0; temp < temps.length; temp++) {
+      const types = valueTypes(temps[temp] as Type);
+      this.temps[temp] = this.code.local(types[0]!);
+      if (types.length > 1) this.code.local(types[1]!);
+    }
   }
 
   /** Locals of a temporary. */
   localsOf(temp: number): readonly number[] {
-    return this.temps[temp]!;
+    const first = this.temps[temp]!;
+    return valueTypes(this.block.temps[temp] as Type).length > 1 ? [first, first + 1] : [first];
   }
 
   typeOf(operand: Operand): Type {
@@ -185,7 +185,7 @@ export class Emitter {
   /** Puts the low (0) or high (1) half of an I128 or V256 on the stack. */
   pushPart(operand: Operand, part: number): void {
     if (!(operand & 1)) {
-      this.code.get(this.temps[operand >>> 1]![part]!);
+      this.code.get(this.temps[operand >>> 1]! + part);
       return;
     }
     const { type, bits } = this.block.constants[operand >>> 1]!;

@@ -199,7 +199,10 @@ const damaged = (what: string): UserError =>
 
 class Reader {
   position = 0;
-  constructor(private readonly bytes: Uint8Array) {}
+  private readonly view: DataView;
+  constructor(private readonly bytes: Uint8Array) {
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
 
   byte(): number {
     if (this.position >= this.bytes.length) throw damaged('too few bytes');
@@ -208,8 +211,10 @@ class Reader {
 
   /** A varint that must fit 32 bits. */
   count(): number {
-    let value = 0;
-    for (let scale = 1; ; scale *= 128) {
+    const first = this.byte();
+    if (first < 0x80) return first;
+    let value = first & 0x7f;
+    for (let scale = 128; ; scale *= 128) {
       const byte = this.byte();
       value += (byte & 0x7f) * scale;
       if (value > 0xffffffff) throw damaged('a number out of range');
@@ -226,8 +231,10 @@ class Reader {
 
   /** A zigzag varint of at most 64 bits. */
   zigzag(): bigint {
-    let value = 0n;
-    for (let shift = 0n; ; shift += 7n) {
+    const first = this.byte();
+    if (first < 0x80) return BigInt((first >>> 1) ^ -(first & 1));
+    let value = BigInt(first & 0x7f);
+    for (let shift = 7n; ; shift += 7n) {
       if (shift > 63n) throw damaged('a number out of range');
       const byte = this.byte();
       value |= BigInt(byte & 0x7f) << shift;
@@ -236,15 +243,16 @@ class Reader {
   }
 
   bits64(): bigint {
-    let value = 0n;
-    for (let i = 0n; i < 64n; i += 8n) value |= BigInt(this.byte()) << i;
+    if (this.position + 8 > this.bytes.length) throw damaged('too few bytes');
+    const value = this.view.getBigUint64(this.position, true);
+    this.position += 8;
     return value;
   }
 
   string(): string {
     const length = this.length();
-    const text = String.fromCharCode(...this.bytes.subarray(this.position, this.position + length));
-    this.position += length;
+    let text = '';
+    for (let i = 0; i < length; i++) text += String.fromCharCode(this.bytes[this.position++]!);
     return text;
   }
 
@@ -349,7 +357,11 @@ export function decodeBlock(
     if (name === undefined) throw damaged(`an operation that the trace does not name (${key})`);
     return name;
   };
-  const operands = (count: number): Operand[] => Array.from({ length: count }, operand);
+  const operands = (count: number): Operand[] => {
+    const list: Operand[] = [];
+    for (let i = 0; i < count; i++) list.push(operand());
+    return list;
+  };
 
   const expression = (): Expression => {
     const tag = reader.byte();

@@ -347,9 +347,12 @@ export class Bytes {
   }
 }
 
+/** Bodies that are not in use: a buffer for each function would cost more than what is written to it. */
+const spareBodies: Bytes[] = [];
+
 /** The body of one function: its locals and instructions. */
 export class Code {
-  readonly body = new Bytes();
+  readonly body = spareBodies.pop() ?? new Bytes();
   private readonly locals: ValueType[] = [];
 
   constructor(
@@ -499,9 +502,8 @@ export class Code {
     this.body.unsigned(0);
   }
 
-  /** The function as it stands in the code section, without its size. */
-  encode(): Bytes {
-    const out = new Bytes();
+  /** Appends the function as it stands in the code section, without its size. It ends here. */
+  finish(out: Bytes): void {
     const runs: { type: number; count: number }[] = [];
     for (const type of this.locals) {
       const last = runs.at(-1);
@@ -515,7 +517,8 @@ export class Code {
     }
     out.append(this.body.view());
     out.byte(0x0b);
-    return out;
+    this.body.length = 0;
+    spareBodies.push(this.body);
   }
 }
 
@@ -526,7 +529,9 @@ export class Code {
 export class ModuleBuilder {
   private readonly types: { key: string; encoded: Bytes }[] = [];
   private readonly imports: { name: string; type: number }[] = [];
-  private readonly functions: { type: number; code: Code | undefined }[] = [];
+  /** Where the finished functions stand in `bodies`. */
+  private readonly functions: { type: number; start: number; end: number }[] = [];
+  private readonly bodies = new Bytes();
   private readonly exports: { name: string; index: number }[] = [];
   private importsTable = false;
 
@@ -552,12 +557,15 @@ export class ModuleBuilder {
 
   /** Reserves a function index; `define` gives it its code. */
   declare(parameters: readonly ValueType[], results: readonly ValueType[]): number {
-    this.functions.push({ type: this.type(parameters, results), code: undefined });
+    this.functions.push({ type: this.type(parameters, results), start: 0, end: 0 });
     return this.imports.length + this.functions.length - 1;
   }
 
   define(index: number, code: Code): void {
-    this.functions[index - this.imports.length]!.code = code;
+    const defined = this.functions[index - this.imports.length]!;
+    defined.start = this.bodies.length;
+    code.finish(this.bodies);
+    defined.end = this.bodies.length;
   }
 
   export(name: string, index: number): void {
@@ -613,10 +621,10 @@ export class ModuleBuilder {
       }
     });
     section(10, this.functions.length, (s) => {
-      for (const { code } of this.functions) {
-        const encoded = code!.encode();
-        s.unsigned(encoded.length);
-        s.append(encoded.view());
+      const bodies = this.bodies.view();
+      for (const { start, end } of this.functions) {
+        s.unsigned(end - start);
+        s.append(bodies.subarray(start, end));
       }
     });
     return out.view().slice() as Uint8Array<ArrayBuffer>;
