@@ -17,7 +17,7 @@ import { ResultReturnType } from '@duckdb/node-api';
 import type { CommandModule } from 'yargs';
 import { Database } from '../replay/database.js';
 import { lookUp } from '../replay/look-up.js';
-import { openReplay } from '../replay/replay.js';
+import { openAhead, stopReplaysAhead } from '../replay/ahead.js';
 import { splitStatements, takeStatements } from '../replay/sql-text.js';
 import { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
@@ -111,7 +111,7 @@ async function query(options: Arguments): Promise<void> {
     }
   }
   const trace = Trace.open(await findRun(run === '@last' ? undefined : run, options.out));
-  const database = await Database.open(trace, openReplay, lookUp);
+  const database = await Database.open(trace, openAhead, lookUp);
   const told = new Set<string>();
   const tellDamages = (): void => {
     for (const { sentence } of trace.damages()) {
@@ -182,13 +182,17 @@ async function answer(
   { format, rows }: Arguments,
   sink: Sink,
 ): Promise<void> {
-  await database.read(statement, async (result) => {
-    if (result.returnType !== ResultReturnType.QUERY_RESULT) return; // such as CREATE TABLE
-    if (format === 'json') await writeJson(result, sink);
-    else if (format === 'csv') await writeCsv(result, sink);
-    else if (format === 'arrow') await writeArrow(result, sink);
-    else await writeTable(result, sink, rows);
-  });
+  try {
+    await database.read(statement, async (result) => {
+      if (result.returnType !== ResultReturnType.QUERY_RESULT) return; // such as CREATE TABLE
+      if (format === 'json') await writeJson(result, sink);
+      else if (format === 'csv') await writeCsv(result, sink);
+      else if (format === 'arrow') await writeArrow(result, sink);
+      else await writeTable(result, sink, rows);
+    });
+  } finally {
+    stopReplaysAhead();
+  }
 }
 
 async function writeParquet(

@@ -27,13 +27,7 @@ export class Sites implements SiteTable {
   /** Appends the sites of a superblock and returns the number of the first. */
   add(block: number, sites: readonly AccessSite[]): number {
     const first = this.count;
-    const total = first + sites.length;
-    this.pcs = grown(this.pcs, total);
-    this.blocks = grown(this.blocks, total);
-    this.sizes = grown(this.sizes, total);
-    this.stores = grown(this.stores, total);
-    this.atomics = grown(this.atomics, total);
-    this.guarded = grown(this.guarded, total);
+    this.reserve(first + sites.length);
     for (const site of sites) {
       this.pcs[this.count] = site.pc;
       this.blocks[this.count] = block;
@@ -44,6 +38,27 @@ export class Sites implements SiteTable {
       this.count++;
     }
     return first;
+  }
+
+  /** Appends rows of another table. */
+  append(rows: SiteTable): void {
+    this.reserve(this.count + rows.count);
+    this.pcs.set(rows.pcs, this.count);
+    this.blocks.set(rows.blocks, this.count);
+    this.sizes.set(rows.sizes, this.count);
+    this.stores.set(rows.stores, this.count);
+    this.atomics.set(rows.atomics, this.count);
+    this.guarded.set(rows.guarded, this.count);
+    this.count += rows.count;
+  }
+
+  private reserve(count: number): void {
+    this.pcs = grown(this.pcs, count);
+    this.blocks = grown(this.blocks, count);
+    this.sizes = grown(this.sizes, count);
+    this.stores = grown(this.stores, count);
+    this.atomics = grown(this.atomics, count);
+    this.guarded = grown(this.guarded, count);
   }
 }
 

@@ -40,6 +40,7 @@ import {
   ZERO,
 } from './layout.js';
 import { HELPER_LOWERINGS, OPERATION_LOWERINGS } from './lower.js';
+import type { AccessColumn } from './types.js';
 import { Code, I32, I64, V128, type OpName, type ValueType } from './wasm.js';
 
 /** Self-modifying-code checks: not evaluated, and the exit that depends on them is not taken. */
@@ -51,6 +52,8 @@ export const UNDEFINED_BYTE = 0x55n;
 export interface Modes {
   /** Write a row for every load and store. */
   readonly accesses: boolean;
+  /** … with these columns; all if absent. */
+  readonly columns?: ReadonlySet<AccessColumn>;
   /** … that begins at an address from the first to the second of these, inclusive. */
   readonly addresses?: readonly [bigint, bigint];
   /** Count executions of segments. */
@@ -571,37 +574,40 @@ class BlockCompiler {
     code.get(this.rows4);
     code.i32(this.nextSite++);
     code.memory('i32_store', at(ROW_SITES, 4));
-    code.get(this.rows8);
-    code.get(this.tick);
-    if (this.instructions > 1) {
-      code.i64(BigInt(this.instructions - 1));
-      code.op('i64_add');
+    if (this.writes('ticks')) {
+      code.get(this.rows8);
+      code.get(this.tick);
+      if (this.instructions > 1) {
+        code.i64(BigInt(this.instructions - 1));
+        code.op('i64_add');
+      }
+      code.memory('i64_store', at(ROW_TICKS, 8));
     }
-    code.memory('i64_store', at(ROW_TICKS, 8));
-    code.get(this.rows8);
-    e.push(address);
-    code.memory('i64_store', at(ROW_ADDRESSES, 8));
-    code.get(this.rows8);
-    push(0);
-    switch (valueTypes(type)[0]!) {
-      case I32:
-        code.op('i64_extend_i32_u');
-        code.memory('i64_store', at(ROW_VALUES, 8));
-        break;
-      case I64:
-        code.memory('i64_store', at(ROW_VALUES, 8));
-        break;
-      case V128:
-        code.lane('i64x2_extract_lane', 0);
-        code.memory('i64_store', at(ROW_VALUES, 8));
-        break;
-      default:
-        if (type === TYPE.F32) code.ops('i32_reinterpret_f32', 'i64_extend_i32_u');
-        else code.op('i64_reinterpret_f64');
-        code.memory('i64_store', at(ROW_VALUES, 8));
+    if (this.writes('addresses')) {
+      code.get(this.rows8);
+      e.push(address);
+      code.memory('i64_store', at(ROW_ADDRESSES, 8));
+    }
+    if (this.writes('values')) {
+      code.get(this.rows8);
+      push(0);
+      switch (valueTypes(type)[0]!) {
+        case I32:
+          code.op('i64_extend_i32_u');
+          break;
+        case I64:
+          break;
+        case V128:
+          code.lane('i64x2_extract_lane', 0);
+          break;
+        default:
+          if (type === TYPE.F32) code.ops('i32_reinterpret_f32', 'i64_extend_i32_u');
+          else code.op('i64_reinterpret_f64');
+      }
+      code.memory('i64_store', at(ROW_VALUES, 8));
     }
     const size = TYPE_SIZES[type];
-    if (size > 8) {
+    if (size > 8 && this.writes('wide')) {
       for (const part of valueTypes(type).keys()) {
         code.get(this.wide);
         push(part);
@@ -610,6 +616,10 @@ class BlockCompiler {
     }
     this.advance(size, addresses ? () => code.i32(1) : guard);
     if (addresses) code.end();
+  }
+
+  private writes(column: AccessColumn): boolean {
+    return this.modes.columns?.has(column) ?? true;
   }
 
   /** Counts the row as written; under a guard the positions themselves must move. */
@@ -825,17 +835,18 @@ export const BLOCK_RESULTS = [I32] as const;
 
 /**
  * Compiles blocks into one module, which exports their functions by their position: "0", "1", …
+ * @param units - each is asked for when its turn comes: decoded blocks are large
  * @throws UserError when a block uses something that replay does not support
  */
 export function compileBlocks(
-  units: readonly CompileUnit[],
+  units: readonly (() => CompileUnit)[],
   modes: Modes,
 ): Uint8Array<ArrayBuffer> {
   const context = new ModuleContext();
   const chain = defineChain(context, modes);
   units.forEach((unit, position) => {
     const index = context.builder.declare([], BLOCK_RESULTS);
-    context.builder.define(index, new BlockCompiler(context, unit, modes, chain).compile());
+    context.builder.define(index, new BlockCompiler(context, unit(), modes, chain).compile());
     context.builder.export(String(position), index);
   });
   return context.builder.encode();

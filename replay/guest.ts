@@ -5,7 +5,7 @@
  */
 import { UserError } from '../schemas/errors.js';
 import { Segments, Sites } from './code-tables.js';
-import { compileBlocks, compileDispatcher, type Modes } from './compile.js';
+import { compileBlocks, compileDispatcher, type CompileUnit, type Modes } from './compile.js';
 import { EVALUATION_NUMBERS, IMPORTS, type ImportName } from './emit.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
 import { GuestMemory, bitsOf, bytesOf } from './guest-memory.js';
@@ -103,15 +103,19 @@ export interface Accesses {
 interface BlockRecord {
   /** As it was defined last; what was announced may not know its name space yet. */
   definition: BlockDefinition;
-  /** Until it is compiled: decoded blocks are large, and are seldom needed afterwards. */
-  decoded: { readonly block: Block; readonly sites: readonly AccessSite[] } | undefined;
-  readonly firstSite: number;
-  readonly firstSegment: number;
-  readonly dirtyNumbers: ReadonlyMap<number, number>;
   /** Number of its function in the table; 0 while it is not compiled. */
   functionIndex: number;
   /** Its place in the order of announcement. */
   readonly position: number;
+  /** What is known of its code once that was needed. */
+  numbers: BlockNumbers | undefined;
+}
+
+/** Where the parts of a block stand in the tables of the guest. */
+interface BlockNumbers {
+  readonly firstSite: number;
+  readonly firstSegment: number;
+  readonly dirtyNumbers: ReadonlyMap<number, number>;
 }
 
 interface Dirty {
@@ -135,7 +139,7 @@ const NAMES_BY_NUMBER = [...EVALUATION_NUMBERS.keys()];
 
 export class Guest implements Machine {
   readonly memory: GuestMemory;
-  /** Sites of the blocks that were announced or defined so far; empty unless `accesses`. */
+  /** Sites of the blocks that ran so far, and more; empty unless `accesses`. */
   readonly sites: SiteTable;
   private readonly siteColumns = new Sites();
   private readonly segmentColumns = new Segments();
@@ -381,7 +385,7 @@ export class Guest implements Machine {
     this.memory.view.setUint32(CELL.wide, 0, true);
   }
 
-  /** The segments of all blocks met so far; without `counts` none was executed. */
+  /** The segments of the blocks that ran so far, and more; without `counts` none was executed. */
   segments(): SegmentTable {
     const { count, blocks, addresses, instructions } = this.segmentColumns;
     const executions = this.modes.counts
@@ -401,9 +405,37 @@ export class Guest implements Machine {
   private record(definition: BlockDefinition): BlockRecord {
     const known = this.records.get(definition.id);
     if (known) return known;
-    const { id, address } = definition;
-    const decoded = this.decode({ definition, decoded: undefined });
-    const { block, sites } = decoded;
+    const record: BlockRecord = {
+      definition,
+      functionIndex: 0,
+      position: this.announced.length,
+      numbers: undefined,
+    };
+    this.records.set(definition.id, record);
+    this.announced.push(record);
+    return record;
+  }
+
+  /** Decodes a block; the first time, enters what it consists of in the tables. */
+  private decode(record: BlockRecord): CompileUnit {
+    const { id, address, ir } = record.definition;
+    const block = decodeBlock(ir, address, this.opNames, this.layout.stateSize);
+    const sites = accessSites(block, address);
+    record.numbers ??= this.enter(id, address, block, sites);
+    return {
+      ...record.numbers,
+      block,
+      sites,
+      slotFor: (target, noRedirect) => this.slotAddress(target, noRedirect),
+    };
+  }
+
+  private enter(
+    id: number,
+    address: bigint,
+    block: Block,
+    sites: readonly AccessSite[],
+  ): BlockNumbers {
     const segments = segmentsOf(block, address);
     const firstSegment = this.segmentColumns.add(id, segments);
     if (this.modes.counts && this.segmentColumns.count > MAX_SEGMENTS) {
@@ -441,29 +473,7 @@ export class Guest implements Machine {
     this.mostRows = Math.max(this.mostRows, sites.length);
     this.mostWide = Math.max(this.mostWide, wide);
     this.limitRows();
-    const record: BlockRecord = {
-      definition,
-      decoded,
-      firstSite,
-      firstSegment,
-      dirtyNumbers,
-      functionIndex: 0,
-      position: this.announced.length,
-    };
-    this.records.set(id, record);
-    this.announced.push(record);
-    return record;
-  }
-
-  /** The statements and access sites of a block. */
-  private decode({
-    definition,
-    decoded,
-  }: Pick<BlockRecord, 'definition' | 'decoded'>): NonNullable<BlockRecord['decoded']> {
-    if (decoded) return decoded;
-    const { address, ir } = definition;
-    const block = decodeBlock(ir, address, this.opNames, this.layout.stateSize);
-    return { block, sites: accessSites(block, address) };
+    return { firstSite, firstSegment, dirtyNumbers };
   }
 
   /** Compiles a block, together with others that are waiting. */
@@ -475,11 +485,7 @@ export class Guest implements Machine {
       if (this.announced[i]!.functionIndex === 0) batch.push(this.announced[i]!);
     }
     const binary = compileBlocks(
-      batch.map((record) => ({
-        ...record,
-        ...this.decode(record),
-        slotFor: (target, noRedirect) => this.slotAddress(target, noRedirect),
-      })),
+      batch.map((record) => () => this.decode(record)),
       this.modes,
     );
     let compiled: WebAssembly.Module;
@@ -497,7 +503,6 @@ export class Guest implements Machine {
     batch.forEach((record, i) => {
       record.functionIndex = this.nextFunction++;
       this.functions.set(record.functionIndex, exports[i]);
-      record.decoded = undefined;
       const { entry, noRedirect } = record.definition;
       const slot = this.slots[this.slotNumber(entry, noRedirect)]!;
       if (slot.record === record)
@@ -627,12 +632,13 @@ export class Guest implements Machine {
     record: BlockRecord,
     stopBefore?: (completed: number, pc: bigint) => boolean,
   ): ReturnType<typeof interpretBlock> {
-    this.interpreting = { firstSite: record.firstSite, tick: this.tick };
-    const outcome = interpretBlock(this, this.decode(record).block, stopBefore);
+    const { block, firstSite, firstSegment } = this.decode(record);
+    this.interpreting = { firstSite, tick: this.tick };
+    const outcome = interpretBlock(this, block, stopBefore);
     this.tick += BigInt(outcome.instructions);
     if (this.modes.counts) {
       for (let i = 0; i < outcome.segments; i++) {
-        const at = COUNTS + 8 * (record.firstSegment + i);
+        const at = COUNTS + 8 * (firstSegment + i);
         this.memory.view.setBigUint64(at, this.memory.view.getBigUint64(at, true) + 1n, true);
       }
     }

@@ -25,7 +25,14 @@ import {
 } from '../schemas/tables.js';
 import { Divergence, Guest, type BlockDefinition, type RunResult } from './guest.js';
 import type { Batch, StoredRow, Trace, VarColumn } from './trace.js';
-import type { AccessBatch, Replay, ReplayOptions, SegmentTable, SiteTable } from './types.js';
+import type {
+  AccessBatch,
+  AccessColumn,
+  Replay,
+  ReplayOptions,
+  SegmentTable,
+  SiteTable,
+} from './types.js';
 
 /** The tables whose rows replay acts on. `values` is read apart: it is a log, not events. */
 const EVENT_TABLES = [
@@ -214,6 +221,7 @@ export class ProcessReplay implements Replay {
       {
         accesses: options.accesses ?? false,
         counts: options.counts ?? false,
+        ...(options.columns && { columns: withTicks(options) }),
         ...(options.addresses && { addresses: options.addresses }),
       },
     );
@@ -646,6 +654,11 @@ export class ProcessReplay implements Replay {
       );
     }
   }
+}
+
+/** Where replay began at a keyframe, batches before the wanted tick are known by their ticks. */
+function withTicks({ columns, fromTick }: ReplayOptions): ReadonlySet<AccessColumn> {
+  return fromTick === undefined ? columns! : new Set([...columns!, 'ticks']);
 }
 
 /** The superblock in a row of `blocks`. */

@@ -5,13 +5,21 @@
  * 64-bit columns that must be gathered are moved as pairs of 32-bit words, which costs no bigint.
  */
 import type { Trace } from './trace.js';
-import type { AccessBatch, Replay, ReplayOptions, SiteTable } from './types.js';
+import type { AccessBatch, AccessColumn, Replay, ReplayOptions, SiteTable } from './types.js';
 import { ANYTHING, type Hints } from './hints.js';
 import { VECTOR_SIZE, type OpenScan, type Output } from './scan.js';
 import { accesses } from '../schemas/views.js';
 
 /** Starts a replay of one process image: `openReplay` of replay.ts, or a stand-in in tests. */
 export type OpenReplay = (trace: Trace, process: number, options: ReplayOptions) => Replay;
+
+/** What a batch must hold for a column of the table. */
+const COLUMNS: Readonly<Record<string, AccessColumn>> = {
+  tick: 'ticks',
+  addr: 'addresses',
+  value: 'values',
+  bytes: 'wide',
+};
 
 /**
  * A scan of `accesses`. `hints` is asked when a scan begins: rows outside of them are not needed, and
@@ -34,6 +42,8 @@ export function accessesScan(
     const chosen = new Uint32Array(VECTOR_SIZE);
     const [low, high] = address;
     const filtered = low > 0n || high < ANYTHING.address[1];
+    const columns = new Set(wanted.flatMap((name) => COLUMNS[name] ?? []));
+    if (filtered) columns.add('addresses');
     const isNear = filtered ? rangeTest(low, high) : undefined;
     let replay: Replay | undefined;
     let batch: AccessBatch | undefined;
@@ -46,6 +56,7 @@ export function accessesScan(
           if (next === undefined) return false;
           replay = openReplay(trace, next, {
             accesses: true,
+            columns,
             ...(filtered && { addresses: address }),
             ...(tick[0] > 0n && { fromTick: tick[0] }),
             ...(tick[1] < ANYTHING.tick[1] && { toTick: tick[1] }),

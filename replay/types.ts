@@ -55,9 +55,14 @@ export interface SegmentTable {
   readonly executions: BigUint64Array;
 }
 
+/** Columns of a batch that cost something to fill. */
+export type AccessColumn = 'ticks' | 'addresses' | 'values' | 'wide';
+
 export interface ReplayOptions {
   /** Deliver accesses; without it `nextAccesses` returns undefined once the process has ended. */
   readonly accesses?: boolean;
+  /** The columns that are needed, all if absent: others may hold anything. */
+  readonly columns?: ReadonlySet<AccessColumn>;
   /** Accesses that begin at an address below the first or above the second of these may be left out. */
   readonly addresses?: readonly [bigint, bigint];
   /** Count the executions of segments. */

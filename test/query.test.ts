@@ -64,13 +64,19 @@ test('hints reach replay, and skip nothing that a statement needs', async () => 
     await database.rows(sql);
     return replay.opened;
   };
+  const all = new Set(['ticks', 'addresses', 'values', 'wide']);
   assert.deepEqual(
     await opened('select * from accesses where tick between 10 and 20 and process = 3'),
-    [{ process: 3, accesses: true, fromTick: 10n, toTick: 20n }],
+    [{ process: 3, accesses: true, columns: all, fromTick: 10n, toTick: 20n }],
   );
   assert.deepEqual(await opened('select * from accesses where 10 < tick limit 1'), [
-    { process: 0, accesses: true, fromTick: 11n },
+    { process: 0, accesses: true, columns: all, fromTick: 11n },
   ]);
+  const columns = async (sql: string) => [...(await opened(sql))[0]!.columns!].sort();
+  assert.deepEqual(await columns('select kind, size, count(*) from accesses group by all'), []);
+  assert.deepEqual(await columns('select max(value), max(pc) from accesses'), ['values']);
+  assert.deepEqual(await columns('select bytes from accesses where tick > 5'), ['ticks', 'wide']);
+  assert.deepEqual(await columns('select size from accesses where addr = 5'), ['addresses']);
   assert.equal((await opened('select * from accesses where tick < 5 and tick > 7')).length, 0);
   assert.equal((await opened('from last_write(4294967296, 500)'))[0]!.toTick, 499n);
   assert.equal(
