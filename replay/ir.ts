@@ -4,6 +4,7 @@
  * the interpreter and the compiler can rely on a well-formed block.
  */
 import { UserError } from '../schemas/errors.js';
+import type { ShadowStatement } from './shadow-ir.js';
 
 /** Type codes, as stored. */
 export const TYPE = {
@@ -133,6 +134,8 @@ export interface DirtyStatement {
   readonly result: number;
   readonly memory: MemoryEffect | undefined;
   readonly state: readonly StateEffect[];
+  /** Those that are values. */
+  readonly args: readonly Operand[];
 }
 
 export type Statement =
@@ -180,7 +183,8 @@ export type Statement =
       readonly jumpKind: number;
       readonly target: bigint;
       readonly offsIP: number;
-    };
+    }
+  | ShadowStatement;
 
 /** A decoded superblock. */
 export interface Block {
@@ -517,8 +521,12 @@ export function decodeBlock(
           stateRange(offset + repeats * repeatStride, size);
           state.push({ effect: stateEffect, offset, size, repeats, repeatStride });
         }
-        for (let left = reader.length(); left > 0; left--) shifted(2);
-        return { tag: 'Dirty', name, logged, guard, result, memory, state };
+        const args: Operand[] = [];
+        for (let left = reader.length(); left > 0; left--) {
+          const arg = shifted(2);
+          if (arg !== undefined) args.push(arg);
+        }
+        return { tag: 'Dirty', name, logged, guard, result, memory, state, args };
       }
       case 11:
         return { tag: 'MBE', event: reader.byte() };
@@ -727,6 +735,8 @@ export function formatBlock(block: Block): string {
         return `MBE(${s.event})`;
       case 'Exit':
         return `if (${atom(s.guard)}) { PUT(${s.offsIP}) = ${hex(s.target)}; exit-${JUMP_KINDS[s.jumpKind]} }`;
+      default:
+        return JSON.stringify(s);
     }
   };
   const lines = block.statements.map(line);

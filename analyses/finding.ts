@@ -1,0 +1,57 @@
+/**
+ * What an analysis finds: one kind of defect at one place, with how often it happened. All analyses
+ * report in these terms; `report.ts` prints them, SQL shows them as tables.
+ */
+
+/** A place in the program: an instruction of a call stack before it is given names. */
+export type Pc = bigint;
+
+/** A call stack with its part in the finding. */
+export interface FindingStack {
+  /**
+   * What the stack shows: empty for where it happened; otherwise a sentence without its full stop,
+   * such as "Address 0x4a51068 is 0 bytes after a block of size 40 alloc'd", "Block was alloc'd at",
+   * "Uninitialised value was created by a heap allocation".
+   */
+  readonly role: string;
+  /** Addresses of instructions, innermost first; those of callers are of their call instruction. */
+  readonly pcs: readonly Pc[];
+}
+
+/** A defect, found once or more often at the same place. */
+export interface Finding {
+  /** As in Valgrind's XML output, such as `InvalidRead` or `Leak_DefinitelyLost`. */
+  readonly kind: string;
+  /** The sentence that Valgrind prints, such as "Invalid read of size 4". */
+  readonly what: string;
+  /** Further sentences without a stack, such as "Address 0x0 is not stack'd, malloc'd or (recently) free'd". */
+  readonly notes: readonly string[];
+  readonly process: number;
+  readonly thread: number;
+  /** Guest instructions executed by the process before the first occurrence. */
+  readonly tick: bigint;
+  /** The first is where it happened. */
+  readonly stacks: readonly FindingStack[];
+  /** How often it happened; for a leak, the number of blocks. */
+  count: number;
+  /** Of the parameter of a system call, as suppressions name it, such as `write(buf)`; else absent. */
+  readonly parameter?: string;
+  /** Bytes and blocks of a leak. */
+  readonly leak?: {
+    readonly bytes: bigint;
+    readonly indirectBytes: bigint;
+    readonly blocks: number;
+  };
+  /** Name of the suppression that hides it from the report. */
+  suppressedBy?: string;
+}
+
+/** What an analysis says of a whole process image. */
+export interface Outcome {
+  readonly process: number;
+  readonly findings: Finding[];
+  /** Name to number or text, printed at the end: heap use, leak totals. */
+  readonly summary: Readonly<Record<string, string | number | bigint>>;
+  /** What could not be judged, one sentence each: divergences, damage, code that is missing. */
+  readonly missing: readonly string[];
+}
