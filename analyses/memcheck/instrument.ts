@@ -108,18 +108,13 @@ class Instrumenter {
     if (b.isZero(bits)) return;
     const type = b.typeOf(operand);
     const sizeBytes = type === I1 ? 0 : TYPE_SIZES[type];
+    const any = b.any(bits);
     // Memcheck leaves out a check of the same condition, such as of two addresses with one base.
-    const key = `${sizeBytes} ${b.any(bits)} ${guard}`;
+    const key = `${sizeBytes} ${any} ${guard}`;
     if (!this.checked.includes(key)) {
       const use = type === I1 ? 'condition' : 'value';
-      b.statements.push({
-        tag: 'ShadowCheck',
-        bits,
-        origin: origin(),
-        use,
-        sizeBytes,
-        guard,
-      });
+      const report = { bits: any, origin: origin(), use, sizeBytes, guard } as const;
+      b.statements.push({ tag: 'ShadowCheck', ...report });
       if (this.checked.push(key) > REMEMBERED_CHECKS) this.checked.shift();
     }
     const zero = b.zero(shadowType(type));
