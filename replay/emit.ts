@@ -33,6 +33,23 @@ export const IMPORTS = {
   lookup: { parameters: [I64, I32], results: [I32] },
   /** Performs dirty statement n with this memory address; its result is left in scratch. */
   dirty: { parameters: [I32, I64], results: [] },
+  /** With shadow memory: stores n bytes of the scratch result, defined, at an address, for a shadow site. */
+  storeDefined: { parameters: [I64, I32, I32], results: [] },
+  /** Marks n bytes at an address as all of one state (8 times the byte), with an origin. */
+  markSlowly: { parameters: [I64, I32, I64, I32], results: [] },
+  /** The stack pointer goes from one stack to another. */
+  switchStack: { parameters: [I64, I64], results: [] },
+  /** Makes room among the frames. */
+  dropFrames: { parameters: [], results: [] },
+  /** Shadow of n bytes at an address, for a shadow site: bits to the scratch result; returns the origin. */
+  shadowLoad: { parameters: [I64, I32, I32], results: [I32] },
+  /** Sets the shadow of n bytes at an address from the scratch result, with an origin, for a shadow site. */
+  shadowStore: { parameters: [I64, I32, I32, I32], results: [] },
+  /** The same for ranges of any size, of which the bits are all or none. */
+  shadowReadRange: { parameters: [I64, I32, I32], results: [I32] },
+  shadowWriteRange: { parameters: [I64, I32, I64, I32, I32], results: [] },
+  /** Reports the use of an undefined value of an origin, for a shadow site. */
+  shadowCheck: { parameters: [I32, I32], results: [] },
 } as const satisfies Record<
   string,
   { parameters: readonly ValueType[]; results: readonly ValueType[] }

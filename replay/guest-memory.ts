@@ -6,16 +6,21 @@
 import { UserError } from '../schemas/errors.js';
 import {
   ADDRESS_BITS,
+  DEFINED,
   GRANULE_BITS,
   GRANULE_SIZE,
   MAX_PAGES,
+  NO_ACCESS,
   PAGE_SIZE,
+  PLANES_SIZE,
   SHARED,
+  SHADOW_NO_ACCESS,
+  SHADOW_ZERO,
   SHARED_COUNT,
+  STATE_PLANE,
   TLB,
   TLB_ENTRIES,
-  ZERO,
-  granulesStart,
+  granulesOf,
 } from './layout.js';
 
 /** How much linear memory grows at a time. */
@@ -26,19 +31,33 @@ export class GuestMemory {
   /** All of linear memory; replaced when it grows. */
   bytes: Uint8Array;
   view: DataView;
-  /** Place in linear memory of each granule that was written, by number. */
-  private readonly granules = new Map<number, number>();
+  /**
+   * Place in linear memory of each granule that was written, by number. With shadow memory, what is
+   * accessible but was never written is `base`, and what is not here is not accessible.
+   */
+  readonly granules = new Map<number, number>();
   private readonly free: number[] = [];
   private next: number;
+  /** The place of a granule that was never written. */
+  readonly base: number;
+  readonly shadow: boolean;
+  private readonly stride: number;
+  /** With shadow memory: the place of what is accessible but was never written. */
+  readonly sharedZero: number;
 
-  /** @param counts - reserve room for segment counters */
-  constructor(counts: boolean) {
-    this.next = granulesStart(counts);
-    const initial = Math.ceil(this.next / PAGE_SIZE);
+  /** @param modes - `counts`: reserve room for segment counters; `shadow`: have shadow memory */
+  constructor(modes: { counts: boolean; shadow: boolean }) {
+    const { start, base } = granulesOf(modes);
+    const initial = Math.ceil(start / PAGE_SIZE);
+    this.base = base;
+    this.shadow = modes.shadow;
+    this.sharedZero = modes.shadow ? SHADOW_ZERO : -1;
+    this.stride = modes.shadow ? PLANES_SIZE : GRANULE_SIZE;
     this.next = initial * PAGE_SIZE;
     this.wasm = new WebAssembly.Memory({ initial, maximum: MAX_PAGES });
     this.bytes = new Uint8Array(this.wasm.buffer);
     this.view = new DataView(this.wasm.buffer);
+    if (modes.shadow) this.fillState(SHADOW_NO_ACCESS, 0, GRANULE_SIZE, NO_ACCESS);
   }
 
   private refresh(): void {
@@ -50,9 +69,10 @@ export class GuestMemory {
     const reused = this.free.pop();
     if (reused !== undefined) {
       this.bytes.fill(0, reused, reused + GRANULE_SIZE);
+      if (this.shadow) this.fillState(reused, 0, GRANULE_SIZE, DEFINED);
       return reused;
     }
-    if (this.next + GRANULE_SIZE > this.bytes.length) {
+    if (this.next + this.stride > this.bytes.length) {
       const pages = Math.min(GROWTH_PAGES, MAX_PAGES - this.bytes.length / PAGE_SIZE);
       try {
         if (pages === 0) throw new RangeError();
@@ -65,8 +85,39 @@ export class GuestMemory {
       this.refresh();
     }
     const granule = this.next;
-    this.next += GRANULE_SIZE;
+    this.next += this.stride;
     return granule;
+  }
+
+  /** The place of a granule that can be written: its own, made if it had none. */
+  own(granule: number): number {
+    let place = this.granules.get(granule);
+    if (place !== undefined && place !== this.sharedZero) return place;
+    const isAccessible = place !== undefined || !this.shadow;
+    place = this.allocate();
+    if (!isAccessible) this.fillState(place, 0, GRANULE_SIZE, NO_ACCESS);
+    this.granules.set(granule, place);
+    return place;
+  }
+
+  /** The place to read a granule from. */
+  place(granule: number): number {
+    return this.granules.get(granule) ?? (this.shadow ? SHADOW_NO_ACCESS : this.base);
+  }
+
+  /** Sets the states of bytes of a granule that has a place of its own. */
+  fillState(place: number, offset: number, count: number, state: number): void {
+    const start = place + STATE_PLANE + offset;
+    this.bytes.fill(state, start, start + count);
+  }
+
+  /** Gives a granule back; it reads as zero, and with shadow memory is accessible or not. */
+  release(granule: number, isAccessible: boolean): void {
+    const place = this.granules.get(granule);
+    if (place !== undefined && place !== this.sharedZero) this.free.push(place);
+    if (isAccessible && this.shadow) this.granules.set(granule, SHADOW_ZERO);
+    else this.granules.delete(granule);
+    this.cache(granule);
   }
 
   /**
@@ -74,7 +125,7 @@ export class GuestMemory {
    * @param visit - the granule's number, place in the granule, offset from the start of the range,
    *   bytes
    */
-  private parts(
+  parts(
     address: bigint,
     size: number,
     visit: (granule: number, offset: number, done: number, count: number) => void,
@@ -89,11 +140,10 @@ export class GuestMemory {
   }
 
   /** Puts what is known of a granule into the cache that compiled code uses. */
-  private cache(granule: number): void {
+  cache(granule: number): void {
     const entry = TLB + 8 * (granule % TLB_ENTRIES);
-    const place = this.granules.get(granule);
     this.view.setUint32(entry, granule, true);
-    this.view.setUint32(entry + 4, place === undefined ? 0 : place - ZERO, true);
+    this.view.setUint32(entry + 4, this.place(granule) - this.base, true);
   }
 
   /** A copy of guest memory. `size` is in bytes. */
@@ -110,11 +160,7 @@ export class GuestMemory {
 
   write(address: bigint, bytes: Uint8Array): void {
     this.parts(address, bytes.length, (granule, offset, done, count) => {
-      let place = this.granules.get(granule);
-      if (place === undefined) {
-        place = this.allocate();
-        this.granules.set(granule, place);
-      }
+      const place = this.own(granule);
       this.cache(granule);
       this.bytes.set(bytes.subarray(done, done + count), place + offset);
     });
@@ -143,12 +189,24 @@ export class GuestMemory {
 
   private zeroPart(granule: number, offset: number, count: number): void {
     const place = this.granules.get(granule);
-    if (place === undefined) return;
-    if (count === GRANULE_SIZE) {
-      this.free.push(place);
-      this.granules.delete(granule);
-      this.cache(granule);
-    } else this.bytes.fill(0, place + offset, place + offset + count);
+    if (place === undefined || place === this.sharedZero) return;
+    if (count < GRANULE_SIZE || this.shadow) {
+      this.bytes.fill(0, place + offset, place + offset + count);
+      if (count === GRANULE_SIZE) this.reclaim(granule);
+    } else this.release(granule, true);
+  }
+
+  /** With shadow memory: gives a granule back that is all zero and of which there is no more to say. */
+  reclaim(granule: number): void {
+    const place = this.granules.get(granule);
+    if (place === undefined || place === this.sharedZero) return;
+    const state = this.bytes[place + STATE_PLANE]!;
+    if (state !== DEFINED && state !== NO_ACCESS) return;
+    const words = new Uint32Array(this.wasm.buffer, place, (2 * GRANULE_SIZE) / 4);
+    const expected = (state * 0x01010101) >>> 0;
+    for (let i = 0; i < words.length; i++)
+      if (words[i] !== (i < GRANULE_SIZE / 4 ? 0 : expected)) return;
+    this.release(granule, state === DEFINED);
   }
 
   /** Copies a range, which may overlap its target. `size` is in bytes. */

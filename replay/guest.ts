@@ -5,16 +5,20 @@
  */
 import { UserError } from '../schemas/errors.js';
 import { Segments, Sites } from './code-tables.js';
-import { compileBlocks, compileDispatcher, type CompileUnit, type Modes } from './compile.js';
+import assert from 'node:assert/strict';
+import type { CompileUnit, Modes } from './compile-block.js';
+import { spilledOf, type ShadowUnit } from './compile-shadow.js';
+import { compileBlocks, compileDispatcher } from './compile.js';
 import { EVALUATION_NUMBERS, IMPORTS, type ImportName } from './emit.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
 import { GuestMemory, bitsOf, bytesOf } from './guest-memory.js';
-import { applyDirty, interpretBlock, type Machine } from './interpret.js';
+import { applyDirty, interpretBlock, type Machine, type ShadowMachine } from './interpret.js';
 import {
   JUMP_NO_REDIRECT,
   TYPE,
   TYPE_SIZES,
   accessSites,
+  assignedBy,
   decodeBlock,
   segmentsOf,
   type AccessSite,
@@ -29,7 +33,9 @@ import {
   JUMP_CACHE_ENTRIES,
   MAX_ROWS,
   MAX_SEGMENTS,
+  MAX_SHADOWED_STATE,
   MAX_SLOTS,
+  MAX_SPILLED,
   MAX_STATE_SIZE,
   ROW_ADDRESSES,
   ROW_SITES,
@@ -45,6 +51,7 @@ import {
   WIDE,
   WIDE_SIZE,
 } from './layout.js';
+import { ShadowGuest, type ShadowHooks } from './shadow-guest.js';
 import type { SegmentTable, SiteTable } from './types.js';
 
 /** Replay no longer follows the recorded execution. */
@@ -63,6 +70,7 @@ export class Divergence extends Error {
 export interface StateLayout {
   readonly stateSize: number;
   readonly RIP: number;
+  readonly RSP: number;
 }
 
 /** A translated superblock, as the trace gives it. */
@@ -115,7 +123,8 @@ interface BlockRecord {
 interface BlockNumbers {
   readonly firstSite: number;
   readonly firstSegment: number;
-  readonly dirtyNumbers: ReadonlyMap<number, number>;
+  /** Of its first dirty statement, in `dirties`. */
+  readonly firstDirty: number;
 }
 
 interface Dirty {
@@ -130,6 +139,8 @@ interface Slot {
   readonly entry: bigint;
   readonly noRedirect: boolean;
   record: BlockRecord | undefined;
+  /** It is for the exact version of `record` from this statement on. */
+  readonly exactFrom?: number;
 }
 
 /** How many blocks are compiled together at most. */
@@ -138,6 +149,7 @@ const BATCH_SIZE = 400;
 const NAMES_BY_NUMBER = [...EVALUATION_NUMBERS.keys()];
 
 export class Guest implements Machine {
+  private readonly modes: Modes;
   readonly memory: GuestMemory;
   /** Sites of the blocks that ran so far, and more; empty unless `accesses`. */
   readonly sites: SiteTable;
@@ -168,28 +180,51 @@ export class Guest implements Machine {
   /** Sites of the block that is being interpreted. */
   private interpreting = { firstSite: 0, tick: 0n };
 
+  /** Of a replay that follows definedness. */
+  readonly shadow: ShadowGuest | undefined;
+
   /**
    * @param opNames - names of the trace's operations by key
    * @param layout - size of the guest state and where its program counter is
    * @param modes - what to produce; a guest without either only computes
+   * @param hooks - follow definedness, with neither accesses nor counts
    */
   constructor(
     private readonly opNames: readonly string[],
     private readonly layout: StateLayout,
-    private readonly modes: Modes,
+    modes: Omit<Modes, 'shadow'>,
+    hooks?: ShadowHooks,
   ) {
+    this.modes = { ...modes, shadow: hooks !== undefined };
     if (layout.stateSize > MAX_STATE_SIZE) {
       throw new UserError(
         `The trace has a guest state of ${layout.stateSize} bytes, which replay does not support; record it again with this version.`,
       );
     }
     this.sites = this.siteColumns;
-    this.memory = new GuestMemory(modes.counts);
+    this.memory = new GuestMemory({ counts: modes.counts, shadow: hooks !== undefined });
+    if (hooks) {
+      assert(!modes.accesses && !modes.counts, 'shadow memory stands where counters would');
+      if (layout.stateSize > MAX_SHADOWED_STATE) {
+        throw new UserError(
+          `The trace has a guest state of ${layout.stateSize} bytes, whose definedness cannot be followed; record it again with this version.`,
+        );
+      }
+      this.shadow = new ShadowGuest(this.memory, hooks, layout.RSP);
+    }
     this.functions = new WebAssembly.Table({ element: 'anyfunc', initial: 1024 });
-    const implementations: Record<ImportName, (...args: never[]) => unknown> = {
+    const implementations: Partial<Record<ImportName, (...args: never[]) => unknown>> = {
       evaluate: (number: number) => this.evaluate(number),
-      loadSlowly: (address: bigint, size: number) =>
-        this.putBits(SCRATCH_RESULT, size, this.load(BigInt.asUintN(64, address), size)),
+      loadSlowly: (address: bigint, size: number) => {
+        const at = BigInt.asUintN(64, address);
+        this.putBits(SCRATCH_RESULT, size, this.load(at, size));
+        if (this.shadow)
+          this.memory.view.setUint32(
+            CELL.loadedStates,
+            this.shadow.planes.firstUndefined(at, BigInt(size)) ? 1 : 0,
+            true,
+          );
+      },
       storeSlowly: (address: bigint, size: number) =>
         this.store(BigInt.asUintN(64, address), size, this.getBits(SCRATCH_RESULT, size)),
       refill: (size: number) => this.refill(size),
@@ -197,12 +232,19 @@ export class Guest implements Machine {
         this.lookup(BigInt.asUintN(64, address), space as 0 | 1),
       dirty: (number: number, address: bigint) =>
         this.performDirty(number, BigInt.asUintN(64, address)),
+      ...this.shadow?.imports,
     };
     this.imports = {
       env: {
         memory: this.memory.wasm,
         table: this.functions,
-        ...(implementations as Record<keyof typeof IMPORTS, WebAssembly.ImportValue>),
+        ...Object.fromEntries(
+          Object.keys(IMPORTS).map((name) => [
+            name,
+            (implementations[name as ImportName] ??
+              (() => assert.fail(`${name} without shadow memory`))) as WebAssembly.ImportValue,
+          ]),
+        ),
       },
     };
     const dispatcher = new WebAssembly.Instance(
@@ -295,7 +337,11 @@ export class Guest implements Machine {
     for (;;) {
       this.memory.view.setBigUint64(CELL.limit, limit, true);
       slot = this.dispatch(slot) >>> 0;
-      const { entry, noRedirect: space, record } = this.slots[(slot - SLOTS) >>> 2]!;
+      const { entry, noRedirect: space, record, exactFrom } = this.slots[(slot - SLOTS) >>> 2]!;
+      if (exactFrom !== undefined) {
+        this.compileExact(record!, exactFrom, slot);
+        continue;
+      }
       const done = (reason: StopReason): RunResult => ({
         ticks: Number(this.tick - start),
         pc: entry,
@@ -422,12 +468,76 @@ export class Guest implements Machine {
     const block = decodeBlock(ir, address, this.opNames, this.layout.stateSize);
     const sites = accessSites(block, address);
     record.numbers ??= this.enter(id, address, block, sites);
+    const { firstSite, firstSegment, firstDirty } = record.numbers;
+    const dirties = block.statements.filter((statement) => statement.tag === 'Dirty');
     return {
-      ...record.numbers,
       block,
       sites,
+      firstSite,
+      firstSegment,
+      dirtyNumbers: new Map(dirties.map((statement, i) => [statement, firstDirty + i])),
       slotFor: (target, noRedirect) => this.slotAddress(target, noRedirect),
+      ...(this.shadow && { shadow: this.cleanUnit(record, block, this.shadow) }),
     };
+  }
+
+  private cleanUnit(record: BlockRecord, block: Block, shadow: ShadowGuest): ShadowUnit {
+    let touched = 0n;
+    for (const [offset, size] of shadow.hooks.touchedRegisters(block))
+      for (let word = offset >> 3; word <= (offset + size - 1) >> 3; word++)
+        touched |= 1n << BigInt(word);
+    const spilled = spilledOf(block);
+    if (spilled.size > MAX_SPILLED)
+      throw new UserError(
+        'The trace is damaged: a block of code has too many values; record the program again.',
+      );
+    return {
+      exact: false,
+      instructions: 0,
+      pc: record.definition.address,
+      nextPc: 0n,
+      spilled,
+      touchedLow: BigInt.asUintN(64, touched),
+      touchedHigh: touched >> 64n,
+      RSP: this.layout.RSP,
+      exactSlot: (from) => this.exactSlot(record, from),
+      site: (site) => shadow.site(site),
+      originOf: (pc) => shadow.originOf(pc),
+    };
+  }
+
+  /** The exact version of a block from a statement on, as an analysis rewrites it. */
+  private exactUnit(record: BlockRecord, from: number): CompileUnit {
+    const unit = this.decode(record);
+    const clean = unit.shadow!;
+    const before = unit.block.statements.slice(0, from);
+    const marks = before.filter((statement) => statement.tag === 'IMark');
+    const last = marks.at(-1);
+    const assigned = new Set(before.flatMap(assignedBy));
+    return {
+      ...unit,
+      block: this.shadow!.hooks.instrument(unit.block, from),
+      shadow: {
+        ...clean,
+        exact: true,
+        instructions: marks.length,
+        ...(last && {
+          pc: BigInt.asUintN(64, last.address + BigInt(last.delta)),
+          nextPc: BigInt.asUintN(64, last.address + BigInt(last.length)),
+        }),
+        spilled: new Map([...clean.spilled].filter(([temp]) => assigned.has(temp))),
+      },
+    };
+  }
+
+  private exactSlot(record: BlockRecord, from: number): number {
+    const { entry, noRedirect } = record.definition;
+    return SLOTS + 4 * this.addSlot({ entry, noRedirect, record, exactFrom: from });
+  }
+
+  private compileExact(record: BlockRecord, from: number, slot: number): void {
+    const [functionIndex] = this.instantiate([() => this.exactUnit(record, from)]);
+    this.memory.view.setUint32(slot, functionIndex!, true);
   }
 
   private enter(
@@ -444,11 +554,10 @@ export class Guest implements Machine {
       );
     }
     const firstSite = this.modes.accesses ? this.siteColumns.add(id, sites) : 0;
-    const dirtyNumbers = new Map<number, number>();
+    const firstDirty = this.dirties.length;
     block.statements.forEach((statement, index) => {
       if (statement.tag !== 'Dirty') return;
       const own = sites.findIndex((site) => site.statement === index);
-      dirtyNumbers.set(index, this.dirties.length);
       this.dirties.push({
         statement,
         resultType: (statement.result >= 0 ? block.temps[statement.result]! : TYPE.none) as Type,
@@ -473,7 +582,7 @@ export class Guest implements Machine {
     this.mostRows = Math.max(this.mostRows, sites.length);
     this.mostWide = Math.max(this.mostWide, wide);
     this.limitRows();
-    return { firstSite, firstSegment, dirtyNumbers };
+    return { firstSite, firstSegment, firstDirty };
   }
 
   /** Compiles a block, together with others that are waiting. */
@@ -484,10 +593,19 @@ export class Guest implements Machine {
       if (batch.length >= this.blocksPerModule) break;
       if (this.announced[i]!.functionIndex === 0) batch.push(this.announced[i]!);
     }
-    const binary = compileBlocks(
-      batch.map((record) => () => this.decode(record)),
-      this.modes,
-    );
+    const indices = this.instantiate(batch.map((record) => () => this.decode(record)));
+    batch.forEach((record, i) => {
+      record.functionIndex = indices[i]!;
+      const { entry, noRedirect } = record.definition;
+      const slot = this.slots[this.slotNumber(entry, noRedirect)]!;
+      if (slot.record === record)
+        this.memory.view.setUint32(this.slotAddress(entry, noRedirect), record.functionIndex, true);
+    });
+  }
+
+  /** Compiles blocks into a module and returns the numbers of their functions in the table. */
+  private instantiate(units: readonly (() => CompileUnit)[]): number[] {
+    const binary = compileBlocks(units, this.modes);
     let compiled: WebAssembly.Module;
     try {
       compiled = new WebAssembly.Module(binary);
@@ -498,15 +616,11 @@ export class Guest implements Machine {
       );
     }
     const { exports } = new WebAssembly.Instance(compiled, this.imports);
-    if (this.nextFunction + batch.length > this.functions.length)
-      this.functions.grow(Math.max(this.functions.length, batch.length));
-    batch.forEach((record, i) => {
-      record.functionIndex = this.nextFunction++;
-      this.functions.set(record.functionIndex, exports[i]);
-      const { entry, noRedirect } = record.definition;
-      const slot = this.slots[this.slotNumber(entry, noRedirect)]!;
-      if (slot.record === record)
-        this.memory.view.setUint32(this.slotAddress(entry, noRedirect), record.functionIndex, true);
+    if (this.nextFunction + units.length > this.functions.length)
+      this.functions.grow(Math.max(this.functions.length, units.length));
+    return units.map((_, i) => {
+      this.functions.set(this.nextFunction, exports[i]);
+      return this.nextFunction++;
     });
   }
 
@@ -514,15 +628,19 @@ export class Guest implements Machine {
     const numbers = this.slotNumbers[noRedirect ? 1 : 0];
     let number = numbers.get(entry);
     if (number === undefined) {
-      number = this.slots.length;
-      if (number >= MAX_SLOTS)
-        throw new UserError(
-          'The program has more code than replay can hold; record a smaller part of it.',
-        );
-      this.slots.push({ entry, noRedirect, record: undefined });
+      number = this.addSlot({ entry, noRedirect, record: undefined });
       numbers.set(entry, number);
     }
     return number;
+  }
+
+  private addSlot(slot: Slot): number {
+    if (this.slots.length >= MAX_SLOTS) {
+      throw new UserError(
+        'The program has more code than replay can hold; record a smaller part of it.',
+      );
+    }
+    return this.slots.push(slot) - 1;
   }
 
   private slotAddress(entry: bigint, noRedirect: boolean): number {
@@ -632,9 +750,11 @@ export class Guest implements Machine {
     record: BlockRecord,
     stopBefore?: (completed: number, pc: bigint) => boolean,
   ): ReturnType<typeof interpretBlock> {
-    const { block, firstSite, firstSegment } = this.decode(record);
+    const { block, firstSite, firstSegment } = this.shadow
+      ? this.exactUnit(record, 0)
+      : this.decode(record);
     this.interpreting = { firstSite, tick: this.tick };
-    const outcome = interpretBlock(this, block, stopBefore);
+    const outcome = interpretBlock(this, block, stopBefore, this.shadow && this.shadowMachine());
     this.tick += BigInt(outcome.instructions);
     if (this.modes.counts) {
       for (let i = 0; i < outcome.segments; i++) {
@@ -643,6 +763,10 @@ export class Guest implements Machine {
       }
     }
     return outcome;
+  }
+
+  private shadowMachine(): ShadowMachine {
+    return { guest: this.shadow!, RSP: this.layout.RSP };
   }
 
   private evaluate(number: number): void {

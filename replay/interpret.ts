@@ -3,12 +3,14 @@
  * that is tested, and what runs a block that must stop in the middle.
  */
 import { UserError } from '../schemas/errors.js';
-import { CHECKSUM_HELPER, UNDEFINED_BYTE } from './compile.js';
+import { CHECKSUM_HELPER, UNDEFINED_BYTE } from './compile-block.js';
+import { STACK_REDZONE, type ShadowSite } from './compile-shadow.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
 import {
   JUMP_INVALIDATE,
   TYPE,
   TYPE_SIZES,
+  constantBits,
   type Block,
   type DirtyStatement,
   type Expression,
@@ -16,6 +18,9 @@ import {
   type StateArray,
   type Type,
 } from './ir.js';
+import type { OriginTag } from './shadow.js';
+import type { ShadowGuest } from './shadow-guest.js';
+import type { ShadowStatement } from './shadow-ir.js';
 
 /** What a block works on. All bit patterns are non-negative; sizes are in bytes. */
 export interface Machine {
@@ -33,6 +38,13 @@ export interface Machine {
    * @param instruction - number of the guest instruction within the block
    */
   access(site: number, instruction: number, address: bigint, size: number, bits: bigint): void;
+}
+
+/** The machine of a replay that follows definedness. */
+export interface ShadowMachine {
+  readonly guest: ShadowGuest;
+  /** Offset of the stack pointer in the guest state. */
+  readonly RSP: number;
 }
 
 /** How a block was left. */
@@ -95,6 +107,7 @@ export function interpretBlock(
   machine: Machine,
   block: Block,
   stopBefore?: (completed: number, pc: bigint) => boolean,
+  shadow?: ShadowMachine,
 ): Outcome {
   const temps = new Array<bigint>(block.temps.length).fill(0n);
   const value = (operand: Operand): bigint =>
@@ -105,6 +118,9 @@ export function interpretBlock(
   let completed = 0;
   let segments = 0;
   let site = 0;
+  let pc = 0n;
+  let nextPc = 0n;
+  let pushesReturn = false;
 
   const access = (address: bigint, size: number, bits: bigint, happened = true): void => {
     if (happened) machine.access(site, Math.max(instruction, 0), address, size, bits);
@@ -173,6 +189,23 @@ export function interpretBlock(
 
   for (const statement of block.statements) {
     switch (statement.tag) {
+      case 'ShadowGet':
+      case 'ShadowPut':
+      case 'ShadowGetI':
+      case 'ShadowPutI':
+      case 'ShadowLoad':
+      case 'ShadowStore':
+      case 'ShadowReadRange':
+      case 'ShadowWriteRange':
+      case 'ShadowCheck':
+        interpretShadow(shadow!.guest, statement, {
+          pc,
+          instruction: Math.max(instruction, 0),
+          value,
+          element,
+          assign: (temp, bits) => (temps[temp] = bits),
+        });
+        break;
       case 'IMark':
         if (stopBefore?.(completed, statement.address)) {
           return {
@@ -184,11 +217,23 @@ export function interpretBlock(
           };
         }
         instruction++;
+        pc = BigInt.asUintN(64, statement.address + BigInt(statement.delta));
+        nextPc = BigInt.asUintN(64, statement.address + BigInt(statement.length));
+        pushesReturn = false;
         break;
       case 'AbiHint':
+        if (shadow) {
+          const base = value(statement.base);
+          const target = constantBits(block, statement.nia) ?? pc;
+          shadow.guest.abiHint(base, statement.size, target);
+          if (pushesReturn) shadow.guest.pushFrame(base + STACK_REDZONE, pc);
+        }
+        break;
       case 'MBE':
         break;
       case 'Put':
+        if (shadow && statement.offset === shadow.RSP)
+          shadow.guest.moveStack(machine.readState(shadow.RSP, 8), value(statement.data), pc);
         machine.writeState(
           statement.offset,
           TYPE_SIZES[typeOf(statement.data)],
@@ -211,6 +256,7 @@ export function interpretBlock(
       }
       case 'Store':
       case 'StoreG': {
+        pushesReturn ||= constantBits(block, statement.data) === nextPc;
         const holds = statement.tag === 'Store' || value(statement.guard) === 1n;
         const address = value(statement.address);
         const size = TYPE_SIZES[typeOf(statement.data)];
@@ -302,4 +348,90 @@ export function interpretBlock(
     }
   }
   return leave(value(block.next), block.jumpKind, block.offsIP);
+}
+
+/** Carries out a statement that follows definedness. */
+function interpretShadow(
+  guest: ShadowGuest,
+  statement: ShadowStatement,
+  block: {
+    readonly pc: bigint;
+    readonly instruction: number;
+    value(operand: Operand): bigint;
+    element(array: StateArray): number;
+    assign(temp: number, bits: bigint): void;
+  },
+): void {
+  const { value, assign, pc, instruction } = block;
+  const origin = (operand: Operand): number => Number(value(operand));
+  const site: ShadowSite = { pc, instruction, use: 'value', sizeBytes: 0 };
+  const found = (
+    { bits, origin: from }: { bits: bigint; origin: OriginTag },
+    into: { bits: number; origin: number },
+  ): void => {
+    assign(into.bits, bits);
+    assign(into.origin, BigInt(from));
+  };
+  const holds = (guard: Operand | undefined): boolean => guard === undefined || value(guard) === 1n;
+  switch (statement.tag) {
+    case 'ShadowGet':
+      found(guest.readRegisters(statement.offset, TYPE_SIZES[statement.type]), statement);
+      break;
+    case 'ShadowGetI':
+      found(
+        guest.readRegisters(block.element(statement), TYPE_SIZES[statement.elemType]),
+        statement,
+      );
+      break;
+    case 'ShadowPut':
+      guest.writeRegisters(
+        statement.offset,
+        TYPE_SIZES[statement.type],
+        value(statement.bits),
+        origin(statement.origin),
+      );
+      break;
+    case 'ShadowPutI':
+      guest.writeRegisters(
+        block.element(statement),
+        TYPE_SIZES[statement.elemType],
+        value(statement.bits),
+        origin(statement.origin),
+      );
+      break;
+    case 'ShadowLoad':
+      if (holds(statement.guard))
+        found(guest.load(value(statement.address), TYPE_SIZES[statement.type], site), statement);
+      break;
+    case 'ShadowStore':
+      if (holds(statement.guard))
+        guest.store(
+          value(statement.address),
+          TYPE_SIZES[statement.type],
+          value(statement.bits),
+          origin(statement.origin),
+          site,
+        );
+      break;
+    case 'ShadowReadRange':
+      if (holds(statement.guard))
+        found(guest.readRange(value(statement.address), statement.sizeBytes, site), statement);
+      break;
+    case 'ShadowWriteRange':
+      if (holds(statement.guard))
+        guest.writeRange(
+          value(statement.address),
+          statement.sizeBytes,
+          value(statement.bits),
+          origin(statement.origin),
+          site,
+        );
+      break;
+    case 'ShadowCheck': {
+      const { use, sizeBytes } = statement;
+      if (holds(statement.guard) && value(statement.bits) !== 0n)
+        guest.check(origin(statement.origin), { ...site, use, sizeBytes });
+      break;
+    }
+  }
 }

@@ -554,6 +554,136 @@ export function decodeBlock(
   return { checked, temps, constants, statements, next, jumpKind, offsIP };
 }
 
+/** Calls `use` for each operand that a statement reads. */
+export function visitOperands(statement: Statement, use: (operand: Operand) => void): void {
+  const optional = (operand: Operand | undefined): void => {
+    if (operand !== undefined) use(operand);
+  };
+  switch (statement.tag) {
+    case 'IMark':
+    case 'MBE':
+    case 'ShadowGet':
+      break;
+    case 'AbiHint':
+      use(statement.base);
+      use(statement.nia);
+      break;
+    case 'Put':
+      use(statement.data);
+      break;
+    case 'PutI':
+      use(statement.index);
+      use(statement.data);
+      break;
+    case 'WrTmp':
+      visitExpression(statement.expr, use);
+      break;
+    case 'Store':
+      use(statement.address);
+      use(statement.data);
+      break;
+    case 'StoreG':
+      use(statement.address);
+      use(statement.data);
+      use(statement.guard);
+      break;
+    case 'LoadG':
+      use(statement.address);
+      use(statement.alternative);
+      use(statement.guard);
+      break;
+    case 'CAS':
+      use(statement.address);
+      use(statement.expectedLo);
+      use(statement.dataLo);
+      optional(statement.expectedHi);
+      optional(statement.dataHi);
+      break;
+    case 'Dirty':
+      use(statement.guard);
+      optional(statement.memory?.address);
+      statement.args.forEach(use);
+      break;
+    case 'Exit':
+      use(statement.guard);
+      break;
+    case 'ShadowGetI':
+      use(statement.index);
+      break;
+    case 'ShadowPut':
+      use(statement.bits);
+      use(statement.origin);
+      break;
+    case 'ShadowPutI':
+      use(statement.index);
+      use(statement.bits);
+      use(statement.origin);
+      break;
+    case 'ShadowLoad':
+    case 'ShadowReadRange':
+      use(statement.address);
+      optional(statement.guard);
+      break;
+    case 'ShadowStore':
+    case 'ShadowWriteRange':
+      use(statement.address);
+      use(statement.bits);
+      use(statement.origin);
+      optional(statement.guard);
+      break;
+    case 'ShadowCheck':
+      use(statement.bits);
+      use(statement.origin);
+      optional(statement.guard);
+      break;
+  }
+}
+
+function visitExpression(expr: Expression, use: (operand: Operand) => void): void {
+  switch (expr.tag) {
+    case 'Get':
+      break;
+    case 'GetI':
+      use(expr.index);
+      break;
+    case 'Atom':
+      use(expr.operand);
+      break;
+    case 'Op':
+    case 'CCall':
+      expr.args.forEach(use);
+      break;
+    case 'Load':
+      use(expr.address);
+      break;
+    case 'ITE':
+      use(expr.condition);
+      use(expr.ifTrue);
+      use(expr.ifFalse);
+      break;
+  }
+}
+
+/** The temporaries that a statement assigns. */
+export function assignedBy(statement: Statement): readonly number[] {
+  switch (statement.tag) {
+    case 'WrTmp':
+    case 'LoadG':
+      return [statement.temp];
+    case 'CAS':
+      return statement.oldHi >= 0 ? [statement.oldLo, statement.oldHi] : [statement.oldLo];
+    case 'Dirty':
+      return statement.result >= 0 ? [statement.result] : [];
+    case 'ShadowGet':
+    case 'ShadowGetI':
+    case 'ShadowLoad':
+    case 'ShadowReadRange':
+      return [statement.bits, statement.origin];
+    default:
+      return [];
+  }
+}
+
 /** The type of an operand. */
 export function operandType(block: Block, operand: Operand): Type {
   return (operand & 1 ? block.constants[operand >>> 1]!.type : block.temps[operand >>> 1]!) as Type;

@@ -23,6 +23,13 @@ export const CELL = {
   wideLimit: 92,
   values: 96,
   valuesEnd: 100,
+  /** A bit for each 8 bytes of the guest state (two words): some of its bits may be undefined. */
+  undefinedLow: 104,
+  undefinedHigh: 112,
+  /** Where the next frame of the current thread goes. */
+  frames: 120,
+  /** The states of the bytes that `loadSlowly` loaded, or'ed. */
+  loadedStates: 124,
 } as const;
 
 /** Operands (32 bytes each, at most 5) and after them the result of an operation done by the host. */
@@ -32,7 +39,16 @@ export const SCRATCH_RESULT = SCRATCH + 5 * SCRATCH_STRIDE;
 
 /** Guest state of the current thread. */
 export const STATE = 4096;
-export const MAX_STATE_SIZE = 32768;
+export const MAX_STATE_SIZE = 8192;
+
+/** Which bits of the guest state are undefined, and for each 8 bytes of it an origin (u32). */
+export const SHADOW_STATE = STATE + MAX_STATE_SIZE;
+export const MAX_SHADOWED_STATE = 1024;
+export const ORIGIN_STATE = SHADOW_STATE + MAX_SHADOWED_STATE;
+/** Temporaries of a block that goes on in its exact version, 32 bytes each. */
+export const SPILL = ORIGIN_STATE + MAX_SHADOWED_STATE;
+export const SPILL_STRIDE = 32;
+export const MAX_SPILLED = 768;
 
 /** A granule that is always zero, where what was never written is loaded from. */
 export const ZERO = 0x10000;
@@ -72,5 +88,40 @@ export const WIDE_SIZE = 1 << 20;
 export const COUNTS = WIDE + WIDE_SIZE;
 export const MAX_SEGMENTS = 1 << 23;
 
-/** Where granules begin: after the counters, which are only reserved when they are wanted. */
-export const granulesStart = (counts: boolean): number => COUNTS + (counts ? 8 * MAX_SEGMENTS : 0);
+/**
+ * In a replay with shadow memory: the current thread's calls that have not returned, as pairs of the
+ * address of the return address and the address of the call instruction. In the place of `COUNTS`.
+ */
+export const FRAMES = COUNTS;
+export const FRAME_SIZE = 16;
+export const MAX_FRAMES = 1 << 16;
+
+/**
+ * With shadow memory four planes of one granule each stand in a row: contents, state of each byte,
+ * undefined bits of each byte (only where the state is `PARTIAL`), and an origin (u32) for each 4
+ * bytes (only where the state is not `DEFINED`). Untouched planes cost no physical memory.
+ */
+export const STATE_PLANE = GRANULE_SIZE;
+export const BITS_PLANE = 2 * GRANULE_SIZE;
+export const ORIGIN_PLANE = 3 * GRANULE_SIZE;
+export const PLANES_SIZE = 4 * GRANULE_SIZE;
+
+/** States of a byte; all but `DEFINED` are not 0, and only `NO_ACCESS` has the high bit. */
+export const DEFINED = 0;
+export const UNDEFINED = 1;
+export const PARTIAL = 2;
+export const NO_ACCESS = 0x80;
+
+/** With shadow memory, the first two granules are shared: accessible zeros, and no access. */
+export const SHADOW_ZERO = FRAMES + FRAME_SIZE * MAX_FRAMES;
+export const SHADOW_NO_ACCESS = SHADOW_ZERO + PLANES_SIZE;
+
+/** Where granules begin, and what their places in the cache are relative to. */
+export function granulesOf(modes: { counts: boolean; shadow: boolean }): {
+  readonly start: number;
+  readonly base: number;
+} {
+  if (modes.shadow) return { start: SHADOW_NO_ACCESS + PLANES_SIZE, base: SHADOW_ZERO };
+  // the counters are only reserved when they are wanted
+  return { start: COUNTS + (modes.counts ? 8 * MAX_SEGMENTS : 0), base: ZERO };
+}

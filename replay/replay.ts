@@ -21,13 +21,18 @@ import {
   registers,
   signals,
   slices,
+  thread_events,
   values,
 } from '../schemas/tables.js';
 import { Divergence, Guest, type BlockDefinition, type RunResult } from './guest.js';
+import type { SavedShadow } from './shadow-guest.js';
+import type { ShadowRegisters } from './shadow.js';
+import { ReplayRegisters } from './shadow-registers.js';
 import type { Batch, StoredRow, Trace, VarColumn } from './trace.js';
 import type {
   AccessBatch,
   AccessColumn,
+  EventRow,
   Replay,
   ReplayOptions,
   SegmentTable,
@@ -51,7 +56,7 @@ const EVENT_TABLES = [
 const PROGRAM_TABLES = new Set<Table>([blocks, memory, mappings]);
 
 /** A place in one table: the next row not yet delivered. */
-class Cursor {
+class Cursor implements EventRow {
   batch: Batch | undefined;
   row = 0;
   private ids!: BigUint64Array;
@@ -103,6 +108,10 @@ class Cursor {
     return (this.batch!.column(name as never) as BigUint64Array)[this.row]!;
   }
 
+  i64(name: string): bigint {
+    return BigInt.asIntN(64, this.u64(name));
+  }
+
   u32(name: string): number {
     return (this.batch!.column(name as never) as Uint32Array)[this.row]!;
   }
@@ -132,9 +141,11 @@ type Keyframe = StoredRow<typeof keyframes> & {
   readonly previousEvent: bigint;
 };
 
-interface Thread {
+export interface Thread {
   readonly number: number;
   state: Uint8Array;
+  /** While it does not run, in a replay that follows definedness; none if all is defined. */
+  shadow?: SavedShadow | undefined;
   pc: bigint;
   /** The jump to `pc` asked for the function itself, not its replacement. */
   noRedirect: boolean;
@@ -201,8 +212,11 @@ export class ProcessReplay implements Replay {
   private readonly legs: Leg[] = [];
   private cursors: Cursor[] = [];
   private valueLog!: Cursor;
+  private readonly observed: ReadonlySet<Table>;
   private readonly threads = new Map<number, Thread>();
   private current: Thread | undefined;
+  /** Where signal handlers under way interrupted their threads. */
+  private readonly interrupted: { thread: number; pc: bigint; shadow: SavedShadow }[] = [];
   private readonly layout: GuestManifest;
   private ended = false;
   /** Accesses of the image itself are delivered, not those of the ancestors. */
@@ -214,16 +228,18 @@ export class ProcessReplay implements Replay {
     private readonly options: ReplayOptions,
   ) {
     this.layout = guestOf(trace);
+    this.observed = new Set(options.observer?.tables);
     const { stateSize, registers: offsets } = this.layout;
     this.guest = new Guest(
       opNames(trace),
-      { stateSize, RIP: offsets.RIP! },
+      { stateSize, RIP: offsets.RIP!, RSP: offsets.RSP! },
       {
         accesses: options.accesses ?? false,
         counts: options.counts ?? false,
         ...(options.columns && { columns: withTicks(options) }),
         ...(options.addresses && { addresses: options.addresses }),
       },
+      options.shadow,
     );
     this.guest.moreValues = () => this.moreValues();
     let image = trace.processes.find((row) => row.process === process);
@@ -271,6 +287,19 @@ export class ProcessReplay implements Replay {
   finish(): void {
     while (this.step()) this.guest.resetAccesses();
     this.guest.resetAccesses();
+  }
+
+  /** Registers with their shadow, in a replay that follows definedness. */
+  readonly registers: ShadowRegisters = new ReplayRegisters(this);
+
+  /** The offset of a register in the guest state. */
+  registerOffset(name: string): number {
+    return this.layout.registers[name]!;
+  }
+
+  /** Live threads by number, and the one that runs. */
+  threadsNow(): { threads: ReadonlyMap<number, Thread>; current: Thread | undefined } {
+    return { threads: this.threads, current: this.current };
   }
 
   /** Number of the thread that runs. */
@@ -349,6 +378,7 @@ export class ProcessReplay implements Replay {
           cursor.table === slices && this.current && cursor.u32('thread') !== this.current.number;
         if (switches && this.guest.takeAccesses().count > 0 && this.inLastLeg) return true;
         this.apply(cursor);
+        if (this.observed.has(cursor.table)) this.options.observer!.applied(cursor);
         cursor.next();
       }
     } catch (error) {
@@ -387,7 +417,8 @@ export class ProcessReplay implements Replay {
     if (this.inLastLeg) return false;
     this.leg++;
     const { process, endEvent } = this.legs[this.leg]!;
-    this.cursors = EVENT_TABLES.map((table) => new Cursor(table, this.trace, process, endEvent));
+    const tables = new Set([...EVENT_TABLES, ...this.observed]);
+    this.cursors = [...tables].map((table) => new Cursor(table, this.trace, process, endEvent));
     this.valueLog = new Cursor(values, this.trace, process, endEvent);
     this.guest.tick = 0n;
     this.guest.forgetExecutions(); // those of the parent
@@ -528,6 +559,10 @@ export class ProcessReplay implements Replay {
 
   private apply(cursor: Cursor): void {
     switch (cursor.table) {
+      case thread_events:
+        // its registers are of no more interest
+        if (cursor.name('op') === 'exit') this.threads.delete(cursor.u32('thread'));
+        return;
       case blocks:
         return this.applyBlock(cursor);
       case registers:
@@ -538,6 +573,8 @@ export class ProcessReplay implements Replay {
         return this.applyHeap(cursor);
       case mappings:
         return this.applyMapping(cursor);
+      case signals:
+        return this.applySignal(cursor);
       case slices:
         return this.applySlice(cursor);
       case page_hashes:
@@ -616,12 +653,38 @@ export class ProcessReplay implements Replay {
     if (cursor.u32('shared')) this.guest.setShared(cursor.u64('address'), cursor.u64('size'));
   }
 
+  /** The engine keeps the shadow of registers in the signal frame, and the interrupted code is a caller. */
+  private applySignal(cursor: Cursor): void {
+    const { shadow } = this.guest;
+    if (!shadow) return;
+    const pc = cursor.u64('pc');
+    switch (cursor.name('op')) {
+      case 'deliver':
+        this.interrupted.push({ thread: this.thread, pc, shadow: shadow.save() });
+        shadow.pushFrame(shadow.stackPointer - 8n, pc);
+        break;
+      case 'return': {
+        // a handler that was left by longjmp never returns
+        const at = this.interrupted.findLastIndex(
+          (one) => one.thread === this.thread && one.pc === pc,
+        );
+        if (at < 0) break;
+        shadow.restore(this.interrupted[at]!.shadow);
+        this.interrupted.splice(at);
+      }
+    }
+  }
+
   private applySlice(cursor: Cursor): void {
     const thread = this.threads.get(cursor.u32('thread'));
     if (!thread) throw this.diverged('a thread runs whose registers are not known');
     if (this.current !== thread) {
-      if (this.current) this.current.state = this.guest.state.slice();
+      if (this.current) {
+        this.current.state = this.guest.state.slice();
+        this.current.shadow = this.guest.shadow?.save();
+      }
       this.guest.state.set(thread.state);
+      this.guest.shadow?.restore(thread.shadow);
       this.current = thread;
     }
     const pc = cursor.u64('pc');

@@ -12,6 +12,7 @@ import {
   SCRATCH_RESULT,
   SCRATCH_STRIDE,
 } from './layout.js';
+import { SHADOW_SUPPORT, type ShadowSupportName } from './support-shadow.js';
 import { F32, F64, I32, I64, V128, VOID, type Code, type ValueType } from './wasm.js';
 
 interface Support {
@@ -837,6 +838,7 @@ function bitwise(deposit: boolean) {
 }
 
 export type SupportName =
+  | ShadowSupportName
   | 'mulHighU'
   | 'mulHighS'
   | 'divMod32U'
@@ -864,6 +866,7 @@ export type SupportName =
   | 'pext';
 
 export const SUPPORT: Readonly<Record<SupportName, Support>> = {
+  ...SHADOW_SUPPORT,
   mulHighU: { parameters: [I64, I64], results: [I64], emit: mulHighU },
   mulHighS: { parameters: [I64, I64], results: [I64], emit: mulHighS },
   divMod32U: { parameters: [I64, I64], results: [I64], emit: divMod32(false) },

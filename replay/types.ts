@@ -7,6 +7,9 @@
  * after each batch.
  */
 
+import type { Table } from '../schemas/schema.js';
+import type { ShadowHooks } from './shadow-guest.js';
+
 /**
  * Accesses in the order in which they happened, as columns: entry `i` of each array describes one
  * access, for `i < count`. All accesses of a batch were made by one thread.
@@ -58,6 +61,27 @@ export interface SegmentTable {
 /** Columns of a batch that cost something to fill. */
 export type AccessColumn = 'ticks' | 'addresses' | 'values' | 'wide';
 
+/** A row of a stored table, while replay stands at it. */
+export interface EventRow {
+  readonly table: Table;
+  /** Its place in the one order of all rows of the process image. */
+  readonly event: number;
+  u64(column: string): bigint;
+  i64(column: string): bigint;
+  u32(column: string): number;
+  /** The name of an enum column's value. */
+  name(column: string): string | undefined;
+  bytes(column: string): Uint8Array;
+}
+
+/** Gets to know the events of a replay, in their order. */
+export interface Observer {
+  /** Stored tables whose rows are wanted; each must have a tick. */
+  readonly tables: readonly Table[];
+  /** A row took effect, at the current tick. */
+  applied(row: EventRow): void;
+}
+
 export interface ReplayOptions {
   /** Deliver accesses; without it `nextAccesses` returns undefined once the process has ended. */
   readonly accesses?: boolean;
@@ -67,6 +91,9 @@ export interface ReplayOptions {
   readonly addresses?: readonly [bigint, bigint];
   /** Count the executions of segments. */
   readonly counts?: boolean;
+  /** Follow definedness; with neither accesses nor counts. */
+  readonly shadow?: ShadowHooks;
+  readonly observer?: Observer;
   /** Accesses before this tick may be left out. */
   readonly fromTick?: bigint;
   /** Accesses after this tick may be left out. */

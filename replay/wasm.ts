@@ -354,6 +354,8 @@ const spareBodies: Bytes[] = [];
 export class Code {
   readonly body = spareBodies.pop() ?? new Bytes();
   private readonly locals: ValueType[] = [];
+  /** Blocks, loops and ifs that are open here. */
+  depth = 0;
 
   constructor(
     readonly parameters: readonly ValueType[],
@@ -452,6 +454,7 @@ export class Code {
   open(kind: 'block' | 'loop' | 'if', result: ValueType | typeof VOID = VOID): void {
     this.op(kind);
     this.body.byte(result);
+    this.depth++;
   }
 
   else(): void {
@@ -460,6 +463,7 @@ export class Code {
 
   end(): void {
     this.op('end');
+    this.depth--;
   }
 
   br(depth: number): void {

@@ -16,7 +16,7 @@ import { TYPE, TYPE_SIZES, type Type } from '../replay/ir.js';
 import { BlockBuilder, type Atom } from './block-builder.js';
 
 const SEED = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
-const LAYOUT = { stateSize: 4096, RIP: 184 };
+const LAYOUT = { stateSize: 4096, RIP: 184, RSP: 48 };
 /** Where tests keep operands and results in the guest state. */
 const ARGUMENTS = 1024;
 const RESULT = 2048;

@@ -1,0 +1,864 @@
+/**
+ * Compiles one superblock to a WebAssembly function, which takes nothing and returns the slot of the
+ * block to run next. Guest state, the tick and the output positions live in linear memory (layout.ts);
+ * temporaries are locals.
+ */
+import { UserError } from '../schemas/errors.js';
+import { Emitter, ModuleContext, loadAt, valueTypes } from './emit.js';
+import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
+import {
+  JUMP_INVALIDATE,
+  JUMP_NO_REDIRECT,
+  TYPE,
+  TYPE_NAMES,
+  TYPE_SIZES,
+  type AccessSite,
+  type Block,
+  type DirtyStatement,
+  type Expression,
+  type Operand,
+  type StateArray,
+  type Statement,
+  type Type,
+} from './ir.js';
+import {
+  CELL,
+  COUNTS,
+  GRANULE_BITS,
+  GRANULE_SIZE,
+  ROW_ADDRESSES,
+  ROW_SITES,
+  ROW_TICKS,
+  ROW_VALUES,
+  SCRATCH_RESULT,
+  SHARED,
+  SHADOW_ZERO,
+  SHARED_COUNT,
+  STATE,
+  TLB,
+  TLB_ENTRIES,
+  WIDE,
+  ZERO,
+} from './layout.js';
+import type { ShadowUnit } from './compile-shadow.js';
+import { HELPER_LOWERINGS, OPERATION_LOWERINGS } from './lower.js';
+import type { AccessColumn } from './types.js';
+import { Code, I32, I64, V128, type OpName, type ValueType } from './wasm.js';
+
+/** Self-modifying-code checks: not evaluated, and the exit that depends on them is not taken. */
+export const CHECKSUM_HELPER = 'genericg_compute_checksum';
+
+/** What a dirty statement or a switched-off guard leaves in the result. */
+export const UNDEFINED_BYTE = 0x55n;
+
+export interface Modes {
+  /** Write a row for every load and store. */
+  readonly accesses: boolean;
+  /** … with these columns; all if absent. */
+  readonly columns?: ReadonlySet<AccessColumn>;
+  /** … that begins at an address from the first to the second of these, inclusive. */
+  readonly addresses?: readonly [bigint, bigint];
+  /** Count executions of segments. */
+  readonly counts: boolean;
+  /** Follow which memory and which values are defined; not together with the others. */
+  readonly shadow?: boolean;
+}
+
+/** A block with everything that its code depends on. */
+export interface CompileUnit {
+  readonly block: Block;
+  /** Cells for constant jump targets. */
+  slotFor(target: bigint, noRedirect: boolean): number;
+  /** In access mode: the sites, of which the first has this number. */
+  readonly sites: readonly AccessSite[];
+  readonly firstSite: number;
+  /** In count mode: number of the first segment. */
+  readonly firstSegment: number;
+  /** By statement: the number by which `dirty` is asked for it. */
+  readonly dirtyNumbers: ReadonlyMap<DirtyStatement, number>;
+  /** With `shadow`: which version of the block this is. */
+  readonly shadow?: ShadowUnit;
+}
+
+const mismatch = (what: string): UserError =>
+  new UserError(`The trace is damaged: a block of code has ${what}; record the program again.`);
+
+const LOADS: Partial<Record<Type, OpName>> = {
+  [TYPE.I1]: 'i32_load8_u',
+  [TYPE.I8]: 'i32_load8_u',
+  [TYPE.I16]: 'i32_load16_u',
+  [TYPE.I32]: 'i32_load',
+  [TYPE.I64]: 'i64_load',
+  [TYPE.F32]: 'f32_load',
+  [TYPE.F64]: 'f64_load',
+};
+const STORES: Partial<Record<Type, OpName>> = {
+  [TYPE.I1]: 'i32_store8',
+  [TYPE.I8]: 'i32_store8',
+  [TYPE.I16]: 'i32_store16',
+  [TYPE.I32]: 'i32_store',
+  [TYPE.I64]: 'i64_store',
+  [TYPE.F32]: 'f32_store',
+  [TYPE.F64]: 'f64_store',
+};
+
+export class BlockCompiler {
+  protected readonly e: Emitter;
+  protected readonly code: Code;
+  /** What places of granules are relative to. */
+  protected readonly base: number;
+  private nextSite: number;
+  private segment = 0;
+  /** IMarks passed since the block was entered. */
+  protected instructions = 0;
+  /** Rows and wide bytes written since the positions in the locals were last moved. */
+  private rowsAhead = 0;
+  private wideAhead = 0;
+  private readonly tick: number;
+  private readonly rows8: number;
+  private readonly rows4: number;
+  private readonly wide: number;
+
+  constructor(
+    context: ModuleContext,
+    protected readonly unit: CompileUnit,
+    private readonly modes: Modes,
+    /** The function that goes on with the block of a slot. */
+    protected readonly chain: number,
+  ) {
+    this.e = new Emitter(context, unit.block);
+    this.code = this.e.code;
+    this.base = modes.shadow ? SHADOW_ZERO : ZERO;
+    this.nextSite = unit.firstSite;
+    const writesRows = modes.accesses && unit.sites.length > 0;
+    this.tick = writesRows ? this.code.local(I64) : -1;
+    this.rows8 = writesRows ? this.code.local(I32) : -1;
+    this.rows4 = writesRows ? this.code.local(I32) : -1;
+    this.wide = writesRows ? this.code.local(I32) : -1;
+  }
+
+  compile(): Code {
+    this.body();
+    return this.code;
+  }
+
+  protected body(): void {
+    if (this.rows8 >= 0) {
+      loadAt(this.code, CELL.tick, I64);
+      this.code.set(this.tick);
+      this.reloadRows();
+    }
+    for (const statement of this.unit.block.statements) this.statement(statement);
+    const { next, jumpKind, offsIP } = this.unit.block;
+    this.code.i32(0);
+    this.e.push(next);
+    this.code.memory('i64_store', STATE + offsIP);
+    this.leave();
+    const target = this.e.constant(next);
+    const noRedirect = jumpKind === JUMP_NO_REDIRECT;
+    if (target !== undefined) this.code.i32(this.unit.slotFor(target, noRedirect));
+    else {
+      this.e.push(next);
+      this.e.support(noRedirect ? 'jump1' : 'jump0');
+    }
+    this.code.returnCall(this.chain);
+  }
+
+  private reloadRows(): void {
+    loadAt(this.code, CELL.rows, I32);
+    this.code.tee(this.rows8);
+    this.code.i32(1);
+    this.code.op('i32_shr_u');
+    this.code.set(this.rows4);
+    loadAt(this.code, CELL.wide, I32);
+    this.code.set(this.wide);
+  }
+
+  /** Writes the output positions back to memory. */
+  private saveRows(): void {
+    if (this.rows8 < 0) return;
+    const save = (cell: number, local: number, ahead: number): void => {
+      this.code.i32(0);
+      this.code.get(local);
+      if (ahead) {
+        this.code.i32(ahead);
+        this.code.op('i32_add');
+      }
+      this.code.memory('i32_store', cell);
+    };
+    save(CELL.rows, this.rows8, 8 * this.rowsAhead);
+    save(CELL.wide, this.wide, this.wideAhead);
+  }
+
+  /** What every way out of the block does: output positions, tick, counter of the segment. */
+  private leave(): void {
+    this.saveRows();
+    if (this.instructions > 0) {
+      this.code.i32(0);
+      loadAt(this.code, CELL.tick, I64);
+      this.code.i64(BigInt(this.instructions));
+      this.code.op('i64_add');
+      this.code.memory('i64_store', CELL.tick);
+    }
+    if (this.modes.counts) this.count(this.segment);
+  }
+
+  private count(segment: number): void {
+    const address = COUNTS + 8 * (this.unit.firstSegment + segment);
+    this.code.i32(0);
+    loadAt(this.code, address, I64);
+    this.code.i64(1n);
+    this.code.op('i64_add');
+    this.code.memory('i64_store', address);
+  }
+
+  protected statement(statement: Statement): void {
+    const { e, code } = this;
+    switch (statement.tag) {
+      case 'IMark':
+        this.instructions++;
+        break;
+      case 'AbiHint':
+      case 'MBE':
+        break;
+      case 'Put':
+        code.i32(0);
+        this.putParts(statement.data, STATE + statement.offset);
+        break;
+      case 'PutI': {
+        const address = this.elementAddress(statement);
+        code.get(address);
+        this.putParts(statement.data, 0, address);
+        break;
+      }
+      case 'WrTmp':
+        this.assign(statement.temp, statement.expr, statement.logged);
+        break;
+      case 'Store':
+        this.store(statement.address, e.typeOf(statement.data), (part) =>
+          e.pushPart(statement.data, part),
+        );
+        this.row(statement.address, e.typeOf(statement.data), (part) =>
+          e.pushPart(statement.data, part),
+        );
+        break;
+      case 'StoreG': {
+        const push = (part: number): void => e.pushPart(statement.data, part);
+        const type = e.typeOf(statement.data);
+        e.push(statement.guard);
+        code.open('if');
+        this.store(statement.address, type, push);
+        code.end();
+        this.row(statement.address, type, push, () => e.push(statement.guard));
+        break;
+      }
+      case 'LoadG':
+        this.guardedLoad(statement);
+        break;
+      case 'CAS':
+        this.compareAndSwap(statement);
+        break;
+      case 'Dirty':
+        this.dirty(statement);
+        break;
+      case 'Exit':
+        if (statement.jumpKind === JUMP_INVALIDATE) break;
+        e.push(statement.guard);
+        code.open('if');
+        code.i32(0);
+        code.i64(statement.target);
+        code.memory('i64_store', STATE + statement.offsIP);
+        this.leave();
+        code.i32(this.unit.slotFor(statement.target, statement.jumpKind === JUMP_NO_REDIRECT));
+        code.returnCall(this.chain);
+        code.end();
+        // a segment whose exit is not taken was executed, too
+        if (this.modes.counts) this.count(this.segment);
+        this.segment++;
+        break;
+    }
+  }
+
+  /** Stores an operand into the guest state; the address of its first part is on the stack. */
+  private putParts(data: Operand, offset: number, address = -1): void {
+    const type = this.e.typeOf(data);
+    const parts = valueTypes(type).length;
+    for (let part = 0; part < parts; part++) {
+      if (part > 0) {
+        if (address < 0) this.code.i32(0);
+        else this.code.get(address);
+      }
+      this.e.pushPart(data, part);
+      this.rawStore(type, offset, part);
+    }
+  }
+
+  protected rawStore(type: Type, offset: number, part: number): void {
+    const partType = valueTypes(type)[part]!;
+    if (partType === V128) this.code.memoryV128('v128_store', offset + 16 * part);
+    else this.code.memory(type === TYPE.I128 ? 'i64_store' : STORES[type]!, offset + 8 * part);
+  }
+
+  protected rawLoad(type: Type, offset: number, part: number): void {
+    const partType = valueTypes(type)[part]!;
+    if (partType === V128) this.code.memoryV128('v128_load', offset + 16 * part);
+    else this.code.memory(type === TYPE.I128 ? 'i64_load' : LOADS[type]!, offset + 8 * part);
+  }
+
+  /** A local with the linear address of a rotating array's element, less nothing: base included. */
+  protected elementAddress(array: StateArray): number {
+    const { code } = this;
+    const address = this.e.scratch(I32, 'element');
+    this.e.push(array.index);
+    code.i32(array.bias);
+    code.op('i32_add');
+    code.i32(array.nElems - 1);
+    code.op('i32_and');
+    code.i32(TYPE_SIZES[array.elemType]);
+    code.op('i32_mul');
+    code.i32(STATE + array.base);
+    code.op('i32_add');
+    code.set(address);
+    return address;
+  }
+
+  private assign(temp: number, expr: Expression, logged: boolean): void {
+    const { e, code } = this;
+    const type = e.block.temps[temp] as Type;
+    const locals = e.localsOf(temp);
+    if (logged) {
+      if (expr.tag === 'Load') throw mismatch('a logged load');
+      this.take(type, locals);
+      return;
+    }
+    switch (expr.tag) {
+      case 'Get':
+        for (const part of locals.keys()) {
+          code.i32(0);
+          this.rawLoad(type, STATE + expr.offset, part);
+          code.set(locals[part]!);
+        }
+        break;
+      case 'GetI': {
+        const address = this.elementAddress(expr);
+        for (const part of locals.keys()) {
+          code.get(address);
+          this.rawLoad(type, 0, part);
+          code.set(locals[part]!);
+        }
+        break;
+      }
+      case 'Atom':
+        e.push(expr.operand);
+        e.setLocals(locals);
+        break;
+      case 'Op': {
+        const operation = OPERATIONS.get(expr.op);
+        if (!operation) {
+          throw new UserError(
+            `The program uses the operation ${expr.op}, whose result is not in the trace; record it again with this version.`,
+          );
+        }
+        if (
+          operation.args.length !== expr.args.length ||
+          expr.args.some((arg, i) => e.typeOf(arg) !== operation.args[i])
+        ) {
+          throw mismatch(`operands that do not suit ${expr.op}`);
+        }
+        if (operation.result !== type)
+          throw mismatch(`a result of ${expr.op} that is not ${TYPE_NAMES[operation.result]}`);
+        OPERATION_LOWERINGS.get(expr.op)!(e, expr.args);
+        e.setLocals(locals);
+        break;
+      }
+      case 'Load':
+        this.load(expr.address, type, locals);
+        this.row(expr.address, type, (part) => code.get(locals[part]!));
+        break;
+      case 'ITE':
+        for (const part of locals.keys()) {
+          e.pushPart(expr.ifTrue, part);
+          e.pushPart(expr.ifFalse, part);
+          e.push(expr.condition);
+          code.op('select');
+          code.set(locals[part]!);
+        }
+        break;
+      case 'CCall':
+        this.call(expr, type, locals);
+        break;
+    }
+  }
+
+  private call(
+    expr: Extract<Expression, { tag: 'CCall' }>,
+    type: Type,
+    locals: readonly number[],
+  ): void {
+    const { e, code } = this;
+    if (expr.name.startsWith(CHECKSUM_HELPER)) return; // its exit is never taken
+    const helper = EVALUATED_HELPER_TABLE.get(expr.name);
+    if (!helper) {
+      throw new UserError(
+        `The program uses the helper ${expr.name}, whose result is not in the trace; record it again with this version.`,
+      );
+    }
+    if (expr.args.length !== helper.arity || expr.args.some((arg) => e.typeOf(arg) !== TYPE.I64)) {
+      throw mismatch(`operands that do not suit ${expr.name}`);
+    }
+    HELPER_LOWERINGS.get(expr.name)!(e, expr.args);
+    if (type === TYPE.I32) code.op('i32_wrap_i64');
+    else if (type !== TYPE.I64) throw mismatch(`an odd result of ${expr.name}`);
+    e.setLocals(locals);
+  }
+
+  /** The next entries of the value log into locals. */
+  private take(type: Type, locals: readonly number[]): void {
+    const { e, code } = this;
+    const types = valueTypes(type);
+    for (const part of locals.keys()) {
+      if (types[part] === V128) e.support('take16');
+      else {
+        e.support('take8');
+        if (types[part] === I32) {
+          code.op('i32_wrap_i64');
+          const mask = { [TYPE.I1]: 1, [TYPE.I8]: 0xff, [TYPE.I16]: 0xffff }[type as number];
+          if (mask !== undefined) {
+            code.i32(mask);
+            code.op('i32_and');
+          }
+        } else if (type === TYPE.F32) code.ops('i32_wrap_i64', 'f32_reinterpret_i32');
+        else if (type === TYPE.F64) code.op('f64_reinterpret_i64');
+      }
+      code.set(locals[part]!);
+    }
+  }
+
+  /** A load that takes the value from the log when others can change the memory. */
+  protected load(address: Operand, type: Type, locals: readonly number[]): void {
+    if (!this.unit.block.checked) {
+      this.plainLoad(address, type, locals);
+      return;
+    }
+    const { code } = this;
+    this.pushIsShared(address);
+    code.open('if');
+    this.take(type, locals);
+    this.store(address, type, (part) => code.get(locals[part]!));
+    code.else();
+    this.plainLoad(address, type, locals);
+    code.end();
+  }
+
+  /** Not 0 when the granule of an address is marked as shared. */
+  protected pushIsShared(address: Operand): void {
+    const { e, code } = this;
+    e.push(address);
+    code.i64(BigInt(GRANULE_BITS));
+    code.ops('i64_shr_u', 'i32_wrap_i64');
+    code.i32(SHARED_COUNT - 1);
+    code.op('i32_and');
+    code.memory('i32_load8_u', SHARED);
+  }
+
+  /**
+   * Sets `at` to the place, relative to `base`, of an access of `size` bytes at `address`; leaves the
+   * block with label depth `depth` when the cache does not know its granule, when it reaches into the
+   * next one, or, for a store, when the granule was never written.
+   */
+  protected locate(
+    address: Operand,
+    size: number,
+    at: number,
+    depth: number,
+    store: boolean,
+  ): void {
+    const { e, code } = this;
+    const granule = e.scratch(I32, 'granule');
+    const entry = e.scratch(I32, 'entry');
+    e.push(address);
+    code.i64(BigInt(GRANULE_BITS));
+    code.ops('i64_shr_u', 'i32_wrap_i64');
+    code.tee(granule);
+    code.i32(TLB_ENTRIES - 1);
+    code.op('i32_and');
+    code.i32(3);
+    code.op('i32_shl');
+    code.tee(entry);
+    code.memory('i32_load', TLB);
+    code.get(granule);
+    code.op('i32_ne');
+    code.brIf(depth);
+    e.push(address);
+    code.op('i32_wrap_i64');
+    code.i32(GRANULE_SIZE - 1);
+    code.op('i32_and');
+    code.set(at);
+    if (size > 1) {
+      code.get(at);
+      code.i32(GRANULE_SIZE - size);
+      code.op('i32_gt_u');
+      code.brIf(depth);
+    }
+    code.get(entry);
+    code.memory('i32_load', TLB + 4);
+    if (store) {
+      code.tee(granule);
+      code.op('i32_eqz');
+      code.brIf(depth);
+      code.get(granule);
+    }
+    code.get(at);
+    code.op('i32_add');
+    code.set(at);
+  }
+
+  protected plainLoad(address: Operand, type: Type, locals: readonly number[]): void {
+    const { e, code } = this;
+    const size = TYPE_SIZES[type];
+    const at = e.scratch(I32, 'at');
+    code.open('block');
+    code.open('block');
+    this.locate(address, size, at, 0, false);
+    this.beforeLoad(at, size);
+    for (const part of locals.keys()) {
+      code.get(at);
+      this.rawLoad(type, this.base, part);
+      code.set(locals[part]!);
+    }
+    code.br(1);
+    code.end();
+    e.push(address);
+    code.i32(size);
+    e.call('loadSlowly');
+    this.afterSlowLoad();
+    for (const part of locals.keys()) {
+      code.i32(0);
+      this.rawLoad(type, SCRATCH_RESULT, part);
+      code.set(locals[part]!);
+    }
+    code.end();
+  }
+
+  /** For shadow memory: `at` was found to be the place of `size` bytes that are about to be loaded. */
+  protected beforeLoad(_at: number, _size: number): void {}
+  protected afterSlowLoad(): void {}
+  /** The same for a store; to be left with label depth 0 when it must be done by `storeSlowly`. */
+  protected beforeStore(_at: number, _size: number): void {}
+
+  protected store(address: Operand, type: Type, push: (part: number) => void): void {
+    const { e, code } = this;
+    const size = TYPE_SIZES[type];
+    const parts = valueTypes(type).length;
+    const at = e.scratch(I32, 'at');
+    code.open('block');
+    code.open('block');
+    this.locate(address, size, at, 0, true);
+    this.beforeStore(at, size);
+    for (let part = 0; part < parts; part++) {
+      code.get(at);
+      push(part);
+      this.rawStore(type, this.base, part);
+    }
+    code.br(1);
+    code.end();
+    for (let part = 0; part < parts; part++) {
+      code.i32(0);
+      push(part);
+      this.rawStore(type, SCRATCH_RESULT, part);
+    }
+    e.push(address);
+    this.storeSlowly(size);
+    code.end();
+  }
+
+  /** Stores the scratch result; the address is on the stack. */
+  protected storeSlowly(size: number): void {
+    this.code.i32(size);
+    this.e.call('storeSlowly');
+  }
+
+  /**
+   * Appends the row of the next site. A row whose guard does not hold is written, but not kept.
+   * @param push - pushes a part of the value that was loaded or stored
+   */
+  private row(
+    address: Operand,
+    type: Type,
+    push: (part: number) => void,
+    guard?: () => void,
+  ): void {
+    const { e, code } = this;
+    if (!this.modes.accesses) return;
+    const { addresses } = this.modes;
+    if (addresses) {
+      e.push(address);
+      code.i64(addresses[0]);
+      code.op('i64_sub');
+      code.i64(addresses[1] - addresses[0]);
+      code.op('i64_le_u');
+      if (guard) {
+        guard();
+        code.op('i32_and');
+      }
+      code.open('if');
+    }
+    const at = (column: number, width: 4 | 8): number => column + width * this.rowsAhead;
+    code.get(this.rows4);
+    code.i32(this.nextSite++);
+    code.memory('i32_store', at(ROW_SITES, 4));
+    if (this.writes('ticks')) {
+      code.get(this.rows8);
+      code.get(this.tick);
+      if (this.instructions > 1) {
+        code.i64(BigInt(this.instructions - 1));
+        code.op('i64_add');
+      }
+      code.memory('i64_store', at(ROW_TICKS, 8));
+    }
+    if (this.writes('addresses')) {
+      code.get(this.rows8);
+      e.push(address);
+      code.memory('i64_store', at(ROW_ADDRESSES, 8));
+    }
+    if (this.writes('values')) {
+      code.get(this.rows8);
+      push(0);
+      switch (valueTypes(type)[0]!) {
+        case I32:
+          code.op('i64_extend_i32_u');
+          break;
+        case I64:
+          break;
+        case V128:
+          code.lane('i64x2_extract_lane', 0);
+          break;
+        default:
+          if (type === TYPE.F32) code.ops('i32_reinterpret_f32', 'i64_extend_i32_u');
+          else code.op('i64_reinterpret_f64');
+      }
+      code.memory('i64_store', at(ROW_VALUES, 8));
+    }
+    const size = TYPE_SIZES[type];
+    if (size > 8 && this.writes('wide')) {
+      for (const part of valueTypes(type).keys()) {
+        code.get(this.wide);
+        push(part);
+        this.rawStore(type, WIDE + this.wideAhead, part);
+      }
+    }
+    this.advance(size, addresses ? () => code.i32(1) : guard);
+    if (addresses) code.end();
+  }
+
+  private writes(column: AccessColumn): boolean {
+    return this.modes.columns?.has(column) ?? true;
+  }
+
+  /** Counts the row as written; under a guard the positions themselves must move. */
+  private advance(size: number, guard?: () => void): void {
+    const { code } = this;
+    if (!guard) {
+      this.rowsAhead++;
+      if (size > 8) this.wideAhead += size;
+      return;
+    }
+    const move = (local: number, ahead: number, step: number): void => {
+      code.get(local);
+      if (ahead) {
+        code.i32(ahead);
+        code.op('i32_add');
+      }
+      guard();
+      code.i32(step);
+      code.ops('i32_mul', 'i32_add');
+      code.set(local);
+    };
+    move(this.rows8, 8 * this.rowsAhead, 8);
+    move(this.rows4, 4 * this.rowsAhead, 4);
+    this.rowsAhead = 0;
+    if (size > 8) {
+      move(this.wide, this.wideAhead, size);
+      this.wideAhead = 0;
+    }
+  }
+
+  private guardedLoad(statement: Extract<Statement, { tag: 'LoadG' }>): void {
+    const { e, code } = this;
+    const { conversion } = statement;
+    const loaded = valueTypes(conversion.from).map((type) => e.scratch(type, 'loaded'));
+    const locals = e.localsOf(statement.temp);
+    e.push(statement.guard);
+    code.open('if');
+    this.load(statement.address, conversion.from, loaded);
+    for (const local of loaded) code.get(local);
+    if (conversion.signed)
+      code.op(conversion.from === TYPE.I8 ? 'i32_extend8_s' : 'i32_extend16_s');
+    e.setLocals(locals);
+    code.else();
+    e.push(statement.alternative);
+    e.setLocals(locals);
+    code.end();
+    this.row(
+      statement.address,
+      conversion.from,
+      (part) => code.get(loaded[part]!),
+      () => e.push(statement.guard),
+    );
+  }
+
+  private compareAndSwap(statement: Extract<Statement, { tag: 'CAS' }>): void {
+    const { e, code } = this;
+    const { type, oldHi, oldLo, address, expectedHi, expectedLo, dataHi, dataLo } = statement;
+    const isDouble = oldHi >= 0;
+    const eq: OpName = type === TYPE.I64 ? 'i64_eq' : 'i32_eq';
+    const succeeds = e.scratch(I32, 'succeeds');
+    const hiAddress = this.highAddress(statement);
+
+    const oldLocals = isDouble
+      ? [e.localsOf(oldLo)[0]!, e.localsOf(oldHi)[0]!]
+      : [e.localsOf(oldLo)[0]!];
+    // The locals of a double operation are two values of half the size, at two addresses.
+    this.loadHalves(address, hiAddress, type, oldLocals);
+    code.get(oldLocals[0]!);
+    e.push(expectedLo);
+    code.op(eq);
+    if (isDouble) {
+      code.get(oldLocals[1]!);
+      e.push(expectedHi!);
+      code.ops(eq, 'i32_and');
+    }
+    code.set(succeeds);
+    code.get(succeeds);
+    code.open('if');
+    this.store(address, type, () => e.push(dataLo));
+    if (isDouble) this.storeHigh(hiAddress, type, () => e.push(dataHi!));
+    code.end();
+
+    if (!this.modes.accesses) return;
+    const rowOf = (halves: (() => void)[], guard?: () => void): void => {
+      if (!isDouble) this.row(address, type, halves[0]!, guard);
+      else if (type === TYPE.I64) this.row(address, TYPE.I128, (part) => halves[part]!(), guard);
+      else {
+        // Two halves of at most 32 bits make one value.
+        const joined = e.scratch(I64, 'joined');
+        halves[1]!();
+        code.op('i64_extend_i32_u');
+        code.i64(BigInt(8 * TYPE_SIZES[type]));
+        code.op('i64_shl');
+        halves[0]!();
+        code.ops('i64_extend_i32_u', 'i64_or');
+        code.set(joined);
+        this.row(address, TYPE.I64, () => code.get(joined), guard);
+      }
+    };
+    rowOf(oldLocals.map((local) => () => code.get(local)));
+    rowOf([() => e.push(dataLo), () => e.push(dataHi!)], () => code.get(succeeds));
+  }
+
+  /** For a double compare-and-swap: a local with the address of the high half. */
+  private highAddress(statement: Extract<Statement, { tag: 'CAS' }>): number {
+    if (statement.oldHi < 0) return -1;
+    const local = this.e.scratch(I64, 'highAddress');
+    this.e.push(statement.address);
+    this.code.i64(BigInt(TYPE_SIZES[statement.type]));
+    this.code.op('i64_add');
+    this.code.set(local);
+    return local;
+  }
+
+  private loadHalves(
+    address: Operand,
+    hiAddress: number,
+    type: Type,
+    locals: readonly number[],
+  ): void {
+    const { code } = this;
+    if (locals.length === 1) {
+      this.load(address, type, locals);
+      return;
+    }
+    // Rare (cmpxchg8b and 16b): the high half by the slow path, sharing decided by the low half.
+    const loadHigh = (): void => {
+      code.get(hiAddress);
+      code.i32(TYPE_SIZES[type]);
+      this.e.call('loadSlowly');
+      this.afterSlowLoad();
+      code.i32(0);
+      this.rawLoad(type, SCRATCH_RESULT, 0);
+      code.set(locals[1]!);
+    };
+    if (!this.unit.block.checked) {
+      this.plainLoad(address, type, [locals[0]!]);
+      loadHigh();
+      return;
+    }
+    this.pushIsShared(address);
+    code.open('if');
+    for (const local of locals) this.take(type, [local]);
+    this.store(address, type, () => code.get(locals[0]!));
+    this.storeHigh(hiAddress, type, () => code.get(locals[1]!));
+    code.else();
+    this.plainLoad(address, type, [locals[0]!]);
+    loadHigh();
+    code.end();
+  }
+
+  private storeHigh(hiAddress: number, type: Type, push: () => void): void {
+    this.code.i32(0);
+    push();
+    this.rawStore(type, SCRATCH_RESULT, 0);
+    this.code.get(hiAddress);
+    this.storeSlowly(TYPE_SIZES[type]);
+  }
+
+  /** Dirty statements are rare: the host applies their logged effects and writes their rows. */
+  protected dirty(statement: DirtyStatement): void {
+    const { e, code } = this;
+    const locals = statement.result >= 0 ? e.localsOf(statement.result) : [];
+    const type = statement.result >= 0 ? (e.block.temps[statement.result] as Type) : TYPE.none;
+    const hasRows = this.modes.accesses && statement.memory !== undefined;
+    e.push(statement.guard);
+    code.open('if');
+    if (this.rows8 >= 0) this.saveRows();
+    code.i32(this.unit.dirtyNumbers.get(statement)!);
+    if (statement.memory) e.push(statement.memory.address);
+    else code.i64(0n);
+    e.call('dirty');
+    for (const part of locals.keys()) {
+      code.i32(0);
+      this.rawLoad(type, SCRATCH_RESULT, part);
+      code.set(locals[part]!);
+    }
+    if (hasRows) this.reloadRows();
+    code.else();
+    if (hasRows) {
+      // Both ways must leave the positions where the rows ahead have been added.
+      this.saveRows();
+      this.reloadRows();
+    }
+    for (const part of locals.keys()) {
+      this.pushUndefined(type, part);
+      code.set(locals[part]!);
+    }
+    code.end();
+    if (hasRows) {
+      this.rowsAhead = 0;
+      this.wideAhead = 0;
+      this.nextSite += statement.memory!.effect === 'modify' ? 2 : 1;
+    }
+  }
+
+  private pushUndefined(type: Type, part: number): void {
+    const { code } = this;
+    let bits = 0n;
+    for (let i = 0n; i < 128n; i += 8n) bits |= UNDEFINED_BYTE << i;
+    const partType: ValueType = valueTypes(type)[part]!;
+    if (partType === I32)
+      code.i32(type === TYPE.I1 ? 1 : Number(BigInt.asUintN(8 * TYPE_SIZES[type], bits)));
+    else if (partType === I64) code.i64(bits);
+    else if (partType === V128) code.v128(bits);
+    else if (type === TYPE.F32) code.f32(bits);
+    else code.f64(bits);
+  }
+}

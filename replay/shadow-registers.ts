@@ -1,0 +1,53 @@
+/** `ShadowRegisters` of all threads of a replay: of the one that runs, and as the others left them. */
+import type { ProcessReplay, Thread } from './replay.js';
+import type { SavedShadow } from './shadow-guest.js';
+import type { OriginTag, ShadowRegisters } from './shadow.js';
+
+export class ReplayRegisters implements ShadowRegisters {
+  constructor(private readonly replay: ProcessReplay) {}
+
+  get threads(): readonly number[] {
+    return [...this.replay.threadsNow().threads.keys()];
+  }
+
+  registerOffset(name: string): number {
+    return this.replay.registerOffset(name);
+  }
+
+  readRegister(thread: number, offset: number): bigint {
+    const { threads, current } = this.replay.threadsNow();
+    const state = current?.number === thread ? this.replay.guest.state : threads.get(thread)?.state;
+    return state ? new DataView(state.buffer, state.byteOffset).getBigUint64(offset, true) : 0n;
+  }
+
+  markRegistersDefined(thread: number, offset: number, size: number): void {
+    this.visit(thread, () => this.replay.guest.shadow!.writeRegisters(offset, size, 0n, 0));
+  }
+
+  firstUndefinedRegister(
+    thread: number,
+    offset: number,
+    size: number,
+  ): { readonly origin: OriginTag } | undefined {
+    return this.visit(thread, () => {
+      const { bits, origin } = this.replay.guest.shadow!.readRegisters(offset, size);
+      return bits === 0n ? undefined : { origin };
+    });
+  }
+
+  /** Does something with a thread's shadow in the place of the current one. */
+  private visit<T>(thread: number, action: () => T): T {
+    const { threads, current } = this.replay.threadsNow();
+    const other: Thread | undefined = threads.get(thread);
+    if (!other || other === current) return action();
+    const shadow = this.replay.guest.shadow!;
+    const saved: SavedShadow = shadow.save();
+    shadow.restore(other.shadow);
+    try {
+      return action();
+    } finally {
+      other.shadow = shadow.save();
+      shadow.restore(saved);
+    }
+  }
+}
