@@ -59,11 +59,13 @@ export interface ToolBuild extends BuildInfo {
 }
 
 export const TOOL_FILE = 'grind-amd64-linux';
+/** The engine's own preload libraries, which it looks for under these names. */
 const PRELOADS = {
   'vgpreload_core-amd64-linux.so': 'vgpreload_core-amd64-linux.so',
   'vgpreload_grind-amd64-linux.so': 'vgpreload_memcheck-amd64-linux.so',
-  'vgpreload_helgrind-amd64-linux.so': 'vgpreload_helgrind-amd64-linux.so',
 };
+/** Ours, from `tool/preload`: it tells of synchronisation. Named so that the engine keeps it from programs that it does not follow. */
+export const SYNC_PRELOAD = 'vgpreload_sync-amd64-linux.so';
 const SUPPRESSIONS = 'default.supp';
 const OLDEST_VERSION = [3, 19] as const;
 /** The version that grind is developed with. */
@@ -97,6 +99,16 @@ const LINK_FLAGS = [
   '-Wl,--build-id=none',
   '-Wl,-Ttext-segment=0x58000000',
 ];
+const PRELOAD_FLAGS = [
+  '-O2',
+  '-std=gnu99',
+  '-Wall',
+  '-fPIC',
+  '-fno-stack-protector',
+  '-shared',
+  '-nostdlib',
+  '-Wl,--build-id=none',
+];
 const ARCHIVES = ['libcoregrind-amd64-linux.a', 'libvex-amd64-linux.a', 'libgcc-sup-amd64-linux.a'];
 
 /** The package's folder: the closest one above this file with a package.json. */
@@ -121,6 +133,7 @@ export async function buildTool(): Promise<ToolBuild> {
         [...EVALUATED_OPS],
         COMPILE_FLAGS,
         LINK_FLAGS,
+        PRELOAD_FLAGS,
         PRELOADS,
       ]),
     )
@@ -135,8 +148,12 @@ function buildFolders(): string[] {
   return [join(packageFolder(), 'build'), join(cache, 'grind', 'build')];
 }
 
+const toolFolder = (): string => join(packageFolder(), 'recorder', 'tool');
+
+const syncPreloadSource = (): string => join(toolFolder(), 'preload', 'sync.c');
+
 function toolSources(): string[] {
-  const folder = join(packageFolder(), 'recorder', 'tool');
+  const folder = toolFolder();
   const names = existsSync(folder)
     ? readdirSync(folder).filter((name) => /\.[ch]$/.test(name))
     : [];
@@ -159,7 +176,7 @@ function findBuild(hash: string, sources: readonly string[]): ToolBuild | undefi
       const known = new Set(info.inputs.map((input) => input.path));
       if (
         info.hash === hash &&
-        sources.every((path) => known.has(path)) &&
+        [...sources, syncPreloadSource()].every((path) => known.has(path)) &&
         info.inputs.every((input) => isUnchanged(input)) &&
         existsSync(join(folder, TOOL_FILE))
       ) {
@@ -234,6 +251,18 @@ async function makeBuild(
       '-lgcc',
     ];
     await compile(gcc, toolArguments, log);
+    const preloadArguments = [
+      ...PRELOAD_FLAGS,
+      '-I',
+      engine.headers,
+      '-I',
+      toolFolder(),
+      '-o',
+      join(folder, SYNC_PRELOAD),
+      syncPreloadSource(),
+      `-Wl,-soname,${SYNC_PRELOAD}`,
+    ];
+    await compile(gcc, preloadArguments, log);
 
     for (const [name, target] of Object.entries(PRELOADS))
       symlinkSync(join(engine.libexec, target), join(folder, name));
@@ -242,12 +271,17 @@ async function makeBuild(
     else writeFileSync(join(folder, SUPPRESSIONS), '');
     for (const name of ['offsets.c', 'offsets']) rmSync(join(folder, name));
 
-    const inputs = [...sources, irHeader, stateHeader, engine.launcher, ...engine.archives].map(
-      (path) => {
-        const stat = statSync(path);
-        return { path, sizeBytes: stat.size, modifiedMs: stat.mtimeMs };
-      },
-    );
+    const inputs = [
+      ...sources,
+      syncPreloadSource(),
+      irHeader,
+      stateHeader,
+      engine.launcher,
+      ...engine.archives,
+    ].map((path) => {
+      const stat = statSync(path);
+      return { path, sizeBytes: stat.size, modifiedMs: stat.mtimeMs };
+    });
     const info: BuildInfo = {
       engineVersion: engine.version,
       ops,
@@ -353,7 +387,7 @@ async function findEngine(): Promise<Engine> {
       `The installed valgrind program (${launched}) and its headers (${engineVersion}) are of different versions: reinstall Valgrind with its development files.`,
     );
   }
-  const libexec = firstWith(PRELOADS['vgpreload_helgrind-amd64-linux.so'], [
+  const libexec = firstWith(PRELOADS['vgpreload_grind-amd64-linux.so'], [
     join(prefix, 'libexec/valgrind'),
     join(prefix, 'lib/x86_64-linux-gnu/valgrind'),
     join(prefix, 'lib64/valgrind'),

@@ -10,7 +10,9 @@ import {
   readFileSync,
   readlinkSync,
   realpathSync,
+  rmdirSync,
   rmSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { constants } from 'node:os';
@@ -18,7 +20,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../schemas/errors.js';
 import { FORMAT_VERSION } from '../schemas/tables.js';
-import { buildTool, TOOL_FILE, type ToolBuild } from './build.js';
+import { buildTool, SYNC_PRELOAD, TOOL_FILE, type ToolBuild } from './build.js';
 import { buildId } from './elf.js';
 import { EngineLog } from './log.js';
 import {
@@ -241,7 +243,9 @@ function complete(
       modules: moduleBuildIds(writer.processImages.flatMap((image) => [...image.modules])),
     };
     writeManifest(folder, manifest);
-    rmSync(join(folder, 'spool'), { recursive: true });
+    const spool = join(folder, 'spool');
+    for (const file of readdirSync(spool)) unlinkSync(join(spool, file));
+    rmdirSync(spool);
     return manifest;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
@@ -348,10 +352,7 @@ function startGuest(
 ): ChildProcess {
   // `%` is special in the engine's file names.
   const log = join(spool, 'log.').replaceAll('%', '%%') + '%p';
-  const preload = [
-    join(build.folder, 'vgpreload_helgrind-amd64-linux.so'),
-    process.env['LD_PRELOAD'],
-  ];
+  const preload = [join(build.folder, SYNC_PRELOAD), process.env['LD_PRELOAD']];
   return spawn(
     build.launcher,
     [...engineArguments, `--log-file=${log}`, `--grind-spool=${spool}`, '--', ...argv],
@@ -407,7 +408,7 @@ async function follow(
   spool: string,
   options: RecordOptions,
 ): Promise<Exit> {
-  const started = performance.now();
+  const started = Date.now();
   let exit: Exit | undefined;
   let nextProgress = PROGRESS_MS;
   const isGone = (pid: number): boolean =>
@@ -417,7 +418,7 @@ async function follow(
     log.poll();
     writer.poll(isGone);
     limitSize(writer, spool, options);
-    const elapsed = performance.now() - started;
+    const elapsed = Date.now() - started;
     if (!exit && elapsed >= nextProgress) {
       nextProgress = elapsed + PROGRESS_MS;
       options.onProgress?.({

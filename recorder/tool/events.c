@@ -2,15 +2,12 @@
    calls, signals, threads, client requests. All of it happens at scheduler points, where no guest code
    runs and `now` is exact. SPDX-License-Identifier: GPL-2.0-or-later */
 #include "grind.h"
-#include "valgrind.h"
+#include "requests.h"
 #include "helgrind.h"
 
 /* Requests of the engine's own that its tool headers do not name. */
 #define REQUEST_GET_MALLOCFUNCS 0x3030
 #define REQUEST_INTERNAL_PRINTF 0x3103
-/* grind.h for guests: start and stop the recording. */
-#define REQUEST_START VG_USERREQ_TOOL_BASE('G', 'R')
-#define REQUEST_STOP (VG_USERREQ_TOOL_BASE('G', 'R') + 1)
 
 #define SYS_MMAP 9
 #define SYS_MREMAP 25
@@ -23,6 +20,7 @@
 #define SYS_EXECVEAT 322
 #define SYS_SET_TID_ADDRESS 218
 #define MAP_SHARED_BIT 1
+#define CLONE_SETTLS_BIT 0x00080000
 #define CLONE_CHILD_CLEARTID_BIT 0x00200000
 #define CLONE_CHILD_SETTID_BIT 0x01000000
 
@@ -44,6 +42,7 @@ typedef struct {
    ULong args[6];
    Addr clear_tid; /* where the kernel clears the thread id at the end, or 0 */
    Addr set_tid;
+   Addr handle; /* its pthread_t: C libraries put it where its thread-local storage is; 0 when not known */
    Bool signal; /* the engine saved or restored all its registers */
    UChar state[sizeof(VexGuestAMD64State)] __attribute__((aligned(8))); /* the parts below, when it stopped */
 } Thread;
@@ -63,6 +62,7 @@ static void read_state_parts(ThreadId tid, UChar* state)
 }
 
 static Thread* threads;
+Addr sync_marker;
 static UInt thread_count;
 static UInt live_threads;
 static ULong call_count;
@@ -538,12 +538,15 @@ static void on_thread_create(ThreadId parent, ThreadId child)
    if (threads[parent].call && threads[parent].sysno == SYS_CLONE) {
       if (args[0] & CLONE_CHILD_CLEARTID_BIT) t->clear_tid = args[3];
       if (args[0] & CLONE_CHILD_SETTID_BIT) t->set_tid = args[3];
+      if (args[0] & CLONE_SETTLS_BIT) t->handle = args[4];
    }
    UInt stack = stack_of(parent);
    RawThreadEvents* r = emit_thread(parent, THREAD_EVENTS_OP_CREATE);
    r->stack = stack;
    r->other = t->number;
 }
+
+static void emit_sync(ThreadId tid, Int op, UInt stack, const UWord* args);
 
 static void on_thread_start(ThreadId tid)
 {
@@ -553,6 +556,11 @@ static void on_thread_start(ThreadId tid)
    if (t->set_tid) write_later(MEMORY_CAUSE_SYSCALL, t->set_tid, 4);
    RawThreadEvents* r = emit_thread(tid, THREAD_EVENTS_OP_START);
    r->os_thread = VG_(gettid)();
+   r->handle = t->handle;
+   if (t->handle) {
+      const UWord args[4] = { _VG_USERREQ__HG_SET_MY_PTHREAD_T, t->handle, 0, 0 };
+      emit_sync(tid, SYNC_OP_SET_PTHREAD, 0, args);
+   }
 }
 
 static void on_thread_exit(ThreadId tid)
@@ -667,15 +675,15 @@ static void emit_core_request(ThreadId tid);
 static void on_stop_code(ThreadId tid, ULong blocks)
 {
    (void)blocks;
-   ULong end;
+   ULong cells[2]; /* CELL_TICK, CELL_END */
    Thread* t = &threads[tid];
    running_code = False;
-   read_tick(tid);
+   VG_(get_shadow_regs_area)(tid, (UChar*)cells, 1, CELL_TICK, sizeof cells);
+   now = cells[0];
    values_flush();
    read_state_parts(tid, t->state);
-   VG_(get_shadow_regs_area)(tid, (UChar*)&end, 1, CELL_END, sizeof end);
-   t->no_redirect = end == END_NO_REDIRECT;
-   if (end == END_REQUEST) emit_core_request(tid);
+   t->no_redirect = cells[1] == END_NO_REDIRECT;
+   if (cells[1] == END_REQUEST) emit_core_request(tid);
 }
 
 /* ---------------------------------------------------------------- client requests */
@@ -811,6 +819,16 @@ static Int sync_op(UInt code)
 #define MAX_HANDLES 4096
 static struct { Addr handle; UInt thread; } handles[MAX_HANDLES];
 
+static void remember_handle(ThreadId tid, Addr handle)
+{
+   static UInt next;
+   for (UInt i = 0; i < MAX_HANDLES; i++)
+      if (handles[i].handle == handle) handles[i].handle = 0;
+   handles[next].handle = handle;
+   handles[next].thread = thread_number(tid);
+   next = (next + 1) % MAX_HANDLES;
+}
+
 static void emit_joined(ThreadId tid, Addr handle, UInt stack)
 {
    for (UInt i = 0; i < MAX_HANDLES; i++) {
@@ -824,20 +842,12 @@ static void emit_joined(ThreadId tid, Addr handle, UInt stack)
    }
 }
 
-static void emit_sync(ThreadId tid, Int op, const UWord* args)
+static void emit_sync(ThreadId tid, Int op, UInt stack, const UWord* args)
 {
    const HChar* text = op == SYNC_OP_API_ERROR || op == SYNC_OP_UNIMPLEMENTED ? guest_string(args[1]) : NULL;
-   UInt stack = stack_of(tid), n = text ? VG_(strlen)(text) : 0;
-   if (op == SYNC_OP_SET_PTHREAD) {
-      static UInt next;
-      for (UInt i = 0; i < MAX_HANDLES; i++)
-         if (handles[i].handle == args[1]) handles[i].handle = 0;
-      handles[next].handle = args[1];
-      handles[next].thread = thread_number(tid);
-      next = (next + 1) % MAX_HANDLES;
-   } else if (op == SYNC_OP_JOIN) {
-      emit_joined(tid, args[1], stack);
-   }
+   UInt n = text ? VG_(strlen)(text) : 0;
+   if (op == SYNC_OP_SET_PTHREAD) remember_handle(tid, args[1]);
+   else if (op == SYNC_OP_JOIN) emit_joined(tid, args[1], stack);
    RawSync* r = EMIT(RawSync, TABLE_SYNC, n);
    r->tick = now;
    r->thread = thread_number(tid);
@@ -848,7 +858,18 @@ static void emit_sync(ThreadId tid, Int op, const UWord* args)
    r->object2 = args[2];
    r->value = args[3];
    r->text_size = n;
-   VG_(memcpy)(EXTRA(r), text, n);
+   if (n) VG_(memcpy)(EXTRA(r), text, n);
+}
+
+/* The one event that comes while guest code runs: nothing in the guest's state changes by it. */
+void on_sync(ULong tick, UWord code, UWord object, UWord object2, UWord value)
+{
+   ThreadId tid = VG_(get_running_tid)();
+   Int op = sync_op(code);
+   const UWord args[4] = { code, object, object2, value };
+   if (op < 0) return;
+   now = tick;
+   emit_sync(tid, op, stack_of_caller(tid), args);
 }
 
 static Bool on_request(ThreadId tid, UWord* args, UWord* result)
@@ -858,7 +879,7 @@ static Bool on_request(ThreadId tid, UWord* args, UWord* result)
    *result = 0;
    if (VG_IS_TOOL_USERREQ('H', 'G', code)) {
       Int op = sync_op(code);
-      if (op >= 0) emit_sync(tid, op, args);
+      if (op >= 0) emit_sync(tid, op, stack_of(tid), args);
       /* The loader's lazy binding is marked before and after each call through the PLT. */
       else if (code != _VG_USERREQ__HG_RTLD_BIND_GUARD && code != _VG_USERREQ__HG_RTLD_BIND_CLEAR) {
          RawClientRequests* r = emit_request(tid, args, NULL);
@@ -875,6 +896,9 @@ static Bool on_request(ThreadId tid, UWord* args, UWord* result)
       else if (request == 10 || request == 256) text = guest_string(args[request == 10 ? 3 : 1]);
    } else if (code == REQUEST_START) {
       if (!recording) recording_start();
+   } else if (code == REQUEST_SYNC_MARKER) {
+      sync_marker = args[1];
+      return True;
    } else if (code == REQUEST_STOP) {
       RawClientRequests* r = emit_request(tid, args, NULL);
       r->handled = True;

@@ -99,6 +99,8 @@ void symbols_init(void);
 void describe_instruction(Addr pc, UInt length);
 /* The current call stack of a thread as a key of `stacks`, written on first use. */
 UInt stack_of(ThreadId tid);
+/* The same without the innermost frame, which has not pushed anything yet. */
+UInt stack_of_caller(ThreadId tid);
 /* The address space has changed. */
 void forget_mapping(void);
 
@@ -111,6 +113,10 @@ UInt thread_number(ThreadId tid);
 Bool jumped_without_redirect(ThreadId tid);
 ULong monotonic_ns(void);
 void recording_start(void);
+/* The guest's function whose calls tell of synchronisation; 0 when it has none. */
+extern Addr sync_marker;
+/* A call of it, from translated code: the tick, and its arguments. */
+void on_sync(ULong tick, UWord code, UWord object, UWord object2, UWord value);
 
 /* Calls f for each live thread whose registers replay has. */
 void for_each_thread(void (*f)(UInt number, const UChar* state));

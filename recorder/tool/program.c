@@ -89,16 +89,22 @@ void program_init(void)
 static UChar* code;
 static UInt code_used, code_size;
 
-static void put_byte(UInt byte)
+/* Room for so many bytes more. */
+static void reserve_code(UInt size)
 {
-   if (code_used == code_size) {
-      code_size = code_size ? code_size * 2 : 4096;
-      code = VG_(realloc)("grind.code", code, code_size);
-   }
-   code[code_used++] = byte;
+   if (code_used + size <= code_size) return;
+   code_size = VG_MAX(code_size * 2, code_used + size);
+   code = VG_(realloc)("grind.code", code, code_size);
 }
 
-static void put_v(ULong value)
+/* The most that one number takes. */
+#define NUMBER_SIZE 10
+/* Room that is there for each part of a statement whose size is limited. */
+#define PART_SIZE 256
+
+static inline void put_byte(UInt byte) { code[code_used++] = byte; }
+
+static inline void put_v(ULong value)
 {
    for (; value >= 0x80; value >>= 7) put_byte(value | 0x80);
    put_byte(value);
@@ -109,6 +115,7 @@ static void put_z(Long value) { put_v(((ULong)value << 1) ^ (ULong)(value >> 63)
 static void put_string(const HChar* s)
 {
    UInt n = VG_(strlen)(s);
+   reserve_code(n + PART_SIZE);
    put_v(n);
    for (UInt i = 0; i < n; i++) put_byte(s[i]);
 }
@@ -269,6 +276,7 @@ static void put_expr(const IRExpr* e)
          put_byte(11);
          put_string(e->Iex.CCall.cee->name);
          put_byte(type_code(e->Iex.CCall.retty));
+         reserve_code(n * NUMBER_SIZE + PART_SIZE);
          put_v(n);
          for (UInt i = 0; i < n; i++) put_operand(e->Iex.CCall.args[i]);
          break;
@@ -292,6 +300,7 @@ static void put_dirty(const IRDirty* d)
       put_operand(d->mAddr);
       put_v(d->mSize);
    }
+   reserve_code((1 + 5 * d->nFxState) * NUMBER_SIZE + PART_SIZE);
    put_v(d->nFxState);
    for (Int i = 0; i < d->nFxState; i++) {
       put_byte(effect_code(d->fxState[i].fx));
@@ -301,6 +310,7 @@ static void put_dirty(const IRDirty* d)
       put_v(d->fxState[i].repeatLen);
    }
    while (d->args[n]) n++;
+   reserve_code(n * NUMBER_SIZE + PART_SIZE);
    put_v(n);
    for (UInt i = 0; i < n; i++) {
       const IRExpr* a = d->args[i];
@@ -324,6 +334,7 @@ static void put_cas(const IRTypeEnv* env, const IRCAS* cas)
 static void put_stmt(const IRTypeEnv* env, const IRStmt* st, Addr address, Bool logged)
 {
    UInt flag = logged ? 0x80 : 0;
+   reserve_code(PART_SIZE);
    switch (st->tag) {
       case Ist_IMark:
          put_byte(1);
@@ -581,6 +592,30 @@ static void check_function(Addr pc)
    if (recording && opt_stop_function && VG_(strcmp)(name, opt_stop_function) == 0) recording_stop("stopped as asked");
 }
 
+/* A call of the function that tells of synchronisation is told to the tool: its arguments, and where it is. */
+static void add_sync(IRSB* sb, const VexGuestLayout* layout, Int cells, Addr pc)
+{
+   addStmtToIRSB(sb, IRStmt_Put(layout->offset_IP, word(pc)));
+   static const Int offsets[5] = { CELL_TICK, offsetof(VexGuestAMD64State, guest_RDI), offsetof(VexGuestAMD64State, guest_RSI),
+                                   offsetof(VexGuestAMD64State, guest_RDX), offsetof(VexGuestAMD64State, guest_RCX) };
+   IRExpr* values[5];
+   for (UInt i = 0; i < 5; i++) values[i] = assign(sb, Ity_I64, IRExpr_Get(offsets[i] + (i == 0 ? cells : 0), Ity_I64));
+   IRDirty* call = unsafeIRDirty_0_N(0, "on_sync", VG_(fnptr_to_fnentry)(on_sync),
+                                     mkIRExprVec_5(values[0], values[1], values[2], values[3], values[4]));
+   /* The call stack is found from these. */
+   const Int read[3][2] = { { layout->offset_SP, layout->sizeof_SP }, { layout->offset_FP, layout->sizeof_FP },
+                            { layout->offset_IP, layout->sizeof_IP } };
+   call->nFxState = 3;
+   for (UInt i = 0; i < 3; i++) {
+      call->fxState[i].fx = Ifx_Read;
+      call->fxState[i].offset = read[i][0];
+      call->fxState[i].size = read[i][1];
+      call->fxState[i].nRepeats = 0;
+      call->fxState[i].repeatLen = 0;
+   }
+   addStmtToIRSB(sb, IRStmt_Dirty(call));
+}
+
 static UInt block_count;
 
 IRSB* instrument(VgCallbackClosure* closure, IRSB* in, const VexGuestLayout* layout,
@@ -611,6 +646,7 @@ IRSB* instrument(VgCallbackClosure* closure, IRSB* in, const VexGuestLayout* lay
       put_stmt(in->tyenv, st, address, logged);
       statements++;
    }
+   reserve_code(2 * PART_SIZE + in->tyenv->types_used + constant_count * 9);
    put_operand(in->next);
    put_byte(jump_code(in->jumpkind));
    put_v(in->offsIP);
@@ -635,6 +671,8 @@ IRSB* instrument(VgCallbackClosure* closure, IRSB* in, const VexGuestLayout* lay
       IRStmt* st = in->stmts[i];
       if (st->tag == Ist_NoOp) continue;
       if (st->tag == Ist_IMark) {
+         /* At the beginning of a block all registers are in the guest state. */
+         if (st->Ist.IMark.addr == sync_marker && instructions == 0) add_sync(out, layout, cells, sync_marker);
          instructions++;
          pending++;
          describe_instruction(st->Ist.IMark.addr, st->Ist.IMark.len);

@@ -146,17 +146,52 @@ static UInt append_frame(HChar* out, UInt used, UInt size, const HChar* text)
    return used;
 }
 
+/* The key of a text of the debug information. Most often it is, in place, the text asked for last: texts stay
+   where they are as long as the epoch does. */
+typedef struct {
+   const HChar* text;
+   UInt epoch, key;
+} LastText;
+
+static UInt last_text_key(LastText* last, DiEpoch epoch, const HChar* text)
+{
+   if (text != last->text || epoch.n != last->epoch) {
+      last->key = string_key(text, VG_(strlen)(text));
+      last->text = text;
+      last->epoch = epoch.n;
+   }
+   return last->key;
+}
+
+/* Part of the engine's core, not of its tool interface: the name as it stands in the symbol table. */
+extern Bool VG_(get_fnname_raw)(DiEpoch epoch, Addr pc, const HChar** name);
+
+/* The same for a function, found by its symbol's name: to demangle it costs more than to find it. */
+static UInt function_key_of(DiEpoch epoch, Addr pc)
+{
+   static LastText last;
+   const HChar *symbol, *name;
+   if (!VG_(get_fnname_raw)(epoch, pc, &symbol)) return 0;
+   if (symbol != last.text || epoch.n != last.epoch) {
+      last.key = VG_(get_fnname)(epoch, pc, &name) ? string_key(name, VG_(strlen)(name)) : 0;
+      last.text = symbol;
+      last.epoch = epoch.n;
+   }
+   return last.key;
+}
+
 void describe_instruction(Addr pc, UInt length)
 {
    static HChar inlined[16384];
-   const HChar *file = "", *directory = "", *name;
+   static LastText last_file, last_directory;
+   const HChar *file = "", *directory = "";
    UInt line = 0, inlined_size = 0, function_key = 0;
    if (!see(pc)) return;
    DiEpoch epoch = VG_(current_DiEpoch)();
    UInt module = module_of(epoch, pc);
    if (module) {
       /* A forked child has its parent's strings, as it has its parent's rows. */
-      if (VG_(get_fnname)(epoch, pc, &name)) function_key = string_key(name, VG_(strlen)(name));
+      function_key = function_key_of(epoch, pc);
       if (!VG_(get_filename_linenum)(epoch, pc, &file, &directory, &line)) {
          file = directory = "";
          line = 0;
@@ -173,8 +208,8 @@ void describe_instruction(Addr pc, UInt length)
          else inlined_size--;
       }
    }
-   UInt file_key = string_key(file, VG_(strlen)(file));
-   UInt directory_key = string_key(directory, VG_(strlen)(directory));
+   UInt file_key = last_text_key(&last_file, epoch, file);
+   UInt directory_key = last_text_key(&last_directory, epoch, directory);
    UInt inlined_key = string_key(inlined, inlined_size);
    RawInstructions* r = EMIT(RawInstructions, TABLE_INSTRUCTIONS, 0);
    r->pc = pc;
@@ -209,7 +244,9 @@ static void store_pc(UInt n, DiEpoch epoch, Addr pc, void* opaque)
 /* Unwinding is most of what an event costs. A stack is known without it when the program counter and
    the stack pointer are as they were once before, and every return address of that time still stands
    where it stood. */
-#define CACHED_STACKS 2048
+#define CACHED_STACKS 4096
+/* Stacks that agree in program counter and stack pointer share a set of so many places. */
+#define CACHED_TOGETHER 8
 #define CACHED_DEPTH 48
 typedef struct {
    Addr pc, sp;
@@ -235,10 +272,10 @@ static Bool is_in_mapping(Addr sp, Addr highest)
    return highest + sizeof(Addr) <= mapping_high;
 }
 
-static CachedStack* cache_entry(Addr pc, Addr sp)
+static CachedStack* cache_set(Addr pc, Addr sp)
 {
    if (cached_stacks == NULL) cached_stacks = VG_(calloc)("grind.stackcache", CACHED_STACKS, sizeof *cached_stacks);
-   return &cached_stacks[((pc ^ sp * 31) * 0x9E3779B97F4A7C15ULL >> 40) % CACHED_STACKS];
+   return &cached_stacks[((pc ^ sp * 31) * 0x9E3779B97F4A7C15ULL >> 40) % (CACHED_STACKS / CACHED_TOGETHER) * CACHED_TOGETHER];
 }
 
 static Bool is_valid(const CachedStack* c, Addr pc, Addr sp)
@@ -250,8 +287,9 @@ static Bool is_valid(const CachedStack* c, Addr pc, Addr sp)
    return True;
 }
 
-/* The number of the current stack, by unwinding it; remembers it if its frames are ordinary. */
-static UInt unwind(ThreadId tid, CachedStack* c, Addr pc, Addr sp, ExeContext** context)
+/* The number of the current stack without the first `skipped` frames, by unwinding it; remembers it if its
+   frames are ordinary. */
+static UInt unwind(ThreadId tid, CachedStack* c, Addr pc, Addr sp, UInt skipped, ExeContext** context)
 {
    Int most = VG_(clo_backtrace_size);
    Addr ips[most], sps[most], fps[most];
@@ -260,7 +298,8 @@ static UInt unwind(ThreadId tid, CachedStack* c, Addr pc, Addr sp, ExeContext** 
    DiEpoch epoch = VG_(current_DiEpoch)();
    for (UInt i = 0; i + 1 < n; i++)
       if (VG_(get_fnname_kind_from_IP)(epoch, ips[i]) != Vg_FnNameNormal) n = i + 1;
-   *context = VG_(make_ExeContext_from_StackTrace)(ips, n);
+   if (skipped >= n) skipped = n - 1;
+   *context = VG_(make_ExeContext_from_StackTrace)(ips + skipped, n - skipped);
    UInt stack = VG_(get_ECU_from_ExeContext)(*context) >> 2;
    Bool ordinary = n > 1 && n - 1 <= CACHED_DEPTH && ips[0] == pc;
    c->depth = 0;
@@ -280,14 +319,18 @@ static UInt unwind(ThreadId tid, CachedStack* c, Addr pc, Addr sp, ExeContext** 
    return stack;
 }
 
-UInt stack_of(ThreadId tid)
+static UInt current_stack(ThreadId tid, UInt skipped)
 {
    if (!recording) return 0;
    Addr pc = VG_(get_IP)(tid), sp = VG_(get_SP)(tid);
-   CachedStack* c = cache_entry(pc, sp);
-   if (is_valid(c, pc, sp)) return c->stack;
+   /* The callers of that innermost frame stand at one depth: what tells them apart is where it returns to. */
+   CachedStack* c = cache_set(skipped ? *(Addr*)sp : pc, sp);
+   for (UInt i = 0; i < CACHED_TOGETHER; i++)
+      if (is_valid(&c[i], pc, sp)) return c[i].stack;
+   static UInt next;
+   c += next++ % CACHED_TOGETHER;
    ExeContext* context;
-   UInt stack = unwind(tid, c, pc, sp, &context);
+   UInt stack = unwind(tid, c, pc, sp, skipped, &context);
    if (stack / 8 >= stack_written_size) {
       UInt size = VG_MAX(stack_written_size * 2, (stack / 8 + 4096) & ~4095u);
       stack_written = VG_(realloc)("grind.stacks", stack_written, size);
@@ -309,6 +352,10 @@ UInt stack_of(ThreadId tid)
    for (UInt i = 0; i < n; i++) describe_instruction(pcs[i], 0);
    return stack;
 }
+
+UInt stack_of(ThreadId tid) { return current_stack(tid, 0); }
+
+UInt stack_of_caller(ThreadId tid) { return current_stack(tid, 1); }
 
 void symbols_init(void)
 {

@@ -1,0 +1,708 @@
+/* Runs inside the guest: wraps the functions of POSIX threads and semaphores (and Qt's mutex), and tells the
+   tool what they do, in the codes of helgrind.h.
+
+   A client request would leave translated code for the engine's scheduler and come back, several times for
+   each lock. So the tool is told of an operation by a call of `marker`: it adds a call of its own to the
+   translation of that function, whose address it gets by one client request.
+
+   Built as a shared object that the guest preloads. It needs no library, and what it uses of the guest's C
+   library may be missing. SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include "valgrind.h"
+#include "helgrind.h"
+#include "requests.h"
+
+#define WEAK __attribute__((weak))
+extern int* __errno_location(void) WEAK;
+extern int pthread_mutexattr_gettype(const pthread_mutexattr_t*, int*) WEAK;
+
+typedef void Marker(long code, const void* object, long object2, long value);
+
+/* Called through a pointer, so that it is a superblock of its own and finds all registers in place. */
+static __attribute__((noinline, noclone)) void marker(long code, const void* object, long object2, long value)
+{
+   __asm__ volatile("" : : "r"(code), "r"(object), "r"(object2), "r"(value) : "memory");
+}
+
+static Marker announce;
+static Marker* volatile event = announce;
+
+static void announce(long code, const void* object, long object2, long value)
+{
+   VALGRIND_DO_CLIENT_REQUEST_STMT(REQUEST_SYNC_MARKER, marker, 0, 0, 0, 0);
+   event = marker;
+   event(code, object, object2, value);
+}
+
+#define EVENT(code, object, object2, value) event(_VG_USERREQ__HG_##code, object, (long)(object2), (long)(value))
+
+static void check(const char* function, int error)
+{
+   if (error) EVENT(PTH_API_ERROR, function, error, 0);
+}
+
+static int last_error(void) { return __errno_location ? *__errno_location() : 0; }
+
+/* All zero is how static initialisers leave an object. */
+static long is_zero(const void* object, unsigned long size)
+{
+   const char* p = object;
+   if (p == NULL) return 0;
+   for (unsigned long i = 0; i < size; i++)
+      if (p[i]) return 0;
+   return 1;
+}
+
+/* Defines a wrapper of a function of the C library, which before glibc 2.34 lives in libpthread. The name
+   is Z-encoded: Zu is _, ZA is @, Za is any text. */
+#define STRING_(x) #x
+#define STRING(x) STRING_(x)
+#define IN_LIBC(name) I_WRAP_SONAME_FNNAME_ZZ(libcZdsoZa, name)
+#define IN_LIBPTHREAD(name) I_WRAP_SONAME_FNNAME_ZZ(libpthreadZdsoZd0, name)
+#define WRAP(result, name, ...)                                                                  \
+   result IN_LIBC(name)(__VA_ARGS__);                                                            \
+   result IN_LIBPTHREAD(name)(__VA_ARGS__) __attribute__((alias(STRING(IN_LIBC(name)))));        \
+   result IN_LIBC(name)(__VA_ARGS__)
+
+/* ---------------------------------------------------------------- threads */
+
+WRAP(int, pthreadZucreateZAZa, void* thread, void* attributes, void* start, void* argument)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_CREATE_BEGIN, NULL, 0, 0);
+   CALL_FN_W_WWWW(error, original, thread, attributes, start, argument);
+   EVENT(PTHREAD_CREATE_END, NULL, 0, 0);
+   check("pthread_create", error);
+   return error;
+}
+
+WRAP(int, pthreadZujoin, void* thread, void** result)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   CALL_FN_W_WW(error, original, thread, result);
+   if (error == 0) EVENT(PTHREAD_JOIN_POST, thread, 0, 0);
+   check("pthread_join", error);
+   return error;
+}
+
+/* ---------------------------------------------------------------- mutexes */
+
+WRAP(int, pthreadZumutexZuinit, void* mutex, void* attributes)
+{
+   OrigFn original;
+   int error, type = PTHREAD_MUTEX_DEFAULT;
+   VALGRIND_GET_ORIG_FN(original);
+   if (attributes && pthread_mutexattr_gettype) pthread_mutexattr_gettype(attributes, &type);
+   CALL_FN_W_WW(error, original, mutex, attributes);
+   if (error == 0) EVENT(PTHREAD_MUTEX_INIT_POST, mutex, type == PTHREAD_MUTEX_RECURSIVE, 0);
+   check("pthread_mutex_init", error);
+   return error;
+}
+
+WRAP(int, pthreadZumutexZudestroy, void* mutex)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_MUTEX_DESTROY_PRE, mutex, is_zero(mutex, sizeof(pthread_mutex_t)), 0);
+   CALL_FN_W_W(error, original, mutex);
+   check("pthread_mutex_destroy", error);
+   return error;
+}
+
+WRAP(int, pthreadZumutexZulock, void* mutex)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_MUTEX_LOCK_PRE, mutex, 0, 0);
+   CALL_FN_W_W(error, original, mutex);
+   EVENT(PTHREAD_MUTEX_LOCK_POST, mutex, error == 0, 0);
+   check("pthread_mutex_lock", error);
+   return error;
+}
+
+WRAP(int, pthreadZumutexZutrylock, void* mutex)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_MUTEX_LOCK_PRE, mutex, 1, 0);
+   CALL_FN_W_W(error, original, mutex);
+   EVENT(PTHREAD_MUTEX_LOCK_POST, mutex, error == 0, 0);
+   if (error != EBUSY) check("pthread_mutex_trylock", error);
+   return error;
+}
+
+WRAP(int, pthreadZumutexZutimedlock, void* mutex, void* time)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_MUTEX_LOCK_PRE, mutex, 1, 0);
+   CALL_FN_W_WW(error, original, mutex, time);
+   EVENT(PTHREAD_MUTEX_LOCK_POST, mutex, error == 0, 0);
+   if (error != ETIMEDOUT) check("pthread_mutex_timedlock", error);
+   return error;
+}
+
+WRAP(int, pthreadZumutexZuclocklock, void* mutex, int clock, void* time)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_MUTEX_LOCK_PRE, mutex, 1, 0);
+   CALL_FN_W_WWW(error, original, mutex, clock, time);
+   EVENT(PTHREAD_MUTEX_LOCK_POST, mutex, error == 0, 0);
+   if (error != ETIMEDOUT) check("pthread_mutex_clocklock", error);
+   return error;
+}
+
+WRAP(int, pthreadZumutexZuunlock, void* mutex)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_MUTEX_UNLOCK_PRE, mutex, 0, 0);
+   CALL_FN_W_W(error, original, mutex);
+   EVENT(PTHREAD_MUTEX_UNLOCK_POST, mutex, 0, 0);
+   check("pthread_mutex_unlock", error);
+   return error;
+}
+
+/* ---------------------------------------------------------------- condition variables */
+
+WRAP(int, pthreadZucondZuinitZAZa, void* condition, void* attributes)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   CALL_FN_W_WW(error, original, condition, attributes);
+   if (error == 0) EVENT(PTHREAD_COND_INIT_POST, condition, attributes, 0);
+   check("pthread_cond_init", error);
+   return error;
+}
+
+WRAP(int, pthreadZucondZudestroyZAZa, void* condition)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_COND_DESTROY_PRE, condition, is_zero(condition, sizeof(pthread_cond_t)), 0);
+   CALL_FN_W_W(error, original, condition);
+   check("pthread_cond_destroy", error);
+   return error;
+}
+
+WRAP(int, pthreadZucondZuwaitZAZa, void* condition, void* mutex)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_COND_WAIT_PRE, condition, mutex, 0);
+   CALL_FN_W_WW(error, original, condition, mutex);
+   EVENT(PTHREAD_COND_WAIT_POST, condition, mutex, 0);
+   check("pthread_cond_wait", error);
+   return error;
+}
+
+WRAP(int, pthreadZucondZutimedwaitZAZa, void* condition, void* mutex, void* time)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_COND_WAIT_PRE, condition, mutex, 0);
+   CALL_FN_W_WWW(error, original, condition, mutex, time);
+   EVENT(PTHREAD_COND_WAIT_POST, condition, mutex, error == ETIMEDOUT);
+   if (error != ETIMEDOUT) check("pthread_cond_timedwait", error);
+   return error;
+}
+
+WRAP(int, pthreadZucondZuclockwait, void* condition, void* mutex, int clock, void* time)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_COND_WAIT_PRE, condition, mutex, 0);
+   CALL_FN_W_WWWW(error, original, condition, mutex, clock, time);
+   EVENT(PTHREAD_COND_WAIT_POST, condition, mutex, error == ETIMEDOUT);
+   if (error != ETIMEDOUT) check("pthread_cond_clockwait", error);
+   return error;
+}
+
+WRAP(int, pthreadZucondZusignalZAZa, void* condition)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_COND_SIGNAL_PRE, condition, 0, 0);
+   CALL_FN_W_W(error, original, condition);
+   EVENT(PTHREAD_COND_SIGNAL_POST, condition, 0, 0);
+   check("pthread_cond_signal", error);
+   return error;
+}
+
+WRAP(int, pthreadZucondZubroadcastZAZa, void* condition)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_COND_BROADCAST_PRE, condition, 0, 0);
+   CALL_FN_W_W(error, original, condition);
+   EVENT(PTHREAD_COND_BROADCAST_POST, condition, 0, 0);
+   check("pthread_cond_broadcast", error);
+   return error;
+}
+
+/* ---------------------------------------------------------------- barriers */
+
+WRAP(int, pthreadZubarrierZuinit, void* barrier, void* attributes, unsigned count)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_BARRIER_INIT_PRE, barrier, count, 0);
+   CALL_FN_W_WWW(error, original, barrier, attributes, count);
+   check("pthread_barrier_init", error);
+   return error;
+}
+
+WRAP(int, pthreadZubarrierZuwait, void* barrier)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_BARRIER_WAIT_PRE, barrier, 0, 0);
+   CALL_FN_W_W(error, original, barrier);
+   if (error != PTHREAD_BARRIER_SERIAL_THREAD) check("pthread_barrier_wait", error);
+   return error;
+}
+
+WRAP(int, pthreadZubarrierZudestroy, void* barrier)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_BARRIER_DESTROY_PRE, barrier, 0, 0);
+   CALL_FN_W_W(error, original, barrier);
+   check("pthread_barrier_destroy", error);
+   return error;
+}
+
+/* ---------------------------------------------------------------- spin locks */
+
+/* In glibc these two are one function under two names. */
+static __attribute__((always_inline)) inline int spin_init_or_unlock(OrigFn original, void* lock, int shared)
+{
+   int error;
+   EVENT(PTHREAD_SPIN_INIT_OR_UNLOCK_PRE, lock, 0, 0);
+   CALL_FN_W_WW(error, original, lock, shared);
+   if (error == 0) EVENT(PTHREAD_SPIN_INIT_OR_UNLOCK_POST, lock, 0, 0);
+   check("pthread_spin_init or pthread_spin_unlock", error);
+   return error;
+}
+
+WRAP(int, pthreadZuspinZuinit, void* lock, int shared)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   return spin_init_or_unlock(original, lock, shared);
+}
+
+WRAP(int, pthreadZuspinZuunlock, void* lock, int shared)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   return spin_init_or_unlock(original, lock, shared);
+}
+
+WRAP(int, pthreadZuspinZudestroy, void* lock)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_SPIN_DESTROY_PRE, lock, 0, 0);
+   CALL_FN_W_W(error, original, lock);
+   check("pthread_spin_destroy", error);
+   return error;
+}
+
+WRAP(int, pthreadZuspinZulock, void* lock)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_SPIN_LOCK_PRE, lock, 0, 0);
+   CALL_FN_W_W(error, original, lock);
+   if (error == 0) EVENT(PTHREAD_SPIN_LOCK_POST, lock, 0, 0);
+   check("pthread_spin_lock", error);
+   return error;
+}
+
+WRAP(int, pthreadZuspinZutrylock, void* lock)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_SPIN_LOCK_PRE, lock, 1, 0);
+   CALL_FN_W_W(error, original, lock);
+   if (error == 0) EVENT(PTHREAD_SPIN_LOCK_POST, lock, 0, 0);
+   if (error != EBUSY) check("pthread_spin_trylock", error);
+   return error;
+}
+
+/* ---------------------------------------------------------------- read-write locks */
+
+WRAP(int, pthreadZurwlockZuinit, void* lock, void* attributes)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   CALL_FN_W_WW(error, original, lock, attributes);
+   if (error == 0) EVENT(PTHREAD_RWLOCK_INIT_POST, lock, 0, 0);
+   check("pthread_rwlock_init", error);
+   return error;
+}
+
+WRAP(int, pthreadZurwlockZudestroy, void* lock)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_RWLOCK_DESTROY_PRE, lock, 0, 0);
+   CALL_FN_W_W(error, original, lock);
+   check("pthread_rwlock_destroy", error);
+   return error;
+}
+
+static __attribute__((always_inline)) inline int rwlock_lock(OrigFn original, const char* name, void* lock, int writes, int tries)
+{
+   int error;
+   EVENT(PTHREAD_RWLOCK_LOCK_PRE, lock, writes, tries);
+   CALL_FN_W_W(error, original, lock);
+   EVENT(PTHREAD_RWLOCK_LOCK_POST, lock, writes, error == 0);
+   if (!tries || error != EBUSY) check(name, error);
+   return error;
+}
+
+WRAP(int, pthreadZurwlockZurdlock, void* lock)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   return rwlock_lock(original, "pthread_rwlock_rdlock", lock, 0, 0);
+}
+
+WRAP(int, pthreadZurwlockZuwrlock, void* lock)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   return rwlock_lock(original, "pthread_rwlock_wrlock", lock, 1, 0);
+}
+
+WRAP(int, pthreadZurwlockZutryrdlock, void* lock)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   return rwlock_lock(original, "pthread_rwlock_tryrdlock", lock, 0, 1);
+}
+
+WRAP(int, pthreadZurwlockZutrywrlock, void* lock)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   return rwlock_lock(original, "pthread_rwlock_trywrlock", lock, 1, 1);
+}
+
+static __attribute__((always_inline)) inline int rwlock_timed(OrigFn original, const char* name, void* lock, void* time, int writes)
+{
+   int error;
+   EVENT(PTHREAD_RWLOCK_LOCK_PRE, lock, writes, 0);
+   CALL_FN_W_WW(error, original, lock, time);
+   EVENT(PTHREAD_RWLOCK_LOCK_POST, lock, writes, error == 0);
+   if (error != ETIMEDOUT) check(name, error);
+   return error;
+}
+
+WRAP(int, pthreadZurwlockZutimedrdlock, void* lock, void* time)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   return rwlock_timed(original, "pthread_rwlock_timedrdlock", lock, time, 0);
+}
+
+WRAP(int, pthreadZurwlockZutimedwrlock, void* lock, void* time)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   return rwlock_timed(original, "pthread_rwlock_timedwrlock", lock, time, 1);
+}
+
+static __attribute__((always_inline)) inline int rwlock_clock(OrigFn original, const char* name, void* lock, int clock, void* time, int writes)
+{
+   int error;
+   EVENT(PTHREAD_RWLOCK_LOCK_PRE, lock, writes, 0);
+   CALL_FN_W_WWW(error, original, lock, clock, time);
+   EVENT(PTHREAD_RWLOCK_LOCK_POST, lock, writes, error == 0);
+   if (error != ETIMEDOUT) check(name, error);
+   return error;
+}
+
+WRAP(int, pthreadZurwlockZuclockrdlock, void* lock, int clock, void* time)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   return rwlock_clock(original, "pthread_rwlock_clockrdlock", lock, clock, time, 0);
+}
+
+WRAP(int, pthreadZurwlockZuclockwrlock, void* lock, int clock, void* time)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   return rwlock_clock(original, "pthread_rwlock_clockwrlock", lock, clock, time, 1);
+}
+
+WRAP(int, pthreadZurwlockZuunlock, void* lock)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_RWLOCK_UNLOCK_PRE, lock, 0, 0);
+   CALL_FN_W_W(error, original, lock);
+   EVENT(PTHREAD_RWLOCK_UNLOCK_POST, lock, 0, 0);
+   check("pthread_rwlock_unlock", error);
+   return error;
+}
+
+/* ---------------------------------------------------------------- semaphores */
+
+WRAP(int, semZuinitZAZa, void* semaphore, int shared, unsigned value)
+{
+   OrigFn original;
+   int result;
+   VALGRIND_GET_ORIG_FN(original);
+   CALL_FN_W_WWW(result, original, semaphore, shared, value);
+   if (result == 0) EVENT(POSIX_SEM_INIT_POST, semaphore, value, 0);
+   else check("sem_init", last_error());
+   return result;
+}
+
+WRAP(int, semZudestroyZAZa, void* semaphore)
+{
+   OrigFn original;
+   int result;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(POSIX_SEM_DESTROY_PRE, semaphore, 0, 0);
+   CALL_FN_W_W(result, original, semaphore);
+   if (result != 0) check("sem_destroy", last_error());
+   return result;
+}
+
+WRAP(void*, semZuopen, void* name, long flags, long mode, unsigned long value)
+{
+   OrigFn original;
+   void* semaphore;
+   VALGRIND_GET_ORIG_FN(original);
+   CALL_FN_W_WWWW(semaphore, original, name, flags, mode, value);
+   if (semaphore == SEM_FAILED) check("sem_open", last_error());
+   else if (flags & O_CREAT) EVENT(POSIX_SEM_INIT_POST, semaphore, value, 0);
+   return semaphore;
+}
+
+WRAP(int, semZuclose, void* semaphore)
+{
+   OrigFn original;
+   int result;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(POSIX_SEM_DESTROY_PRE, semaphore, 0, 0);
+   CALL_FN_W_W(result, original, semaphore);
+   if (result != 0) check("sem_close", last_error());
+   return result;
+}
+
+/* `Za`, any text, also stands for none: the names come with and without a version. */
+WRAP(int, semZuwaitZa, void* semaphore)
+{
+   OrigFn original;
+   int result;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(POSIX_SEM_WAIT_PRE, semaphore, 0, 0);
+   CALL_FN_W_W(result, original, semaphore);
+   EVENT(POSIX_SEM_WAIT_POST, semaphore, result == 0, 0);
+   if (result != 0) check("sem_wait", last_error());
+   return result;
+}
+
+WRAP(int, semZutrywaitZa, void* semaphore)
+{
+   OrigFn original;
+   int result;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(POSIX_SEM_WAIT_PRE, semaphore, 0, 0);
+   CALL_FN_W_W(result, original, semaphore);
+   EVENT(POSIX_SEM_WAIT_POST, semaphore, result == 0, 0);
+   return result;
+}
+
+WRAP(int, semZutimedwaitZa, void* semaphore, void* time)
+{
+   OrigFn original;
+   int result;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(POSIX_SEM_WAIT_PRE, semaphore, 0, 0);
+   CALL_FN_W_WW(result, original, semaphore, time);
+   EVENT(POSIX_SEM_WAIT_POST, semaphore, result == 0, 0);
+   return result;
+}
+
+WRAP(int, semZuclockwaitZa, void* semaphore, int clock, void* time)
+{
+   OrigFn original;
+   int result;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(POSIX_SEM_WAIT_PRE, semaphore, 0, 0);
+   CALL_FN_W_WWW(result, original, semaphore, clock, time);
+   EVENT(POSIX_SEM_WAIT_POST, semaphore, result == 0, 0);
+   return result;
+}
+
+WRAP(int, semZupostZa, void* semaphore)
+{
+   OrigFn original;
+   int result;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(POSIX_SEM_POST_PRE, semaphore, 0, 0);
+   CALL_FN_W_W(result, original, semaphore);
+   EVENT(POSIX_SEM_POST_POST, semaphore, 0, 0);
+   if (result != 0) check("sem_post", last_error());
+   return result;
+}
+
+/* ---------------------------------------------------------------- Qt's mutex
+
+   It is not made of a pthread mutex. Names as the C++ compiler mangles them, in Qt 4 and in Qt 5. */
+
+#define IN_QT4(name) I_WRAP_SONAME_FNNAME_ZU(libQtCoreZdsoZa, name)
+#define IN_QT5(name) I_WRAP_SONAME_FNNAME_ZU(libQt5CoreZdsoZa, name)
+#define WRAP_QT(result, name, ...)                                                               \
+   result IN_QT4(name)(__VA_ARGS__);                                                             \
+   result IN_QT5(name)(__VA_ARGS__) __attribute__((alias(STRING(IN_QT4(name)))));                \
+   result IN_QT4(name)(__VA_ARGS__)
+
+WRAP_QT(void, _ZN6QMutex4lockEv, void* mutex)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_MUTEX_LOCK_PRE, mutex, 0, 0);
+   CALL_FN_v_W(original, mutex);
+   EVENT(PTHREAD_MUTEX_LOCK_POST, mutex, 1, 0);
+}
+
+WRAP_QT(void, _ZN6QMutex6unlockEv, void* mutex)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_MUTEX_UNLOCK_PRE, mutex, 0, 0);
+   CALL_FN_v_W(original, mutex);
+   EVENT(PTHREAD_MUTEX_UNLOCK_POST, mutex, 0, 0);
+}
+
+/* bool QMutex::tryLock() and bool QMutex::tryLock(int milliseconds): only the lowest byte is the result. */
+WRAP_QT(long, _ZN6QMutex7tryLockEv, void* mutex)
+{
+   OrigFn original;
+   long locked;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_MUTEX_LOCK_PRE, mutex, 1, 0);
+   CALL_FN_W_W(locked, original, mutex);
+   EVENT(PTHREAD_MUTEX_LOCK_POST, mutex, locked & 1, 0);
+   return locked;
+}
+
+WRAP_QT(long, _ZN6QMutex7tryLockEi, void* mutex, long milliseconds)
+{
+   OrigFn original;
+   long locked;
+   VALGRIND_GET_ORIG_FN(original);
+   EVENT(PTHREAD_MUTEX_LOCK_PRE, mutex, 1, 0);
+   CALL_FN_W_WW(locked, original, mutex, milliseconds);
+   EVENT(PTHREAD_MUTEX_LOCK_POST, mutex, locked & 1, 0);
+   return locked;
+}
+
+/* A constructor and a destructor each have two names. */
+static __attribute__((always_inline)) inline void* qmutex_constructor(OrigFn original, void* mutex, long recursive)
+{
+   void* result;
+   CALL_FN_W_WW(result, original, mutex, recursive);
+   EVENT(PTHREAD_MUTEX_INIT_POST, mutex, recursive != 0, 0);
+   return result;
+}
+
+static __attribute__((always_inline)) inline void* qmutex_destructor(OrigFn original, void* mutex)
+{
+   void* result;
+   EVENT(PTHREAD_MUTEX_DESTROY_PRE, mutex, 0, 0);
+   CALL_FN_W_W(result, original, mutex);
+   return result;
+}
+
+WRAP_QT(void*, _ZN6QMutexC1ENS_13RecursionModeE, void* mutex, long recursive)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   return qmutex_constructor(original, mutex, recursive);
+}
+
+WRAP_QT(void*, _ZN6QMutexC2ENS_13RecursionModeE, void* mutex, long recursive)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   return qmutex_constructor(original, mutex, recursive);
+}
+
+WRAP_QT(void*, _ZN6QMutexD1Ev, void* mutex)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   return qmutex_destructor(original, mutex);
+}
+
+WRAP_QT(void*, _ZN6QMutexD2Ev, void* mutex)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   return qmutex_destructor(original, mutex);
+}
+
+/* ---------------------------------------------------------------- Ada tasks
+
+   The runtime of GNAT tells debuggers of these two moments. They are no operations on an object: plain requests. */
+
+#define WRAP_GNAT(name, ...)                                                                     \
+   void I_WRAP_SONAME_FNNAME_ZU(libgnarlZa, name)(__VA_ARGS__);                                  \
+   void I_WRAP_SONAME_FNNAME_ZU(NONE, name)(__VA_ARGS__)                                         \
+      __attribute__((alias(STRING(I_WRAP_SONAME_FNNAME_ZU(libgnarlZa, name)))));                 \
+   void I_WRAP_SONAME_FNNAME_ZU(libgnarlZa, name)(__VA_ARGS__)
+
+WRAP_GNAT(system__tasking__debug__master_hook, void* dependent, void* master, long level)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   CALL_FN_v_WWW(original, dependent, master, level);
+   VALGRIND_DO_CLIENT_REQUEST_STMT(_VG_USERREQ__HG_GNAT_MASTER_HOOK, dependent, master, level, 0, 0);
+}
+
+WRAP_GNAT(system__tasking__debug__master_completed_hook, void* self, long level)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   CALL_FN_v_WW(original, self, level);
+   VALGRIND_DO_CLIENT_REQUEST_STMT(_VG_USERREQ__HG_GNAT_MASTER_COMPLETED_HOOK, self, level, 0, 0, 0);
+}
