@@ -3,7 +3,8 @@
  * into Arrow buffers with one loop. Knows tables only by their declarations.
  */
 import { isUtf8 } from 'node:buffer';
-import { rawLayout, type RawField, type Table } from '../schemas/schema.js';
+import type { RawField, Table } from '../schemas/schema.js';
+import { layoutOf } from './raw.js';
 
 const MAX_BATCH_ROWS = 1 << 16;
 const MAX_BATCH_BYTES = 4 << 20;
@@ -43,7 +44,7 @@ export class PieceScanner {
   private readonly lengthWords: Uint32Array[];
 
   constructor(declared: readonly Table[]) {
-    const layouts = declared.map((table) => rawLayout(table.columns));
+    const layouts = declared.map(layoutOf);
     this.tables = declared.map(() => ({
       count: 0,
       offsets: new Uint32Array(64),
@@ -151,7 +152,7 @@ export function* convertTable(
   process: number | Uint32Array,
   firstEvent: number,
 ): Generator<Batch> {
-  const layout = rawLayout(table.columns);
+  const layout = layoutOf(table);
   const hasTail = layout.fields.some((field) => field.variable);
   const words = new Uint32Array(piece.buffer, piece.byteOffset, piece.length >> 2);
   for (let from = 0; from < records.count;) {
@@ -219,6 +220,8 @@ function eventColumn(order: Uint32Array, firstEvent: number): Uint8Array {
   return bytesOf(out);
 }
 
+// The loops below are small functions of their own: what is hot is then cheap to compile.
+
 function fixedColumn(
   field: RawField,
   piece: Uint8Array,
@@ -229,7 +232,7 @@ function fixedColumn(
   const { offset, width } = field;
   if (field.column.type === 'bool') {
     const out = scratch.take((rows + 7) >> 3).fill(0);
-    for (let i = 0; i < rows; i++) if (piece[offsets[i]! + offset]) out[i >> 3]! |= 1 << (i & 7);
+    copyBits(piece, offsets, offset, out);
     return out;
   }
   if (width >= 4) {
@@ -239,11 +242,26 @@ function fixedColumn(
     return bytesOf(out);
   }
   const out = scratch.take(rows * width);
-  for (let i = 0; i < rows; i++) {
-    for (let byte = 0; byte < width; byte++)
-      out[i * width + byte] = piece[offsets[i]! + offset + byte]!;
-  }
+  for (let byte = 0; byte < width; byte++)
+    copyBytes(piece, offsets, offset + byte, out, byte, width);
   return out;
+}
+
+function copyBits(piece: Uint8Array, offsets: Uint32Array, at: number, out: Uint8Array): void {
+  for (let i = 0; i < offsets.length; i++)
+    if (piece[offsets[i]! + at]) out[i >> 3]! |= 1 << (i & 7);
+}
+
+/** Copies one byte of each record to every `step`th byte from `to`. */
+function copyBytes(
+  piece: Uint8Array,
+  offsets: Uint32Array,
+  at: number,
+  out: Uint8Array,
+  to: number,
+  step: number,
+): void {
+  for (let i = 0; i < offsets.length; i++, to += step) out[to] = piece[offsets[i]! + at]!;
 }
 
 function copyWords(words: Uint32Array, offsets: Uint32Array, at: number, out: Uint32Array): void {

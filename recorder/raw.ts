@@ -1,5 +1,22 @@
 /** Single raw records to and from rows: for the few rows that the recorder itself reads or writes. */
-import { rawLayout, type Row, type Table, type Value, type Column } from '../schemas/schema.js';
+import {
+  rawLayout,
+  type Column,
+  type RawLayout,
+  type Row,
+  type Table,
+  type Value,
+} from '../schemas/schema.js';
+
+const layouts = new Map<Table, RawLayout>();
+const encoder = new TextEncoder();
+
+/** The layout of a table's raw records, worked out once. */
+export function layoutOf(table: Table): RawLayout {
+  let layout = layouts.get(table);
+  if (!layout) layouts.set(table, (layout = rawLayout(table.columns)));
+  return layout;
+}
 
 /**
  * The raw record of a row, as the tool would write it.
@@ -10,14 +27,14 @@ export function encodeRecord<T extends Table>(
   tableNumber: number,
   row: Row<T>,
 ): Uint8Array {
-  const { fields, fixedSize } = rawLayout(table.columns);
+  const { fields, fixedSize } = layoutOf(table);
   const cells = row as Record<string, Value<Column>>;
   const tail: Uint8Array[] = [];
   let tailSize = 0;
   for (const { name, variable } of fields) {
     if (!variable) continue;
     const cell = cells[name];
-    const bytes = typeof cell === 'string' ? new TextEncoder().encode(cell) : (cell as Uint8Array);
+    const bytes = typeof cell === 'string' ? encoder.encode(cell) : (cell as Uint8Array);
     tail.push(bytes);
     tailSize += bytes.length;
   }
@@ -48,7 +65,7 @@ export function encodeRecord<T extends Table>(
 
 /** The row of a raw record whose sizes were checked. Binary cells are copies. */
 export function decodeRecord<T extends Table>(table: T, piece: Uint8Array, start: number): Row<T> {
-  const { fields, fixedSize } = rawLayout(table.columns);
+  const { fields, fixedSize } = layoutOf(table);
   const view = new DataView(piece.buffer, piece.byteOffset + start);
   const row: Record<string, unknown> = {};
   let at = start + fixedSize;

@@ -12,12 +12,12 @@ import {
   readdirSync,
   readFileSync,
   readSync,
-  rmSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
-import { RAW_HEADER_SIZE, rawLayout, type Row, type Table } from '../schemas/schema.js';
+import { RAW_HEADER_SIZE, type Row, type Table } from '../schemas/schema.js';
 import {
   health,
   modules,
@@ -34,7 +34,7 @@ import {
 import { ArrowFileWriter, type BatchPlace } from './arrow-file.js';
 import { convertTable, PieceScanner, type ScannedPiece } from './convert.js';
 import { PIECE_SIZE_BYTES } from './generate.js';
-import { decodeRecord, encodeRecord } from './raw.js';
+import { decodeRecord, encodeRecord, layoutOf } from './raw.js';
 
 const JOURNAL = 'journal';
 /** Room given back when the disk is full, so that what was converted can be completed. */
@@ -197,7 +197,7 @@ export class RunWriter {
               what: 'broken_spool',
               detail: `The spool of ${name} does not begin with a process_starts row: it was left out.`,
             });
-          rmSync(this.piecePath(name, piece));
+          unlinkSync(this.piecePath(name, piece));
         }
       }
     }
@@ -248,7 +248,7 @@ export class RunWriter {
   /** The first row of an image's spool; undefined when it is not there (yet). */
   private readStart(name: string): Row<typeof process_starts> | undefined {
     const size = this.firstWord(name, 0);
-    const { fixedSize } = rawLayout(process_starts.columns);
+    const { fixedSize } = layoutOf(process_starts);
     if (size < fixedSize || size > PIECE_SIZE_BYTES) return undefined;
     const record = new Uint8Array(Math.ceil(size / 8) * 8);
     const fd = openSync(this.piecePath(name, 0), 'r');
@@ -268,18 +268,18 @@ export class RunWriter {
   private convertPiece(image: Image, piece: number): void {
     const path = this.piecePath(image.name, piece);
     if (image.broken || piece < image.nextPiece) {
-      rmSync(path); // converted before the conversion was cut off, or of no use
+      unlinkSync(path); // converted before the conversion was cut off, or of no use
       return;
     }
     if (piece > image.nextPiece) {
       this.breakOff(image, `piece ${image.nextPiece} is missing`);
-      rmSync(path);
+      unlinkSync(path);
       return;
     }
     const bytes = this.readPiece(path);
     if (!bytes) {
       this.breakOff(image, `piece ${piece} is larger than a piece can be`);
-      rmSync(path);
+      unlinkSync(path);
       return;
     }
     const scanned = this.scanner.scan(bytes);
@@ -310,7 +310,7 @@ export class RunWriter {
       return;
     }
     Object.assign(image, updated);
-    rmSync(path);
+    unlinkSync(path);
     if (scanned.broken !== undefined) this.breakOff(image, `piece ${piece} has ${scanned.broken}`);
   }
 
@@ -425,7 +425,8 @@ export class RunWriter {
 
   /** Gives back the reserve; pieces that did not fit before may fit now. */
   releaseReserve(): void {
-    rmSync(join(this.spool, RESERVE_FILE), { force: true });
+    const reserve = join(this.spool, RESERVE_FILE);
+    if (existsSync(reserve)) unlinkSync(reserve);
     this.diskFull = false;
   }
 
