@@ -1,0 +1,334 @@
+/**
+ * The requests of memcheck.h and valgrind.h that change what Memcheck knows or make it check: memory
+ * pools and custom allocators, access and definedness, named blocks, ranges that are not judged, leak
+ * checks, stacks. A part of `events.ts`.
+ */
+import { REQUEST_NAMES } from '../../schemas/requests.js';
+import { ORIGIN_KIND } from '../../replay/shadow.js';
+import type { UserBlock } from './describe.js';
+import { hex } from './describe.js';
+import type { EventContext, EventRow, MemcheckEvents } from './events.js';
+import { BlockTable, type HeapBlock, type Mempool, type Moment } from './heap.js';
+
+const U32 = 0xffffffffn;
+const ADDRESS_END = 1n << 48n;
+/** Flags of CREATE_MEMPOOL_EXT. */
+const AUTO_FREE = 1n;
+const METAPOOL = 2n;
+/** As much as GET_VBITS and SET_VBITS copy at once, in bytes. */
+const VBITS_LIMIT = 1n << 28n;
+
+interface Range {
+  readonly start: bigint;
+  readonly end: bigint;
+}
+
+export class ClientRequests {
+  /** By the number that the program got for it. */
+  private readonly namedBlocks: (UserBlock | undefined)[] = [];
+  /** In rising order, without overlap. */
+  private ignored: Range[] = [];
+
+  constructor(
+    private readonly events: MemcheckEvents,
+    private readonly context: EventContext,
+  ) {}
+
+  /** Blocks that the program named. */
+  readonly userBlocks: Iterable<UserBlock> = {
+    [Symbol.iterator]: () =>
+      this.namedBlocks.filter((block) => block !== undefined)[Symbol.iterator](),
+  };
+
+  isIgnored(address: bigint): boolean {
+    const { ignored } = this;
+    if (ignored.length === 0) return false;
+    return ignored.some(({ start, end }) => start <= address && address < end);
+  }
+
+  apply(row: EventRow, moment: Moment): void {
+    const { events, context } = this;
+    const { memory } = context;
+    const a = row.u64('arg1');
+    const b = row.u64('arg2');
+    const c = row.u64('arg3');
+    const d = row.u64('arg4');
+    const size = a >= ADDRESS_END ? 0n : b > ADDRESS_END - a ? ADDRESS_END - a : b;
+    switch (REQUEST_NAMES.get(row.u32('code'))) {
+      case 'MAKE_MEM_NOACCESS':
+        return memory.markNoAccess(a, size);
+      case 'MAKE_MEM_UNDEFINED':
+        return memory.markUndefined(a, size, events.origin(moment.stack, ORIGIN_KIND.request));
+      case 'MAKE_MEM_DEFINED':
+        return memory.markDefined(a, size);
+      case 'MAKE_MEM_DEFINED_IF_ADDRESSABLE':
+        return memory.markDefinedIfAccessible(a, size);
+      case 'CHECK_MEM_IS_ADDRESSABLE': {
+        const bad = memory.firstNoAccess(a, size);
+        if (bad !== undefined) this.failedCheck(bad, moment);
+        return;
+      }
+      case 'CHECK_MEM_IS_DEFINED':
+        return this.checkDefined(a, size, moment);
+      case 'GET_VBITS':
+        // The recorder does not answer it; Memcheck would have written them.
+        if (this.canCopyBits(a, b, c)) memory.markDefined(b, c);
+        return;
+      case 'SET_VBITS':
+        if (this.canCopyBits(a, b, c)) {
+          const bits = memory.readMemory(b, Number(c));
+          memory.setUndefinedBits(a, bits, events.origin(moment.stack, ORIGIN_KIND.request));
+        }
+        return;
+      case 'CREATE_BLOCK':
+        return this.createBlock(a, b, row, moment.stack);
+      case 'DISCARD':
+        if (b < BigInt(this.namedBlocks.length)) this.namedBlocks[Number(b)] = undefined;
+        return;
+      case 'DISABLE_ADDR_ERROR_REPORTING_IN_RANGE':
+        if (b > 0n) this.ignore(a, size, true);
+        return;
+      case 'ENABLE_ADDR_ERROR_REPORTING_IN_RANGE':
+        if (b > 0n) this.ignore(a, size, false);
+        return;
+      case 'CHANGE_ERR_DISABLEMENT':
+        return events.changeDisablement(moment.thread, Number(BigInt.asIntN(32, a)));
+      case 'DO_LEAK_CHECK': {
+        const mode = a === 1n ? 'summary' : 'full';
+        const delta = b === 1n ? 'increased' : b === 2n ? 'changed' : 'any';
+        events.leakCheck({ mode, delta }, moment.tick, moment.thread);
+        return;
+      }
+      case 'MEMCHECK_RECORD_OVERLAP_ERROR':
+        return this.overlap(row, moment, b, c, d);
+      case 'STACK_REGISTER':
+        events.space.registerStack(a, b);
+        return;
+      case 'STACK_DEREGISTER':
+        return events.space.deregisterStack(Number(a & U32));
+      case 'STACK_CHANGE':
+        return events.space.changeStack(Number(a & U32), b, c);
+    }
+    this.applyAllocation(row, moment, [a, b, c, d]);
+  }
+
+  private applyAllocation(
+    row: EventRow,
+    moment: Moment,
+    [a, b, c, d]: readonly [bigint, bigint, bigint, bigint],
+  ): void {
+    const { events } = this;
+    const { heap } = events;
+    const code = REQUEST_NAMES.get(row.u32('code'));
+    switch (code) {
+      case 'MALLOCLIKE_BLOCK':
+        if (a === 0n) return;
+        events.newBlock(custom(a, b, 'malloclike', moment), d !== 0n);
+        return this.guard(a, b, c & U32);
+      case 'RESIZEINPLACE_BLOCK':
+        if (a !== 0n) this.resizeInPlace(a, b, c, d & U32, moment);
+        return;
+      case 'FREELIKE_BLOCK':
+        if (a !== 0n) events.free(a, 'custom', b & U32, moment);
+        return;
+      case 'CREATE_MEMPOOL':
+        if (heap.pools.has(a)) return;
+        heap.pools.set(a, {
+          address: a,
+          redzoneBytes: b & U32,
+          zeroed: c !== 0n,
+          autoFree: (d & AUTO_FREE) !== 0n,
+          metapool: (d & METAPOOL) !== 0n,
+          blocks: new BlockTable(),
+        });
+        return;
+    }
+    if (!code?.includes('MEMPOOL') || code === 'MEMPOOL_EXISTS') return;
+    const pool = heap.pools.get(a);
+    if (!pool) {
+      const what = 'Illegal memory pool address';
+      return events.foundAt(moment, 'InvalidMemPool', what, events.describe(a));
+    }
+    switch (code) {
+      case 'DESTROY_MEMPOOL':
+        return this.destroyPool(pool, moment);
+      case 'MEMPOOL_ALLOC': {
+        const size = c & U32;
+        events.newBlock(custom(b, size, 'mempool', moment), pool.zeroed, pool.blocks);
+        return this.guard(b, size, pool.redzoneBytes);
+      }
+      case 'MEMPOOL_FREE':
+        return this.freeInPool(pool, b, moment);
+      case 'MEMPOOL_TRIM':
+        return this.trimPool(pool, b, c & U32, moment);
+      case 'MOVE_MEMPOOL':
+        heap.pools.delete(a);
+        pool.address = b;
+        heap.pools.set(b, pool);
+        return;
+      case 'MEMPOOL_CHANGE': {
+        const block = pool.blocks.take(b);
+        if (!block) return events.invalidFree(b, moment);
+        block.address = c;
+        block.sizeBytes = d & U32;
+        return pool.blocks.add(block);
+      }
+    }
+  }
+
+  /** Redzones on both sides of a custom allocator's block. */
+  private guard(address: bigint, sizeBytes: bigint, redzoneBytes: bigint): void {
+    if (redzoneBytes === 0n || address < redzoneBytes) return;
+    this.context.memory.markNoAccess(address - redzoneBytes, redzoneBytes);
+    this.context.memory.markNoAccess(address + sizeBytes, redzoneBytes);
+  }
+
+  private resizeInPlace(
+    address: bigint,
+    oldSize: bigint,
+    newSize: bigint,
+    redzoneBytes: bigint,
+    moment: Moment,
+  ): void {
+    const { events } = this;
+    const { memory } = this.context;
+    const { live } = events.heap;
+    const block = live.get(address);
+    if (block?.sizeBytes !== oldSize || newSize === 0n || newSize >= ADDRESS_END) {
+      return events.invalidFree(address, moment);
+    }
+    if (oldSize === newSize) return;
+    live.resize(block, newSize);
+    if (newSize < oldSize) {
+      memory.markNoAccess(address + newSize, oldSize - newSize + redzoneBytes);
+    } else {
+      const origin = events.origin(moment.stack, ORIGIN_KIND.heap);
+      memory.markUndefined(address + oldSize, newSize - oldSize, origin);
+      if (redzoneBytes > 0n) memory.markNoAccess(address + newSize, redzoneBytes);
+    }
+  }
+
+  private destroyPool(pool: Mempool, moment: Moment): void {
+    const { heap } = this.events;
+    heap.pools.delete(pool.address);
+    for (const block of pool.blocks) {
+      this.closeOff(block, pool.redzoneBytes);
+      heap.discard(block, moment);
+    }
+  }
+
+  private closeOff({ address, sizeBytes }: HeapBlock, redzoneBytes: bigint): void {
+    const from = address > redzoneBytes ? address - redzoneBytes : 0n;
+    this.context.memory.markNoAccess(from, address - from + sizeBytes + redzoneBytes);
+  }
+
+  private freeInPool(pool: Mempool, address: bigint, moment: Moment): void {
+    const { events } = this;
+    const { live } = events.heap;
+    const block = pool.blocks.take(address);
+    if (!block) return events.invalidFree(address, moment);
+    if (pool.autoFree) {
+      const end = block.address + block.sizeBytes;
+      const inside = [...live].filter(
+        (inner) => inner.address >= block.address && inner.address + inner.sizeBytes <= end,
+      );
+      for (const inner of inside) {
+        live.take(inner.address);
+        events.retire(inner, pool.redzoneBytes, moment);
+      }
+    }
+    events.retire(block, pool.redzoneBytes, moment);
+  }
+
+  /** Of the pool's blocks only what lies in the range is kept. */
+  private trimPool(pool: Mempool, address: bigint, size: bigint, moment: Moment): void {
+    const { memory } = this.context;
+    const contains = (at: bigint) => address <= at && at < address + size;
+    for (const block of [...pool.blocks]) {
+      const first = block.address;
+      const last = block.sizeBytes === 0n ? first : first + block.sizeBytes - 1n;
+      if (contains(first) && contains(last)) continue;
+      pool.blocks.take(first);
+      if (!contains(first) && !contains(last)) {
+        this.events.retire(block, pool.redzoneBytes, moment);
+        continue;
+      }
+      // As Memcheck computes it, which takes the range's size for the block's.
+      const [min, low] = first < address ? [first, address] : [address, first];
+      const [high, max] =
+        first > address ? [address + size, first + size] : [first + size, address + size];
+      if (min < low && !contains(min)) memory.markNoAccess(min, low - min);
+      if (high < max && !contains(max)) memory.markNoAccess(high, max - high);
+      block.address = low;
+      block.sizeBytes = high > low ? (high - low) & U32 : 0n;
+      pool.blocks.add(block);
+    }
+  }
+
+  private checkDefined(address: bigint, size: bigint, moment: Moment): void {
+    const { memory } = this.context;
+    const noAccess = memory.firstNoAccess(address, size);
+    const accessible = noAccess === undefined ? size : noAccess - address;
+    const bad = memory.firstUndefined(address, accessible);
+    if (bad) this.failedCheck(bad.address, moment, bad.origin);
+    if (noAccess !== undefined) this.failedCheck(noAccess, moment);
+  }
+
+  /** `origin` is given for memory that is accessible but not defined. */
+  private failedCheck(address: bigint, moment: Moment, origin?: number): void {
+    const { events } = this;
+    const problem = origin === undefined ? 'Unaddressable' : 'Uninitialised';
+    const what = `${problem} byte(s) found during client check request`;
+    const { notes, stacks } = events.describe(address);
+    const from = origin === undefined ? [] : events.originDescription(origin).stacks;
+    events.foundAt(moment, 'ClientCheck', what, { notes, stacks: [...stacks, ...from] });
+  }
+
+  private canCopyBits(address: bigint, bits: bigint, size: bigint): boolean {
+    const { memory } = this.context;
+    if (size > VBITS_LIMIT || address >= ADDRESS_END || bits >= ADDRESS_END) return false;
+    return (
+      memory.firstNoAccess(address, size) === undefined &&
+      memory.firstNoAccess(bits, size) === undefined
+    );
+  }
+
+  private createBlock(address: bigint, sizeBytes: bigint, row: EventRow, stack: number): void {
+    if (address === 0n || sizeBytes === 0n) return;
+    const text = new TextDecoder().decode(row.bytes('text'));
+    const free = this.namedBlocks.indexOf(undefined);
+    const number = free < 0 ? this.namedBlocks.length : free;
+    this.namedBlocks[number] = { address, sizeBytes, text, stack };
+  }
+
+  private ignore(start: bigint, size: bigint, ignore: boolean): void {
+    const end = start + size;
+    const rest = this.ignored.flatMap((range) => [
+      ...(range.start < start ? [{ ...range, end: range.end < start ? range.end : start }] : []),
+      ...(range.end > end ? [{ ...range, start: range.start > end ? range.start : end }] : []),
+    ]);
+    this.ignored = ignore ? [...rest, { start, end }] : rest;
+  }
+
+  private overlap(
+    row: EventRow,
+    moment: Moment,
+    destination: bigint,
+    source: bigint,
+    size: bigint,
+  ): void {
+    const name = new TextDecoder().decode(row.bytes('text'));
+    const operands = [hex(destination), hex(source), ...(size ? [size] : [])].join(', ');
+    const what = `Source and destination overlap in ${name}(${operands})`;
+    this.events.foundAt(moment, 'Overlap', what);
+  }
+}
+
+function custom(
+  address: bigint,
+  sizeBytes: bigint,
+  op: string,
+  allocated: Moment,
+): Omit<HeapBlock, 'generation' | 'freed'> {
+  return { address, sizeBytes, alignment: 0n, kind: 'custom', op, allocated };
+}
