@@ -147,6 +147,8 @@ export interface Thread {
   /** While it does not run, in a replay that follows definedness; none if all is defined. */
   shadow?: SavedShadow | undefined;
   pc: bigint;
+  /** Its registers are of no more interest. */
+  ended?: boolean;
   /** The jump to `pc` asked for the function itself, not its replacement. */
   noRedirect: boolean;
 }
@@ -560,8 +562,10 @@ export class ProcessReplay implements Replay {
   private apply(cursor: Cursor): void {
     switch (cursor.table) {
       case thread_events:
-        // its registers are of no more interest
-        if (cursor.name('op') === 'exit') this.threads.delete(cursor.u32('thread'));
+        if (cursor.name('op') === 'exit') {
+          const thread = this.threads.get(cursor.u32('thread'));
+          if (thread) thread.ended = true;
+        }
         return;
       case blocks:
         return this.applyBlock(cursor);

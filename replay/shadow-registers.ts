@@ -7,7 +7,9 @@ export class ReplayRegisters implements ShadowRegisters {
   constructor(private readonly replay: ProcessReplay) {}
 
   get threads(): readonly number[] {
-    return [...this.replay.threadsNow().threads.keys()];
+    return [...this.replay.threadsNow().threads.values()]
+      .filter((thread) => !thread.ended)
+      .map((thread) => thread.number);
   }
 
   registerOffset(name: string): number {
