@@ -15,6 +15,8 @@ import { storedColumns } from '../schemas/stored.js';
 import {
   accesses,
   COMPUTED_TABLES,
+  finding_frames,
+  findings,
   HIDDEN_COMPUTED,
   HIDDEN_TABLES,
   ir,
@@ -40,6 +42,7 @@ import {
   siteRows,
   stackRows,
 } from './scan-code.js';
+import { findingRows } from './scan-findings.js';
 import { storedScan } from './scan-stored.js';
 import type { Trace } from './trace.js';
 
@@ -95,6 +98,8 @@ export class Database {
       ],
       [ir, rowsScan(ir.columns, () => irRows(trace))],
       [stacks, rowsScan(stacks.columns, () => stackRows(trace))],
+      [findings, rowsScan(findings.columns, () => findingRows(trace, findings))],
+      [finding_frames, rowsScan(finding_frames.columns, () => findingRows(trace, finding_frames))],
       [trace_damage, rowsScan(trace_damage.columns, () => damageRows(trace))],
     ]);
     const { connection } = database;

@@ -168,6 +168,52 @@ export const stacks = table('stacks', 'Call stacks: one row per address of a sta
   pc: u64('Address of the instruction; that of a caller points into its call instruction.'),
 });
 
+/** Kept in the run folder by `grind analyze`; an analysis that runs again replaces its rows. */
+export const findings = table(
+  'findings',
+  'What analyses found, suppressed findings too: one row per defect and place, of the last run of each analysis (`grind analyze`).',
+  {
+    process,
+    analysis: string('Name of the analysis.'),
+    finding: u32('Number of the finding within the analysis, from 1.'),
+    kind: string('Kind of defect, such as InvalidRead.'),
+    what: string('What happened, in a sentence.'),
+    count: u64('How often it happened; for a leak, the number of blocks.'),
+    tick: u64('Tick of the first occurrence.'),
+    thread,
+    pc: u64('Address of the instruction; 0 when there is no call stack.'),
+    function: functionName,
+    file,
+    line,
+    notes: string('Further sentences, separated by newlines.'),
+    parameter: string(
+      'The parameter of a system call, such as `write(buf)`; empty for other kinds.',
+    ),
+    leak_bytes: u64('For a leak: bytes lost directly; otherwise 0.'),
+    leak_indirect_bytes: u64('For a leak: bytes lost because of these; otherwise 0.'),
+    shown: bool('The report shows it.'),
+    error: bool('It counts as an error, unless suppressed.'),
+    suppressed_by: string('Name of the suppression that hides it; empty when none does.'),
+  },
+);
+
+export const finding_frames = table(
+  'finding_frames',
+  'Call stacks of the findings with their functions: one row per function of a stack, inlined functions included.',
+  {
+    process,
+    analysis: findings.columns.analysis,
+    finding: findings.columns.finding,
+    stack: u32('Number of the stack within the finding: 0 is where it happened.'),
+    role: string('What the stack shows; empty for where it happened.'),
+    depth: u32('Place in the stack: 0 is innermost; inlined functions count.'),
+    pc: stacks.columns.pc,
+    ...{ function: functionName, file, line },
+    module: string('Path of the object file; empty when none holds the code.'),
+    inlined: bool('The function is inlined into the next one.'),
+  },
+);
+
 /** Damage that only the reader sees. */
 export const trace_damage = table('trace_damage', 'Stored tables that are not whole.', {
   what: string('Short name of the anomaly.'),
@@ -183,6 +229,8 @@ export const COMPUTED_TABLES = [
   segment_instructions,
   ir,
   stacks,
+  findings,
+  finding_frames,
   trace_damage,
 ] as const;
 

@@ -1,0 +1,104 @@
+/** What memcheck says at the end of a process: the heap, the leaks in order of size, and their totals. */
+import type { Closing, OptionValues } from '../analysis.js';
+import type { Finding, Outcome } from '../finding.js';
+import { memcheckSettings } from './options.js';
+
+/**
+ * Entries of `Outcome.summary` that memcheck gives. Besides these, for each heuristic that found blocks,
+ * `heuristic_<name>_bytes` and `heuristic_<name>_blocks`.
+ */
+export interface HeapSummary {
+  /** Blocks allocated and not freed at the end. */
+  readonly heap_in_use_bytes: bigint;
+  readonly heap_in_use_blocks: number;
+  readonly heap_allocs: number;
+  readonly heap_frees: number;
+  readonly heap_allocated_bytes: bigint;
+}
+
+export const HEURISTIC_KEY = /^heuristic_(\w+)_blocks$/;
+
+/** Loss records of the last leak check, which is the one at the end when blocks were left then. */
+function lastLeaks(findings: readonly Finding[]): Finding[] {
+  const leaks = findings.filter(({ leak }) => leak !== undefined);
+  const last = leaks.reduce((tick, leak) => (leak.tick > tick ? leak.tick : tick), 0n);
+  return leaks.filter(({ tick }) => tick === last);
+}
+
+/** Bytes and blocks of each kind of leak; those suppressed are counted apart. */
+export function leakTotals(
+  findings: readonly Finding[],
+): Map<string, { bytes: bigint; blocks: number }> {
+  const totals = new Map<string, { bytes: bigint; blocks: number }>(
+    LINES.map(([kind]) => [kind, { bytes: 0n, blocks: 0 }]),
+  );
+  for (const { kind, leak, suppressedBy } of lastLeaks(findings)) {
+    const total = totals.get(suppressedBy === undefined ? kind : SUPPRESSED);
+    if (!total) continue;
+    total.bytes += leak!.bytes;
+    total.blocks += leak!.blocks;
+  }
+  return totals;
+}
+
+const SUPPRESSED = 'suppressed';
+const LINES = [
+  ['Leak_DefinitelyLost', 'definitely lost'],
+  ['Leak_IndirectlyLost', 'indirectly lost'],
+  ['Leak_PossiblyLost', 'possibly lost'],
+  ['Leak_StillReachable', 'still reachable'],
+  [SUPPRESSED, 'suppressed'],
+] as const;
+
+/** The closing of a process's report. Loss records must be among the findings whether shown or not. */
+export function closeMemcheck({ findings, summary }: Outcome, values: OptionValues): Closing {
+  const { leakCheck, showLeakKinds } = memcheckSettings(values);
+  const count = (name: keyof HeapSummary) => commas(summary[name] ?? 0);
+  const before = [
+    'HEAP SUMMARY:',
+    `    in use at exit: ${count('heap_in_use_bytes')} bytes in ${count('heap_in_use_blocks')} blocks`,
+    `  total heap usage: ${count('heap_allocs')} allocs, ${count('heap_frees')} frees, ${count('heap_allocated_bytes')} bytes allocated`,
+    '',
+  ];
+  if (BigInt(summary['heap_in_use_blocks'] ?? 0) === 0n) {
+    const after = ['All heap blocks were freed -- no leaks are possible', ''];
+    return { before, late: [], after };
+  }
+  if (leakCheck === 'no') {
+    const after = ['For a detailed leak analysis, rerun with: --leak-check=full', ''];
+    return { before, late: [], after };
+  }
+  const totals = leakTotals(findings);
+  const after = ['LEAK SUMMARY:'];
+  for (const [kind, name] of LINES) {
+    const { bytes, blocks } = totals.get(kind)!;
+    if (kind === SUPPRESSED) after.push(...heuristicLines(summary));
+    after.push(`${`${name}:`.padStart(19)} ${commas(bytes)} bytes in ${commas(blocks)} blocks`);
+  }
+  const unsuppressed = LINES.filter(([kind]) => kind !== SUPPRESSED);
+  if (leakCheck !== 'full' && unsuppressed.some(([kind]) => totals.get(kind)!.blocks > 0))
+    after.push('Rerun with --leak-check=full to see details of leaked memory');
+  const isReachable = totals.get('Leak_StillReachable')!.blocks > 0;
+  if (leakCheck === 'full' && isReachable && !showLeakKinds.has('reachable')) {
+    after.push(
+      'Reachable blocks (those to which a pointer was found) are not shown.',
+      'To see them, rerun with: --leak-check=full --show-leak-kinds=all',
+    );
+  }
+  return { before, late: lastLeaks(findings), after: [...after, ''] };
+}
+
+function heuristicLines(summary: Outcome['summary']): string[] {
+  const lines = Object.entries(summary).flatMap(([key, blocks]) => {
+    const name = HEURISTIC_KEY.exec(key)?.[1];
+    if (name === undefined) return [];
+    const bytes = summary[`heuristic_${name}_bytes`] ?? 0;
+    return [
+      `${' '.repeat(24)}${name.padEnd(19)}: ${commas(bytes)} bytes in ${commas(blocks)} blocks`,
+    ];
+  });
+  return lines.length > 0 ? [`${' '.repeat(22)}of which reachable via heuristic:`, ...lines] : [];
+}
+
+const commas = (value: string | number | bigint): string =>
+  String(value).replace(/\B(?=(\d{3})+$)/g, ',');

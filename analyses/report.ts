@@ -1,0 +1,320 @@
+/**
+ * The report of an analysis: gives findings their numbers, hides those that suppressions name, and
+ * prints them, in the way of Valgrind's own messages or as JSON.
+ */
+import { LinkNames } from '../replay/link-names.js';
+import { Symbols, type Frame } from '../replay/symbols.js';
+import type { ProcessRow, Trace } from '../replay/trace.js';
+import type { Analysis, OptionValues } from './analysis.js';
+import type { Finding, Outcome } from './finding.js';
+import { Findings } from './findings.js';
+import {
+  formatSuppression,
+  type NamedFrame,
+  type Suppression,
+  type Suppressions,
+} from './suppressions.js';
+
+export interface ReportSettings {
+  /** Values of the analysis's own options. */
+  readonly options: OptionValues;
+  /** Addresses of a call stack that are shown; inlined functions do not count. */
+  readonly callers: number;
+  readonly suppressions: Suppressions;
+  /** Show with each finding the suppression that would hide it. */
+  readonly generate: boolean;
+}
+
+/** A call stack with names. */
+export interface NamedStack {
+  /** As in `FindingStack`. */
+  readonly role: string;
+  readonly frames: readonly Frame[];
+}
+
+/** A finding with its place in the report. */
+export interface ReportedFinding {
+  /** From 1, in order of the report. */
+  readonly number: number;
+  readonly finding: Finding;
+  readonly isShown: boolean;
+  readonly isError: boolean;
+  readonly suppression: Suppression | undefined;
+  /** The entry that would hide it, where that is asked for. */
+  readonly generated: string | undefined;
+  readonly stacks: readonly NamedStack[];
+}
+
+/** How many errors there were, in Valgrind's terms: a context is what counts as one finding. */
+export interface ErrorCounts {
+  readonly errors: number;
+  readonly contexts: number;
+  readonly suppressed: number;
+  readonly suppressedContexts: number;
+}
+
+interface ProcessReport {
+  readonly row: ProcessRow;
+  readonly outcome: Outcome;
+  readonly reported: readonly ReportedFinding[];
+}
+
+export class Report {
+  private readonly processes: ProcessReport[] = [];
+  private readonly linkNames: LinkNames;
+  private readonly uses = new Map<Suppression, number>();
+  private count = 0;
+
+  constructor(
+    private readonly trace: Trace,
+    private readonly analysis: Analysis,
+    private readonly settings: ReportSettings,
+  ) {
+    this.linkNames = new LinkNames(trace);
+  }
+
+  /** Adds what the analysis says of a process image. */
+  add(given: Outcome): void {
+    const row = this.trace.processes.find(({ process }) => process === given.process);
+    if (!row) throw new Error(`the trace has no process ${given.process}`);
+    const merged = new Findings();
+    for (const finding of given.findings) merged.add(finding);
+    const outcome = { ...given, findings: [...merged.list] };
+    const symbols = new Symbols(this.trace, given.process, this.linkNames);
+    const reported = outcome.findings.map((finding) => this.judge(finding, symbols));
+    this.processes.push({ row, outcome, reported });
+  }
+
+  /** All findings, hidden ones too, in order of the report. */
+  get findings(): readonly ReportedFinding[] {
+    return this.processes.flatMap(({ reported }) => reported);
+  }
+
+  get counts(): ErrorCounts {
+    return countErrors(this.findings);
+  }
+
+  /** How often each suppression that was of use hid something. */
+  get suppressionUses(): ReadonlyMap<Suppression, number> {
+    return this.uses;
+  }
+
+  private judge(finding: Finding, symbols: Symbols): ReportedFinding {
+    const { callers, suppressions, options } = this.settings;
+    const where = finding.stacks[0]?.pcs ?? [];
+    const suppression = suppressions.find(
+      finding,
+      withLinkNames(
+        where.slice(0, callers).flatMap((pc) => symbols.frames(pc)),
+        symbols,
+      ),
+    );
+    if (suppression) {
+      finding.suppressedBy = suppression.name;
+      const count = occurrences(finding);
+      this.uses.set(suppression, (this.uses.get(suppression) ?? 0) + count);
+    }
+    const weight = this.analysis.weigh?.(finding, options) ?? { isShown: true, isError: true };
+    const isShown = weight.isShown && !suppression;
+    const stacks = finding.stacks.map(({ role, pcs }) => ({
+      role,
+      frames: symbols.stack(pcs, callers),
+    }));
+    const generated =
+      this.settings.generate && isShown
+        ? formatSuppression(finding, withLinkNames(stacks[0]?.frames ?? [], symbols))
+        : undefined;
+    const { isError } = weight;
+    return { number: ++this.count, finding, isShown, isError, suppression, generated, stacks };
+  }
+
+  /**
+   * The report as text, line by line, as Valgrind prints it but for the process number before each line.
+   * @param listSuppressions say which suppressions were of use
+   */
+  *text(listSuppressions = false): Generator<string> {
+    for (const process of this.processes) {
+      if (this.processes.length > 1) yield* [processTitle(process.row), ''];
+      yield* this.processText(process);
+      const counts = countErrors(process.reported);
+      for (const sentence of process.outcome.missing) yield `Not judged: ${sentence}`;
+      yield summaryLine(counts);
+      if (this.processes.length > 1) yield '';
+    }
+    if (listSuppressions) {
+      for (const [{ name, file, line }, uses] of this.uses)
+        yield `used_suppression: ${String(uses).padStart(6)} ${name} ${file}:${line}`;
+    }
+    if (this.processes.length > 1) yield `All processes: ${summaryLine(this.counts)}`;
+  }
+
+  private *processText({ outcome, reported }: ProcessReport): Generator<string> {
+    const closing = this.analysis.close?.(outcome, this.settings.options) ?? {
+      before: [],
+      late: [],
+      after: summaryLines(outcome),
+    };
+    const late = new Set(closing.late);
+    let thread = 1;
+    const print = function* (entry: ReportedFinding): Generator<string> {
+      if (!entry.isShown) return;
+      if (entry.finding.thread !== thread) yield `Thread ${entry.finding.thread}:`;
+      thread = entry.finding.thread;
+      yield* findingLines(entry);
+      yield '';
+      if (entry.generated) yield* entry.generated.trimEnd().split('\n');
+    };
+    for (const entry of reported) if (!late.has(entry.finding)) yield* print(entry);
+    yield* closing.before;
+    for (const entry of reported) if (late.has(entry.finding)) yield* print(entry);
+    yield* closing.after;
+  }
+
+  /**
+   * The report as a value for JSON. Numbers that can be beyond 2^53 are text: addresses in hexadecimal
+   * with 0x, ticks, bytes and large counts in decimal. Suppressed findings are only counted.
+   */
+  json(): object {
+    const shown = this.findings.filter(({ isShown }) => isShown);
+    return {
+      analysis: this.analysis.name,
+      run: this.trace.name,
+      options: this.settings.options,
+      findings: shown.map(findingJson),
+      summary: {
+        ...countsJson(this.counts),
+        processes: this.processes.map(({ row, outcome, reported }) => ({
+          process: row.process,
+          pid: row.pid,
+          executable: row.executable,
+          ...countsJson(countErrors(reported)),
+          ...Object.fromEntries(
+            Object.entries(outcome.summary).map(([name, value]) => [name, exact(value)]),
+          ),
+        })),
+        suppressions: [...this.uses].map(([{ name, file, line }, uses]) => ({
+          name,
+          file,
+          line,
+          uses,
+        })),
+        missing: this.processes.flatMap(({ row, outcome }) =>
+          outcome.missing.map((sentence) => ({ process: row.process, sentence })),
+        ),
+      },
+    };
+  }
+}
+
+function withLinkNames(frames: readonly Frame[], symbols: Symbols): NamedFrame[] {
+  return frames.map((frame) => {
+    let names: readonly string[] | undefined;
+    return { ...frame, namesForLinker: () => (names ??= symbols.namesForLinker(frame)) };
+  });
+}
+
+/** Occurrences as errors: a loss record is one, however many blocks it is of. */
+const occurrences = ({ leak, count }: Finding): number => (leak === undefined ? count : 1);
+
+function countErrors(reported: readonly ReportedFinding[]): ErrorCounts {
+  const errors = reported.filter(({ isError }) => isError);
+  const hidden = errors.filter(({ suppression }) => suppression);
+  const open = errors.filter(({ suppression }) => !suppression);
+  const sum = (entries: readonly ReportedFinding[]) =>
+    entries.reduce((total, { finding }) => total + occurrences(finding), 0);
+  return {
+    errors: sum(open),
+    contexts: open.length,
+    suppressed: sum(hidden),
+    suppressedContexts: hidden.length,
+  };
+}
+
+function summaryLine({ errors, contexts, suppressed, suppressedContexts }: ErrorCounts): string {
+  return `ERROR SUMMARY: ${errors} errors from ${contexts} contexts (suppressed: ${suppressed} from ${suppressedContexts})`;
+}
+
+function countsJson({ errors, contexts, suppressed, suppressedContexts }: ErrorCounts): object {
+  return {
+    errors,
+    contexts,
+    suppressed_errors: suppressed,
+    suppressed_contexts: suppressedContexts,
+  };
+}
+
+function processTitle({ process, pid, executable, arguments: json }: ProcessRow): string {
+  let command = executable;
+  try {
+    const argv: unknown = JSON.parse(json);
+    if (Array.isArray(argv) && argv.length > 0) command = argv.join(' ');
+  } catch {
+    // Damaged: the program's path must do.
+  }
+  return `Process ${process} (pid ${pid}): ${command}`;
+}
+
+function summaryLines({ summary }: Outcome): string[] {
+  const entries = Object.entries(summary);
+  return entries.length > 0 ? [...entries.map(([name, value]) => `${name}: ${value}`), ''] : [];
+}
+
+/** A finding in Valgrind's words: the sentence, where it happened, and what is known of the address or value. */
+function* findingLines({ finding, stacks }: ReportedFinding): Generator<string> {
+  yield finding.what;
+  const [where, ...others] = stacks;
+  if (where) yield* stackLines(where);
+  for (const note of finding.notes) yield ` ${note}`;
+  for (const stack of others) {
+    yield ` ${stack.role}`;
+    yield* stackLines(stack);
+  }
+}
+
+function* stackLines({ frames }: NamedStack): Generator<string> {
+  for (const [i, frame] of frames.entries())
+    yield `   ${i === 0 ? 'at' : 'by'} ${frameText(frame)}`;
+}
+
+/** One frame as Valgrind prints it, such as `0x109151: main (a.c:12)`. */
+export function frameText({ fn, file, line, module, pc }: Frame): string {
+  const address = `0x${pc.toString(16).toUpperCase()}`;
+  const place = file ? ` (${file}:${line})` : module ? ` (in ${module})` : fn ? ' (in ???)' : '';
+  return `${address}: ${fn || '???'}${place}`;
+}
+
+function findingJson({ number, finding, stacks, generated }: ReportedFinding): object {
+  const { kind, what, count, tick, thread, process, notes, parameter, leak } = finding;
+  return {
+    finding: number,
+    kind,
+    what,
+    count,
+    tick: exact(tick),
+    thread,
+    process,
+    stacks: stacks.map(({ role, frames }) => ({
+      role,
+      frames: frames.map(({ fn, file, line, module, pc }) => ({
+        fn,
+        file,
+        line,
+        module,
+        pc: `0x${pc.toString(16)}`,
+      })),
+    })),
+    notes,
+    ...(parameter !== undefined && { parameter }),
+    ...(leak && {
+      leak: {
+        bytes: exact(leak.bytes),
+        indirect_bytes: exact(leak.indirectBytes),
+        blocks: leak.blocks,
+      },
+    }),
+    ...(generated !== undefined && { suppression: generated }),
+  };
+}
+
+const exact = (value: string | number | bigint): string | number =>
+  typeof value === 'bigint' ? String(value) : value;

@@ -1,0 +1,312 @@
+/** `grind analyze`: judges a recorded execution. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, realpathSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Argv, CommandModule } from 'yargs';
+import {
+  ANALYSIS_NAMES,
+  loadAnalysis,
+  type Analysis,
+  type OptionValues,
+} from '../analyses/analysis.js';
+import { Report } from '../analyses/report.js';
+import { readSuppressions, Suppressions, type Suppression } from '../analyses/suppressions.js';
+import { findProgram } from '../recorder/build.js';
+import { Trace } from '../replay/trace.js';
+import { UserError } from '../schemas/errors.js';
+import { storeFindings } from './finding-files.js';
+import { formatCount, RUNS_FOLDER } from './numbers.js';
+import { findRun, layOut } from './runs.js';
+
+const FORMATS = ['text', 'table', 'json'] as const;
+const MAX_CALLERS = 500;
+/** The progress bar comes when an analysis takes longer than this. */
+const PATIENCE_MS = 1000;
+
+/** Options of every analysis. */
+const OPTIONS = {
+  format: {
+    alias: 'f',
+    choices: FORMATS,
+    default: 'text' as (typeof FORMATS)[number],
+    describe: "How to print the findings: in Valgrind's words, one per row, or as JSON",
+  },
+  'num-callers': {
+    type: 'number',
+    requiresArg: true,
+    default: 12,
+    describe: `Depth of the call stacks shown, at most ${MAX_CALLERS}`,
+  },
+  process: {
+    type: 'number',
+    array: true,
+    nargs: 1,
+    requiresArg: true,
+    describe: 'Judge only this process image, by its number as in `grind info`; can be repeated',
+  },
+  suppressions: {
+    type: 'string',
+    array: true,
+    nargs: 1,
+    requiresArg: true,
+    describe: 'Hide what this Valgrind suppression file names; can be repeated',
+  },
+  'default-suppressions': {
+    choices: ['yes', 'no'] as const,
+    default: 'yes' as 'yes' | 'no',
+    describe: "Hide what the installed Valgrind's own suppression file names",
+  },
+  'gen-suppressions': {
+    choices: ['no', 'all'] as const,
+    default: 'no' as 'no' | 'all',
+    describe: 'Print with each finding the suppression that hides it',
+  },
+  'error-exitcode': {
+    type: 'number',
+    requiresArg: true,
+    default: 0,
+    describe: 'Exit with this status when there are errors',
+  },
+  verbose: {
+    alias: 'v',
+    type: 'boolean',
+    default: false,
+    describe: 'Say which suppressions were of use',
+  },
+  out: {
+    type: 'string',
+    requiresArg: true,
+    default: RUNS_FOLDER,
+    describe: 'Folder that holds the runs',
+  },
+} as const;
+
+interface Arguments {
+  analysis: string;
+  run?: string;
+  format: (typeof FORMATS)[number];
+  'num-callers': number;
+  process?: number[];
+  suppressions?: string[];
+  'default-suppressions': 'yes' | 'no';
+  'gen-suppressions': 'no' | 'all';
+  'error-exitcode': number;
+  verbose: boolean;
+  out: string;
+  readonly [option: string]: unknown;
+}
+
+export const analyzeCommand: CommandModule<object, Arguments> = {
+  command: 'analyze <analysis> [run]',
+  describe: 'Judge a recorded execution: find memory errors and leaks',
+  // The parser takes a promise too; its types do not say so.
+  builder: declare as unknown as (yargs: Argv) => Argv<Arguments>,
+  handler: analyze,
+};
+
+/** Declares the options: those of the analysis that the command line names as well. */
+async function declare(yargs: Argv): Promise<Argv> {
+  const common = yargs
+    .positional('analysis', {
+      type: 'string',
+      describe: `${ANALYSIS_NAMES.join(', ')}, or a JavaScript module that exports an analysis`,
+    })
+    .positional('run', {
+      type: 'string',
+      describe: "A run's name, a folder, or a git revision; by default the last run",
+    })
+    .options(OPTIONS)
+    .example('$0 analyze memcheck', 'Memory errors of the last run')
+    .example('$0 analyze memcheck --leak-check=full --format json', 'Leaks too, for a program');
+  const name = await analysisOnCommandLine();
+  if (name === undefined) return common;
+  const { options } = await loadAnalysis(name);
+  for (const [option, { describe, default: preset, values }] of Object.entries(options)) {
+    common.option(option, {
+      type: 'string',
+      requiresArg: true,
+      describe,
+      default: preset,
+      ...(values && { choices: values }),
+    });
+  }
+  return common;
+}
+
+/** The name of the analysis, of which it must be known what other options there are. */
+async function analysisOnCommandLine(): Promise<string | undefined> {
+  const { default: yargs } = await import('yargs');
+  const argv = process.argv.slice(process.argv.indexOf('analyze') + 1);
+  const { _: words } = await yargs(argv)
+    .options(OPTIONS)
+    .help(false)
+    .version(false)
+    .exitProcess(false)
+    .fail(false)
+    .parseAsync()
+    .catch(() => ({ _: [] }));
+  return words[0] === undefined ? undefined : String(words[0]);
+}
+
+async function analyze(args: Arguments): Promise<void> {
+  const callers = wholeNumber('num-callers', args['num-callers'], 1, MAX_CALLERS);
+  const exitcode = wholeNumber('error-exitcode', args['error-exitcode'], 0, 255);
+  const analysis = await loadAnalysis(args.analysis);
+  const suppressions = [
+    ...(args.suppressions ?? []).flatMap(readSuppressions),
+    ...(args['default-suppressions'] === 'yes' ? defaultSuppressions() : []),
+  ];
+  const trace = Trace.open(await findRun(args.run, args.out));
+  try {
+    for (const { sentence } of trace.damages()) console.error(`grind: ${sentence}`);
+    const options = optionValues(analysis, args);
+    const report = new Report(trace, analysis, {
+      options,
+      callers,
+      suppressions: new Suppressions(suppressions, callers),
+      generate: args['gen-suppressions'] === 'all',
+    });
+    const bar = new ProgressBar(analysis.name);
+    try {
+      const outcomes = analysis.run(trace, options, {
+        processes: chosenProcesses(trace, args.process),
+        callers,
+        progress: (done) => bar.show(done),
+      });
+      for await (const outcome of outcomes) report.add(outcome);
+    } finally {
+      bar.clear();
+    }
+    storeFindings(trace, analysis.name, report.findings);
+    if (args.format === 'json') write(`${JSON.stringify(report.json(), undefined, 1)}\n`);
+    else if (args.format === 'table') write(`${tableText(report)}\n`);
+    else write([...report.text(args.verbose), ''].join('\n'));
+    if (report.counts.errors > 0) process.exitCode = exitcode;
+  } finally {
+    trace.close();
+  }
+}
+
+const write = (text: string): void => void process.stdout.write(text);
+
+function wholeNumber(option: string, value: number, least: number, most: number): number {
+  if (!Number.isInteger(value) || value < least || value > most)
+    throw new UserError(`--${option} takes a whole number from ${least} to ${most}.`);
+  return value;
+}
+
+function optionValues(analysis: Analysis, args: Arguments): OptionValues {
+  return Object.fromEntries(
+    Object.entries(analysis.options).map(([name, option]) => {
+      const value = args[name] ?? option.default;
+      if (Array.isArray(value)) throw new UserError(`Give --${name} only once.`);
+      return [name, String(value)];
+    }),
+  );
+}
+
+function chosenProcesses(trace: Trace, wanted: readonly number[] | undefined): number[] {
+  const all = trace.processes.map((row) => row.process);
+  if (wanted === undefined) return all;
+  const missing = wanted.find((process) => !all.includes(process));
+  if (missing !== undefined) {
+    throw new UserError(
+      `The run has no process ${missing}: \`grind info\` shows the numbers of its ${all.length}.`,
+    );
+  }
+  return all.filter((process) => wanted.includes(process));
+}
+
+/** The entries of the installed Valgrind's file; none, with a word about it, when there is no such file. */
+function defaultSuppressions(): Suppression[] {
+  const path = defaultSuppressionFile();
+  if (path !== undefined) return readSuppressions(path);
+  console.error(
+    "grind: Valgrind's default.supp was not found, so nothing is hidden by default: say with VALGRIND_LIB in which folder it is.",
+  );
+  return [];
+}
+
+function defaultSuppressionFile(): string | undefined {
+  const launcher = findProgram('valgrind');
+  const prefixes = [launcher ? dirname(dirname(realpathSync(launcher))) : undefined, '/usr'];
+  const folders = [
+    process.env['VALGRIND_LIB'],
+    ...prefixes.flatMap((prefix) =>
+      prefix === undefined
+        ? []
+        : ['libexec', 'lib/x86_64-linux-gnu', 'lib64', 'lib'].map((folder) =>
+            join(prefix, folder, 'valgrind'),
+          ),
+    ),
+  ];
+  const hasFile = (folder: string | undefined): boolean =>
+    folder !== undefined && existsSync(join(folder, SUPPRESSION_FILE));
+  const folder = folders.find(hasFile) ?? [libraryFolder()].find(hasFile);
+  return folder === undefined ? undefined : join(folder, SUPPRESSION_FILE);
+}
+
+const SUPPRESSION_FILE = 'default.supp';
+
+/** Where pkg-config has Valgrind's libraries. */
+function libraryFolder(): string | undefined {
+  try {
+    const folder = execFileSync('pkg-config', ['--variable=libdir', 'valgrind'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
+    return folder ? join(folder, 'valgrind') : undefined;
+  } catch {
+    return undefined; // not installed, or it does not know valgrind
+  }
+}
+
+/** One row per finding. */
+function tableText(report: Report): string {
+  const rows = report.findings
+    .filter(({ isShown }) => isShown)
+    .map(({ number, finding, stacks }) => {
+      const frames = stacks[0]?.frames ?? [];
+      // The program's own code says more than the allocator's.
+      const own = frames.find(({ file }) => file && !file.startsWith('vg_replace')) ?? frames[0];
+      return [
+        number,
+        finding.process,
+        finding.kind,
+        formatCount(finding.count),
+        formatCount(finding.tick),
+        own?.fn || '???',
+        own?.file ? `${own.file}:${own.line}` : (own?.module ?? ''),
+        finding.what,
+      ];
+    });
+  const { errors, contexts, suppressed } = report.counts;
+  const total = `${formatCount(errors)} errors from ${formatCount(contexts)} contexts, ${formatCount(suppressed)} suppressed`;
+  const head = ['finding', 'process', 'kind', 'count', 'tick', 'function', 'place', 'what'];
+  return rows.length > 0 ? `${layOut(head, rows)}\n${total}` : total;
+}
+
+/** A bar on the terminal, for analyses that take longer than a moment. */
+class ProgressBar {
+  private readonly start = Date.now();
+  private last = 0;
+  private shown = false;
+
+  constructor(private readonly name: string) {}
+
+  show(done: number): void {
+    const now = Date.now();
+    if (!process.stderr.isTTY || now - this.start < PATIENCE_MS || now - this.last < 100) return;
+    this.last = now;
+    this.shown = true;
+    const width = 40;
+    const part = Math.min(1, Math.max(0, done));
+    const filled = Math.round(part * width);
+    const bar = '#'.repeat(filled) + '.'.repeat(width - filled);
+    process.stderr.write(`\r\x1b[K${this.name} [${bar}] ${Math.floor(part * 100)} %`);
+  }
+
+  clear(): void {
+    if (this.shown) process.stderr.write('\r\x1b[K');
+  }
+}

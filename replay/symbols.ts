@@ -1,0 +1,241 @@
+/**
+ * What an address of code is called: instruction addresses of one process image become frames with
+ * function, file, line and object file, inlined functions included, from the tables `instructions`,
+ * `strings` and `modules`.
+ */
+import { instructions, modules, strings } from '../schemas/tables.js';
+import { programRows } from './lineage.js';
+import { LinkNames } from './link-names.js';
+import type { Batch, Trace, VarColumn } from './trace.js';
+
+/** One function of a call stack. */
+export interface Frame {
+  /** Function, demangled; empty when unknown. */
+  readonly fn: string;
+  /** Source file name without its folder; empty when unknown. */
+  readonly file: string;
+  /** Line in the source file; 0 when unknown. */
+  readonly line: number;
+  /** Path of the object file; empty when none holds the code. */
+  readonly module: string;
+  /** Address of the instruction: the same for functions that are inlined into one another. */
+  readonly pc: bigint;
+  /** The function is inlined into that of the next frame. */
+  readonly inlined: boolean;
+}
+
+/** How the engine names what calls main. */
+export const BELOW_MAIN = '(below main)';
+/** Two known instructions of one function no further apart than this have nothing else between them. */
+const NEAR = 4096n;
+/** The longest instruction, in bytes. */
+const LONGEST_INSTRUCTION = 15n;
+
+interface Module {
+  readonly address: bigint;
+  readonly size: bigint;
+  readonly bias: bigint;
+  readonly path: string;
+}
+
+/** A place in the table `instructions`. */
+interface Place {
+  readonly batch: Batch<typeof instructions>;
+  readonly row: number;
+  readonly pc: bigint;
+}
+
+/** Names for the addresses of one process image. */
+export class Symbols {
+  private readonly batches: { batch: Batch<typeof instructions>; count: number }[] = [];
+  /** Open addressing over all rows: number of the row + 1, 0 when free. */
+  private readonly slots: Uint32Array;
+  /** By number of the row: its address. */
+  private readonly pcs: BigUint64Array;
+  private readonly texts = new Map<number, { cells: VarColumn; row: number }>();
+  private readonly modules = new Map<number, Module>();
+  private readonly known = new Map<bigint, readonly Frame[]>();
+
+  /**
+   * Reads the tables of process image number `process`, those of its parents included.
+   * @param linkNames of this trace, to be shared between its process images
+   */
+  constructor(
+    trace: Trace,
+    process: number,
+    private readonly linkNames = new LinkNames(trace),
+  ) {
+    let rows = 0;
+    for (const { batch, count } of programRows(trace, instructions, process)) {
+      this.batches.push({ batch, count });
+      rows += count;
+    }
+    this.pcs = new BigUint64Array(rows);
+    this.slots = new Uint32Array(1 << (33 - Math.clz32(Math.max(rows, 8))));
+    let first = 0;
+    for (const { batch, count } of this.batches) {
+      this.pcs.set(batch.column('pc').subarray(0, count), first);
+      first += count;
+    }
+    const words = new Uint32Array(this.pcs.buffer);
+    for (let row = 0; row < rows; row++) {
+      let slot = this.slotOf(words[row * 2]!, words[row * 2 + 1]!);
+      while (this.slots[slot]) slot = (slot + 1) & (this.slots.length - 1);
+      this.slots[slot] = row + 1;
+    }
+    for (const { batch, count } of programRows(trace, strings, process)) {
+      const keys = batch.column('string');
+      const cells = batch.column('text');
+      for (let row = 0; row < count; row++) this.texts.set(keys[row]!, { cells, row });
+    }
+    for (const { batch, count } of programRows(trace, modules, process)) {
+      let row = 0;
+      for (const { module, address, size, bias, path } of batch.rows()) {
+        if (row++ === count) break;
+        this.modules.set(module, { address, size, bias, path });
+      }
+    }
+  }
+
+  /**
+   * The functions at an address, the innermost first: more than one where functions are inlined, and
+   * always at least one. The address of a caller is that of its call instruction, or one within it.
+   */
+  frames(pc: bigint): readonly Frame[] {
+    let frames = this.known.get(pc);
+    if (!frames) this.known.set(pc, (frames = this.describe(pc)));
+    return frames;
+  }
+
+  /**
+   * The frames of a call stack as people want to see it: of at most `callers` addresses, and none of
+   * what called main.
+   * @param pcs innermost first
+   */
+  stack(pcs: readonly bigint[], callers = Infinity): Frame[] {
+    const stack: Frame[] = [];
+    for (const pc of pcs.slice(0, callers)) {
+      const frames = this.frames(pc);
+      stack.push(...frames);
+      const { fn } = frames.at(-1)!;
+      if (fn === 'main' || fn === BELOW_MAIN) break;
+    }
+    return stack;
+  }
+
+  /**
+   * The linker's names of the function at a frame, as suppression files have them; none when the
+   * frame is inlined or the object file does not tell.
+   */
+  namesForLinker({ pc, inlined }: Frame): readonly string[] {
+    const module = inlined ? undefined : this.moduleAt(pc);
+    return module ? this.linkNames.at(module.path, BigInt.asUintN(64, pc - module.bias)) : [];
+  }
+
+  private slotOf(low: number, high: number): number {
+    const hash = Math.imul(low ^ Math.imul(high, 0x85ebca6b), 0x9e3779b1);
+    return (hash ^ (hash >>> 15)) & (this.slots.length - 1);
+  }
+
+  /** The row that has this very address. */
+  private exact(pc: bigint): Place | undefined {
+    const low = Number(pc & 0xffffffffn);
+    const high = Number((pc >> 32n) & 0xffffffffn);
+    for (let slot = this.slotOf(low, high); ; slot = (slot + 1) & (this.slots.length - 1)) {
+      const entry = this.slots[slot]!;
+      if (entry === 0) return undefined;
+      if (this.pcs[entry - 1] === pc) return this.place(entry - 1);
+    }
+  }
+
+  private place(row: number): Place {
+    let first = 0;
+    for (const { batch, count } of this.batches) {
+      if (row < first + count) return { batch, row: row - first, pc: this.pcs[row]! };
+      first += count;
+    }
+    throw new Error(`there is no row ${row}`);
+  }
+
+  /** The rows with the nearest addresses below and above one that has no row. */
+  private neighbours(pc: bigint): [Place | undefined, Place | undefined] {
+    let [below, above] = [-1, -1];
+    for (let row = 0; row < this.pcs.length; row++) {
+      const at = this.pcs[row]!;
+      if (at < pc) {
+        if (below < 0 || at > this.pcs[below]!) below = row;
+      } else if (above < 0 || at < this.pcs[above]!) above = row;
+    }
+    return [below < 0 ? undefined : this.place(below), above < 0 ? undefined : this.place(above)];
+  }
+
+  private describe(pc: bigint): readonly Frame[] {
+    const exact = this.exact(pc);
+    if (exact) return this.framesOf(exact, pc);
+    const [below, above] = this.neighbours(pc);
+    if (below && pc - below.pc < LONGEST_INSTRUCTION) {
+      const end = below.pc + BigInt(below.batch.column('length')[below.row]!);
+      if (pc < end) return this.framesOf(below, pc);
+    }
+    const unknown: Frame = {
+      fn: '',
+      file: '',
+      line: 0,
+      module: this.moduleAt(pc)?.path ?? '',
+      pc,
+      inlined: false,
+    };
+    // Only what both neighbours agree on is certain.
+    if (!below || !above || above.pc - below.pc > NEAR) return [unknown];
+    const same = (name: 'module' | 'function' | 'file' | 'line' | 'inlined') =>
+      below.batch.column(name)[below.row] === above.batch.column(name)[above.row];
+    if (!same('module') || !same('function') || cell(below, 'function') === 0) return [unknown];
+    if (same('file') && same('line') && same('inlined')) return this.framesOf(below, pc);
+    return [{ ...unknown, fn: this.text(cell(below, 'function')) }];
+  }
+
+  private framesOf(place: Place, pc: bigint): readonly Frame[] {
+    const module = this.modules.get(cell(place, 'module'))?.path ?? '';
+    const chain = this.text(cell(place, 'inlined'));
+    if (chain) {
+      const links = chain.split('\n').map((link) => /^(.*)\|([^|]*)\|(\d*)$/s.exec(link));
+      if (links.every((link) => link !== null)) {
+        return links.map((link, i) => ({
+          fn: link[1]!,
+          file: link[2]!,
+          line: Number(link[3]),
+          module,
+          pc,
+          inlined: i + 1 < links.length,
+        }));
+      }
+    }
+    const fn = this.text(cell(place, 'function'));
+    const file = this.text(cell(place, 'file'));
+    return [{ fn, file, line: cell(place, 'line'), module, pc, inlined: false }];
+  }
+
+  /** The module that holds an address; the one mapped last, when there were several. */
+  private moduleAt(pc: bigint): Module | undefined {
+    const exact = this.exact(pc);
+    if (exact) return this.modules.get(cell(exact, 'module'));
+    return [...this.modules.values()].findLast(
+      ({ address, size }) => pc >= address && pc - address < size,
+    );
+  }
+
+  /** The text with a number; empty when there is none. */
+  private text(key: number): string {
+    const place = this.texts.get(key);
+    if (!place) return '';
+    const { offsets, data } = place.cells;
+    return utf8.decode(data.subarray(offsets[place.row]!, offsets[place.row + 1]!));
+  }
+}
+
+const utf8 = new TextDecoder();
+
+const cell = (
+  { batch, row }: Place,
+  name: 'module' | 'function' | 'file' | 'line' | 'inlined',
+): number => batch.column(name)[row]!;
