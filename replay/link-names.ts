@@ -161,7 +161,8 @@ class ElfReader {
       const end = names.indexOf(0, start);
       if (start >= names.length || end < 0) continue;
       const address = table.readBigUInt64LE(at + 8);
-      found.push({ address, end: address + size, name: names.toString('latin1', start, end) });
+      const name = withoutMark(names.toString('latin1', start, end));
+      found.push({ address, end: address + size, name });
     }
     return found;
   }
@@ -173,6 +174,32 @@ class ElfReader {
     if (readSync(this.fd, bytes, 0, size, offset) < size) throw new Error('cut off');
     return bytes;
   }
+}
+
+/** Characters that the engine writes in another way in the names of its replacements. */
+const Z_CODES: Readonly<Record<string, string>> = {
+  a: '*',
+  c: ':',
+  d: '.',
+  h: '-',
+  p: '+',
+  s: ' ',
+  u: '_',
+  A: '@',
+  D: '$',
+  L: '(',
+  P: '%',
+  R: ')',
+  S: '/',
+  Z: 'Z',
+};
+
+/** The name of a function that the engine replaces, from that of its replacement; other names as they are. */
+function withoutMark(name: string): string {
+  const [, coded, replaced] = /^_vg[rw]\d{5}Z([UZ])_[^_]*_(.+)$/.exec(name) ?? [];
+  if (replaced === undefined) return name;
+  if (coded === 'U') return replaced;
+  return replaced.replace(/Z(.)/g, (text, code: string) => Z_CODES[code] ?? text);
 }
 
 function findBuildId(notes: Buffer): string | undefined {
