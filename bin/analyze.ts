@@ -96,17 +96,23 @@ interface Arguments {
   readonly [option: string]: unknown;
 }
 
-export const analyzeCommand: CommandModule<object, Arguments> = {
-  command: 'analyze <analysis> [run]',
-  describe: 'Judge a recorded execution: find memory errors and leaks',
-  // The parser takes a promise too; its types do not say so.
-  builder: declare as unknown as (yargs: Argv) => Argv<Arguments>,
-  handler: analyze,
-};
+/**
+ * The command, with the options of the analysis that the command line names: the option parser does
+ * not report what is wrong in options that it gets late.
+ */
+export async function analyzeCommand(): Promise<CommandModule<object, Arguments>> {
+  const name = await analysisOnCommandLine();
+  const own = name === undefined ? {} : (await loadAnalysis(name)).options;
+  return {
+    command: 'analyze <analysis> [run]',
+    describe: 'Judge a recorded execution: find memory errors and leaks',
+    builder: (yargs) => declare(yargs, own) as Argv<Arguments>,
+    handler: analyze,
+  };
+}
 
-/** Declares the options: those of the analysis that the command line names as well. */
-async function declare(yargs: Argv): Promise<Argv> {
-  const common = yargs
+function declare(yargs: Argv, own: Analysis['options']): Argv {
+  yargs
     .positional('analysis', {
       type: 'string',
       describe: `${ANALYSIS_NAMES.join(', ')}, or a JavaScript module that exports an analysis`,
@@ -117,12 +123,9 @@ async function declare(yargs: Argv): Promise<Argv> {
     })
     .options(OPTIONS)
     .example('$0 analyze memcheck', 'Memory errors of the last run')
-    .example('$0 analyze memcheck --leak-check=full --format json', 'Leaks too, for a program');
-  const name = await analysisOnCommandLine();
-  if (name === undefined) return common;
-  const { options } = await loadAnalysis(name);
-  for (const [option, { describe, default: preset, values }] of Object.entries(options)) {
-    common.option(option, {
+    .example('$0 analyze memcheck --leak-check=full', 'Leaks too');
+  for (const [option, { describe, default: preset, values }] of Object.entries(own)) {
+    yargs.option(option, {
       type: 'string',
       requiresArg: true,
       describe,
@@ -130,14 +133,14 @@ async function declare(yargs: Argv): Promise<Argv> {
       ...(values && { choices: values }),
     });
   }
-  return common;
+  return yargs;
 }
 
-/** The name of the analysis, of which it must be known what other options there are. */
+/** The analysis that the command line asks for, if it is of this command. */
 async function analysisOnCommandLine(): Promise<string | undefined> {
+  if (process.argv[2] !== 'analyze') return undefined;
   const { default: yargs } = await import('yargs');
-  const argv = process.argv.slice(process.argv.indexOf('analyze') + 1);
-  const { _: words } = await yargs(argv)
+  const { _: words } = await yargs(process.argv.slice(3))
     .options(OPTIONS)
     .help(false)
     .version(false)

@@ -10,7 +10,7 @@ const COMMANDS: Record<string, () => Promise<CommandModule>> = {
   ls: async () => (await import('./ls.js')).lsCommand as CommandModule,
   info: async () => (await import('./info.js')).infoCommand as CommandModule,
   query: async () => (await import('./query.js')).queryCommand as CommandModule,
-  analyze: async () => (await import('./analyze.js')).analyzeCommand as CommandModule,
+  analyze: async () => (await (await import('./analyze.js')).analyzeCommand()) as CommandModule,
 };
 
 /** Status for what the user can mend, and for our own bugs. */
