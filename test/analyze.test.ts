@@ -221,7 +221,7 @@ test("text is as Valgrind's", () => {
   const table = analyze('--format', 'table').stdout;
   assert.match(
     table,
-    /^1 +0 +UninitCondition +3 +[\d,]+ +shop::order\(unsigned int\) +report.cpp:6/m,
+    /^ +1 +0 +UninitCondition +3 +[\d,]+ +shop::order\(unsigned int\) +report.cpp:6/m,
   );
   const frame = { fn: 'f', file: '', line: 0, module: '/x', pc: 0x1abcn, inlined: false };
   assert.equal(frameText(frame), '0x1ABC: f (in /x)');

@@ -1,0 +1,275 @@
+/**
+ * Compares grind with the installed Memcheck on any program: runs it under both and lists where the
+ * findings differ, by kind, the three innermost functions, and how often.
+ *
+ *     npm run compare -- [options] PROGRAM ARGS…
+ *     npm run compare -- [options] --list FILE
+ *
+ * A line of FILE is a command with its arguments; `cwd=FOLDER` before it sets its working folder, and
+ * # begins a comment. Only the first process image of each program is compared. Ends with status 1 when
+ * anything differs.
+ */
+import { spawnSync, type SpawnSyncReturns } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { argv } from 'node:process';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
+import { child, children, parseXml, text, type XmlNode } from './xml.js';
+
+/** Frames that are compared. */
+const FRAMES = 3;
+/** Kinds that only grind has: they are listed, but make no difference. */
+const BEYOND =
+  /^(?!Invalid|Uninit|Mismatched|SyscallParam|ClientCheck|Overlap|Fishy|Leak_|CoreMem|Realloc|Bad)/;
+
+/** How often something was found. */
+export interface Tally {
+  /** Occurrences; of a leak the blocks. */
+  count: number;
+  /** Of a leak, indirectly lost ones included; otherwise 0. */
+  bytes: bigint;
+}
+
+/** Findings by kind and innermost functions, as one text. */
+export type Tallies = Map<string, Tally>;
+
+function note(
+  tallies: Tallies,
+  kind: string,
+  functions: readonly string[],
+  { count, bytes }: Tally,
+): void {
+  const key = `${kind}: ${functions.slice(0, FRAMES).join(' < ') || 'no stack'}`;
+  const known = tallies.get(key);
+  if (known) {
+    known.count += count;
+    known.bytes += bytes;
+  } else tallies.set(key, { count, bytes });
+}
+
+/** What Memcheck found, from its XML output (protocol 4). The output may be cut off. */
+export function memcheckTallies(xml: string): Tallies {
+  const tallies: Tallies = new Map();
+  const root = children(parseXml(xml), 'valgrindoutput')[0];
+  if (!root) return tallies;
+  const counts = new Map<string, number>();
+  const lastCounts = children(root, 'errorcounts').at(-1);
+  for (const pair of lastCounts ? children(lastCounts, 'pair') : [])
+    counts.set(text(pair, 'unique'), Number(text(pair, 'count')));
+  for (const error of children(root, 'error')) {
+    const stack = child(error, 'stack');
+    const functions = (stack ? children(stack, 'frame') : []).map(nameOf);
+    const what = child(error, 'xwhat');
+    const blocks = what && text(what, 'leakedblocks');
+    note(tallies, text(error, 'kind'), functions, {
+      count: blocks ? Number(blocks) : (counts.get(text(error, 'unique')) ?? 1),
+      bytes: BigInt((what && text(what, 'leakedbytes')) || 0),
+    });
+  }
+  return tallies;
+}
+
+const nameOf = (frame: XmlNode): string => text(frame, 'fn') || '???';
+
+interface JsonReport {
+  readonly findings: readonly {
+    readonly kind: string;
+    readonly count: number;
+    readonly stacks: readonly { readonly frames: readonly { readonly fn: string }[] }[];
+    readonly leak?: { readonly bytes: string; readonly indirect_bytes: string; blocks: number };
+  }[];
+}
+
+/** What grind found, from its JSON report. */
+export function grindTallies(json: string): Tallies {
+  const tallies: Tallies = new Map();
+  for (const { kind, count, stacks, leak } of (JSON.parse(json) as JsonReport).findings) {
+    const functions = (stacks[0]?.frames ?? []).map(({ fn }) => fn || '???');
+    note(tallies, kind, functions, {
+      count: leak?.blocks ?? count,
+      bytes: leak ? BigInt(leak.bytes) + BigInt(leak.indirect_bytes) : 0n,
+    });
+  }
+  return tallies;
+}
+
+export interface Difference {
+  readonly key: string;
+  readonly memcheck: Tally | undefined;
+  readonly grind: Tally | undefined;
+}
+
+/** Where two sets differ. Without `counts` only by what was found, not how often. */
+export function differences(memcheck: Tallies, grind: Tallies, counts = true): Difference[] {
+  const keys = [...new Set([...memcheck.keys(), ...grind.keys()])];
+  return keys.flatMap((key) => {
+    const difference = { key, memcheck: memcheck.get(key), grind: grind.get(key) };
+    const { memcheck: a, grind: b } = difference;
+    if (!a && BEYOND.test(key)) return [];
+    if (a && b && (!counts || (a.count === b.count && a.bytes === b.bytes))) return [];
+    return [difference];
+  });
+}
+
+function describe({ key, memcheck, grind }: Difference): string {
+  const amount = ({ count, bytes }: Tally) => (bytes ? `${count} (${bytes} bytes)` : String(count));
+  if (!grind) return `  only Memcheck, ${amount(memcheck!)} times: ${key}`;
+  if (!memcheck) return `  only grind, ${amount(grind)} times: ${key}`;
+  return `  Memcheck ${amount(memcheck)}, grind ${amount(grind)} times: ${key}`;
+}
+
+interface Command {
+  readonly argv: readonly string[];
+  readonly cwd?: string;
+}
+
+/** The commands of a list; words are separated by spaces, and may be quoted. */
+export function parseList(list: string): Command[] {
+  return list.split('\n').flatMap((line) => {
+    if (/^\s*(#|$)/.test(line)) return [];
+    const words = [...line.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(
+      ([, double, single, plain]) => double ?? single ?? plain!,
+    );
+    const cwd = /^cwd=(.+)$/.exec(words[0]!)?.[1];
+    return [cwd === undefined ? { argv: words } : { argv: words.slice(1), cwd }];
+  });
+}
+
+interface Options {
+  /** Options of Memcheck, given to both. */
+  readonly options: readonly string[];
+  readonly analysis: string;
+  readonly counts: boolean;
+  readonly timeoutMs: number;
+}
+
+const ROOT = ((): string => {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
+  return folder;
+})();
+
+function run(command: readonly string[], { cwd }: Command, timeoutMs: number) {
+  return spawnSync(command[0]!, command.slice(1), {
+    cwd,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    encoding: 'utf8',
+    timeout: timeoutMs,
+    killSignal: 'SIGKILL',
+    maxBuffer: 1 << 30,
+  });
+}
+
+/** Why a run cannot be compared, in words. */
+function failure(name: string, result: SpawnSyncReturns<string>): Error {
+  const why = result.error?.message ?? result.stderr.trim().split('\n').slice(-3).join(' | ');
+  return new Error(`${name} failed: ${why}`);
+}
+
+/** Runs a program under both. Throws when one of them gives no result. */
+function compare(command: Command, options: Options): { found: number; lines: string[] } {
+  const folder = mkdtempSync(join(tmpdir(), 'grind-compare-'));
+  try {
+    const valgrind = [
+      'valgrind',
+      '--tool=memcheck',
+      '--xml=yes',
+      `--xml-file=${join(folder, 'memcheck.%p.xml')}`,
+      '--child-silent-after-fork=yes',
+      '--leak-check=full',
+      '--track-origins=yes',
+      ...options.options,
+      '--',
+      ...command.argv,
+    ];
+    const memcheckRun = run(valgrind, command, options.timeoutMs);
+    const file = readdirSync(folder).find((name) => name.startsWith('memcheck.'));
+    if (file === undefined) throw failure('Memcheck', memcheckRun);
+    const memcheck = memcheckTallies(readFileSync(join(folder, file), 'utf8'));
+
+    const grind = [process.execPath, join(ROOT, 'dist', 'bin', 'grind.js')];
+    const place = ['--out', folder, '--name', 'run'];
+    const record = [...grind, 'record', '--quiet', ...place, '--', ...command.argv];
+    const recordRun = run(record, command, options.timeoutMs);
+    if (!existsSync(join(folder, 'run', 'manifest.json'))) throw failure('Recording', recordRun);
+    const analyze = [
+      ...grind,
+      'analyze',
+      options.analysis,
+      join(folder, 'run'),
+      '--format=json',
+      '--process=0',
+      '--leak-check=full',
+      ...options.options,
+    ];
+    const analyzeRun = run(analyze, {} as Command, options.timeoutMs);
+    if (analyzeRun.status !== 0) throw failure('The analysis', analyzeRun);
+    const ours = grindTallies(analyzeRun.stdout);
+    const lines = differences(memcheck, ours, options.counts).map(describe);
+    return { found: memcheck.size, lines: lines.sort() };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function main(): void {
+  const { values, positionals } = parseArgs({
+    options: {
+      list: { type: 'string' },
+      option: { type: 'string', multiple: true, default: [] },
+      analysis: { type: 'string', default: 'memcheck' },
+      'no-counts': { type: 'boolean', default: false },
+      timeout: { type: 'string', default: '300' },
+    },
+    args: argv.slice(2, 2 + ownArguments(argv.slice(2))),
+    allowPositionals: true,
+  });
+  const program = argv.slice(2 + ownArguments(argv.slice(2)));
+  const commands = values.list ? parseList(readFileSync(values.list, 'utf8')) : [];
+  if (program.length > 0) commands.push({ argv: program });
+  if (commands.length === 0 || positionals.length > 0) {
+    console.error(
+      'Say which program to compare: npm run compare -- [--option=--OPTION-OF-MEMCHECK]… [--no-counts] [--timeout SECONDS] [--list FILE] PROGRAM ARGS…',
+    );
+    process.exitCode = 2;
+    return;
+  }
+  const options: Options = {
+    options: values.option,
+    analysis: existsSync(values.analysis) ? resolve(values.analysis) : values.analysis,
+    counts: !values['no-counts'],
+    timeoutMs: Number(values.timeout) * 1000,
+  };
+  let [same, different, failed] = [0, 0, 0];
+  for (const command of commands) {
+    const name = command.argv.join(' ');
+    try {
+      const { found, lines } = compare(command, options);
+      if (lines.length === 0) same++;
+      else different++;
+      console.log(
+        lines.length === 0
+          ? `same, ${found} findings: ${name}`
+          : [`different: ${name}`, ...lines].join('\n'),
+      );
+    } catch (error) {
+      failed++;
+      console.log(`not compared: ${name}: ${(error as Error).message}`);
+    }
+  }
+  console.log(`${same} programs the same, ${different} different, ${failed} not compared`);
+  if (different + failed > 0) process.exitCode = 1;
+}
+
+/** How many of the first arguments are ours: up to the program's name. */
+function ownArguments(args: readonly string[]): number {
+  const takesValue = ['--list', '--option', '--analysis', '--timeout'];
+  let count = 0;
+  while (count < args.length && args[count]!.startsWith('--') && args[count] !== '--')
+    count += takesValue.includes(args[count]!) ? 2 : 1;
+  return args[count] === '--' ? count + 1 : Math.min(count, args.length);
+}
+
+if (argv[1] !== undefined && import.meta.url === pathToFileURL(argv[1]).href) main();
