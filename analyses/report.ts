@@ -105,7 +105,7 @@ export class Report {
     const suppression = suppressions.find(
       finding,
       withLinkNames(
-        where.slice(0, callers).flatMap((pc) => symbols.frames(pc)),
+        symbols.programPcs(where, callers).flatMap((pc) => symbols.frames(pc)),
         symbols,
       ),
     );

@@ -26,6 +26,8 @@ export interface Frame {
 
 /** How the engine names what calls main. */
 export const BELOW_MAIN = '(below main)';
+/** The object file with what is wrapped around the program's calls of thread functions. */
+const WRAPPERS = /\/vgpreload_helgrind-[^/]*$/;
 /** Two known instructions of one function no further apart than this have nothing else between them. */
 const NEAR = 4096n;
 /** The longest instruction, in bytes. */
@@ -114,13 +116,23 @@ export class Symbols {
    */
   stack(pcs: readonly bigint[], callers = Infinity): Frame[] {
     const stack: Frame[] = [];
-    for (const pc of pcs.slice(0, callers)) {
+    for (const pc of this.programPcs(pcs, callers)) {
       const frames = this.frames(pc);
       stack.push(...frames);
       const { fn } = frames.at(-1)!;
       if (fn === 'main' || fn === BELOW_MAIN) break;
     }
     return stack;
+  }
+
+  /**
+   * The first `callers` addresses of a stack that are the program's own: without those of the wrappers
+   * that the recorder has put around thread functions, which call on and are never innermost.
+   */
+  programPcs(pcs: readonly bigint[], callers = Infinity): bigint[] {
+    const isOurs = (pc: bigint, i: number) =>
+      i > 0 && WRAPPERS.test(this.frames(pc).at(-1)!.module);
+    return pcs.filter((pc, i) => !isOurs(pc, i)).slice(0, callers);
   }
 
   /**

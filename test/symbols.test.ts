@@ -36,6 +36,9 @@ function traceOf(images?: readonly PartialRow<typeof processes>[]): Trace {
   add(run, modules, [
     { process: 0, event: 10n, module: 1, address: 0x1000n, size: 0x1000n, path: '/lib/x.so' },
   ]);
+  add(run, modules, [
+    { process: 0, event: 10n, module: 2, path: '/x/vgpreload_helgrind-amd64-linux.so' },
+  ]);
   add(run, instructions, [
     at(0x1000n, OUTER, 10, { event: 11n }),
     at(0x1004n, OUTER, 12, { event: 12n, inlined: CHAIN }),
@@ -45,7 +48,8 @@ function traceOf(images?: readonly PartialRow<typeof processes>[]): Trace {
     at(0x1040n, OTHER, 20, { event: 16n }),
     at(0x1050n, MAIN, 30, { event: 17n }),
     at(0x1060n, BELOW, 0, { event: 18n, file: 0 }),
-    { process: 0, event: 19n, pc: 0xffff_ffff_ff60_0000n, length: 7 },
+    at(0x5000n, OTHER, 0, { event: 19n, module: 2, file: 0 }),
+    { process: 0, event: 20n, pc: 0xffff_ffff_ff60_0000n, length: 7 },
   ]);
   add(run, strings, [
     { process: 1, event: 5n, string: 7, text: 'child' },
@@ -93,6 +97,12 @@ test('a stack ends with main, or with what calls it, and after so many addresses
   ]);
   assert.deepEqual(names([0x1040n, 0x1060n, 0x1060n]), ['other', '(below main)']);
   assert.deepEqual(names([0x1004n, 0x1040n, 0x1050n], 1), ['inner', 'outer']);
+});
+
+test('wrappers that the recorder needs are no part of a stack, unless innermost', () => {
+  const symbols = new Symbols(traceOf(), 0);
+  const names = symbols.stack([0x5000n, 0x1000n, 0x5000n, 0x1040n], 3).map(({ fn }) => fn);
+  assert.deepEqual(names, ['other', 'outer', 'other']);
 });
 
 test('a forked image has the names of its parent from before the fork', () => {
