@@ -68,7 +68,7 @@ export class LinkNames {
       !main.hasSymtab && id
         ? readElf(`/usr/lib/debug/.build-id/${id.slice(0, 2)}/${id.slice(2)}.debug`)
         : undefined;
-    const symbols = [...main.symbols, ...(debug?.buildId === id ? debug!.symbols : [])];
+    const symbols = [...main.symbols, ...(debug && debug.buildId === id ? debug.symbols : [])];
     return symbols.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
   }
 }

@@ -27,7 +27,7 @@ export interface Frame {
 /** How the engine names what calls main. */
 export const BELOW_MAIN = '(below main)';
 /** The object file with what is wrapped around the program's calls of thread functions. */
-const WRAPPERS = /\/vgpreload_helgrind-[^/]*$/;
+const WRAPPERS = /\/vgpreload_(sync|helgrind)-[^/]*$/;
 /** Two known instructions of one function no further apart than this have nothing else between them. */
 const NEAR = 4096n;
 /** The longest instruction, in bytes. */
