@@ -80,8 +80,12 @@ export class Report {
     const merged = new Findings();
     for (const finding of given.findings) merged.add(finding);
     const outcome = { ...given, findings: [...merged.list] };
-    const symbols = new Symbols(this.trace, given.process, this.linkNames);
-    const reported = outcome.findings.map((finding) => this.judge(finding, symbols));
+    // Most images of a run of many have nothing to be named.
+    let symbols: Symbols | undefined;
+    const reported = outcome.findings.map((finding) => {
+      symbols ??= new Symbols(this.trace, given.process, this.linkNames);
+      return this.judge(finding, symbols);
+    });
     this.processes.push({ row, outcome, reported });
   }
 

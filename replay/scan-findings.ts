@@ -4,6 +4,7 @@
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { UserError } from '../schemas/errors.js';
 import type { Column, Columns, Table } from '../schemas/schema.js';
 import { finding_frames, findings } from '../schemas/views.js';
 import { ArrowFile } from './arrow-file.js';
@@ -35,16 +36,24 @@ export function* findingRows(trace: Trace, table: Table): Generator<Cell[]> {
     const path = join(folder, analysis, `${table.name}.arrow`);
     // A name with a dot is of a folder that is being written.
     if (analysis.startsWith('.') || !existsSync(path)) continue;
-    const file = new ArrowFile<Table<Columns>>(path, storedFindings(table));
+    for (const row of storedRows(path, storedFindings(table), analysis))
+      yield names.map((name) => (name === 'analysis' ? analysis : (row[name] as Cell)));
+  }
+}
+
+function storedRows(path: string, table: Table, analysis: string): Record<string, unknown>[] {
+  try {
+    const file = new ArrowFile<Table<Columns>>(path, table);
     try {
-      for (const batch of file.batches()) {
-        for (const row of batch.rows()) {
-          const cells: Record<string, unknown> = row;
-          yield names.map((name) => (name === 'analysis' ? analysis : (cells[name] as Cell)));
-        }
-      }
+      if (file.damage) throw new UserError(`${path} is not whole: ${file.damage}.`);
+      return [...file.batches()].flatMap((batch) => [...batch.rows()]);
     } finally {
       file.close();
     }
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(
+      `The findings of ${analysis} cannot be read: run \`grind analyze ${analysis}\` again (${path}).`,
+    );
   }
 }

@@ -3,7 +3,7 @@
  * suppressions, the formats, the SQL tables.
  */
 import assert from 'node:assert/strict';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { closeMemcheck } from '../analyses/memcheck/closing.js';
@@ -252,7 +252,14 @@ test('findings are tables; another run of the analysis replaces them', () => {
   );
   json('--least=4000');
   assert.equal(rows().length, 1);
-  assert.ok(existsSync(join(recording().folder, 'findings', 'allocations', 'findings.arrow')));
+  const file = join(recording().folder, 'findings', 'allocations', 'findings.arrow');
+  assert.ok(existsSync(file));
+  truncateSync(file, 300);
+  const damaged = grind(['query', recording().folder, 'select count(*) from findings']);
+  assert.equal(damaged.status, 2);
+  assert.match(damaged.stderr, /run `grind analyze allocations` again/);
+  json();
+  assert.equal(rows().length, 4);
 });
 
 const finding = (
