@@ -1,22 +1,58 @@
 /** What memcheck says at the end of a process: the heap, the leaks in order of size, and their totals. */
-import type { Closing, OptionValues } from '../analysis.js';
+import type { Closing, OptionValues, Weight } from '../analysis.js';
 import type { Finding, Outcome } from '../finding.js';
+import { commas } from './describe.js';
+import type { Heap } from './heap.js';
+import type { LeakReport } from './leaks.js';
 import { memcheckSettings } from './options.js';
 
 /**
- * Entries of `Outcome.summary` that memcheck gives. Besides these, for each heuristic that found blocks,
- * `heuristic_<name>_bytes` and `heuristic_<name>_blocks`.
+ * The entries of `Outcome.summary`: blocks and bytes in use at the end, what the allocators did, and what
+ * heuristics explained in the last leak check.
  */
-export interface HeapSummary {
-  /** Blocks allocated and not freed at the end. */
-  readonly heap_in_use_bytes: bigint;
-  readonly heap_in_use_blocks: number;
-  readonly heap_allocs: number;
-  readonly heap_frees: number;
-  readonly heap_allocated_bytes: bigint;
+export function heapSummary(heap: Heap, lastCheck?: LeakReport): Outcome['summary'] {
+  const summary: Record<string, number | bigint> = {
+    heap_in_use_bytes: [...heap.live].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0n),
+    heap_in_use_blocks: heap.live.size,
+    heap_allocs: heap.allocations,
+    heap_frees: heap.frees,
+    heap_allocated_bytes: heap.allocatedBytes,
+  };
+  for (const [name, { bytes, blocks }] of Object.entries(lastCheck?.totals.heuristics ?? {})) {
+    if (blocks === 0) continue;
+    summary[`heuristic_${name}_bytes`] = bytes;
+    summary[`heuristic_${name}_blocks`] = blocks;
+  }
+  return summary;
 }
 
-export const HEURISTIC_KEY = /^heuristic_(\w+)_blocks$/;
+const HEURISTIC_KEY = /^heuristic_(\w+)_blocks$/;
+
+/** What a leak check said of its records, which only it knows: whether to show one, and if it is an error. */
+const weights = new WeakMap<Finding, Weight>();
+
+/**
+ * The findings of a leak check: all its records, since suppressed ones and those not shown are counted
+ * too. Suppressions are the report's business: the check must not have been given any.
+ */
+export function lossFindings(
+  { records }: LeakReport,
+  process: number,
+  { tick, thread }: { readonly tick: bigint; readonly thread: number },
+): Finding[] {
+  return records
+    .filter(({ blocks }) => blocks > 0)
+    .map(({ kind, what, stacks, bytes, indirectBytes, blocks, shown, error }) => {
+      const leak = { bytes, indirectBytes, blocks };
+      const finding = { kind, what, notes: [], process, thread, tick, stacks, count: blocks, leak };
+      weights.set(finding, { isShown: shown, isError: error });
+      return finding;
+    });
+}
+
+/** Loss records count as their check says; everything else is an error and is shown. */
+export const weighMemcheck = (finding: Finding): Weight =>
+  weights.get(finding) ?? { isShown: true, isError: true };
 
 /** Loss records of the last leak check, which is the one at the end when blocks were left then. */
 function lastLeaks(findings: readonly Finding[]): Finding[] {
@@ -52,8 +88,8 @@ const LINES = [
 
 /** The closing of a process's report. Loss records must be among the findings whether shown or not. */
 export function closeMemcheck({ findings, summary }: Outcome, values: OptionValues): Closing {
-  const { leakCheck, showLeakKinds } = memcheckSettings(values);
-  const count = (name: keyof HeapSummary) => commas(summary[name] ?? 0);
+  const { leakCheck, showKinds } = memcheckSettings(values).leaks;
+  const count = (name: string) => commas(BigInt(summary[name] ?? 0));
   const before = [
     'HEAP SUMMARY:',
     `    in use at exit: ${count('heap_in_use_bytes')} bytes in ${count('heap_in_use_blocks')} blocks`,
@@ -79,7 +115,7 @@ export function closeMemcheck({ findings, summary }: Outcome, values: OptionValu
   if (leakCheck !== 'full' && unsuppressed.some(([kind]) => totals.get(kind)!.blocks > 0))
     after.push('Rerun with --leak-check=full to see details of leaked memory');
   const isReachable = totals.get('Leak_StillReachable')!.blocks > 0;
-  if (leakCheck === 'full' && isReachable && !showLeakKinds.has('reachable')) {
+  if (leakCheck === 'full' && isReachable && !showKinds.has('reachable')) {
     after.push(
       'Reachable blocks (those to which a pointer was found) are not shown.',
       'To see them, rerun with: --leak-check=full --show-leak-kinds=all',
@@ -92,13 +128,10 @@ function heuristicLines(summary: Outcome['summary']): string[] {
   const lines = Object.entries(summary).flatMap(([key, blocks]) => {
     const name = HEURISTIC_KEY.exec(key)?.[1];
     if (name === undefined) return [];
-    const bytes = summary[`heuristic_${name}_bytes`] ?? 0;
+    const bytes = BigInt(summary[`heuristic_${name}_bytes`] ?? 0);
     return [
-      `${' '.repeat(24)}${name.padEnd(19)}: ${commas(bytes)} bytes in ${commas(blocks)} blocks`,
+      `${' '.repeat(24)}${name.padEnd(19)}: ${commas(bytes)} bytes in ${commas(BigInt(blocks))} blocks`,
     ];
   });
   return lines.length > 0 ? [`${' '.repeat(22)}of which reachable via heuristic:`, ...lines] : [];
 }
-
-const commas = (value: string | number | bigint): string =>
-  String(value).replace(/\B(?=(\d{3})+$)/g, ',');
