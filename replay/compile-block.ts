@@ -4,7 +4,7 @@
  * temporaries are locals.
  */
 import { UserError } from '../schemas/errors.js';
-import { Emitter, ModuleContext, loadAt, valueTypes } from './emit.js';
+import { Emitter, ModuleContext, loadAt, locate, valueTypes } from './emit.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
 import {
   JUMP_INVALIDATE,
@@ -25,7 +25,6 @@ import {
   CELL,
   COUNTS,
   GRANULE_BITS,
-  GRANULE_SIZE,
   ROW_ADDRESSES,
   ROW_SITES,
   ROW_TICKS,
@@ -35,8 +34,6 @@ import {
   SHADOW_ZERO,
   SHARED_COUNT,
   STATE,
-  TLB,
-  TLB_ENTRIES,
   WIDE,
   ZERO,
 } from './layout.js';
@@ -461,88 +458,47 @@ export class BlockCompiler {
     code.memory('i32_load8_u', SHARED);
   }
 
-  /**
-   * Sets `at` to the place, relative to `base`, of an access of `size` bytes at `address`; leaves the
-   * block with label depth `depth` when the cache does not know its granule, when it reaches into the
-   * next one, or, for a store, when the granule was never written.
-   */
-  protected locate(
-    address: Operand,
-    size: number,
-    at: number,
-    depth: number,
-    store: boolean,
-  ): void {
-    const { e, code } = this;
-    const granule = e.scratch(I32, 'granule');
-    const entry = e.scratch(I32, 'entry');
-    e.push(address);
-    code.i64(BigInt(GRANULE_BITS));
-    code.ops('i64_shr_u', 'i32_wrap_i64');
-    code.tee(granule);
-    code.i32(TLB_ENTRIES - 1);
-    code.op('i32_and');
-    code.i32(3);
-    code.op('i32_shl');
-    code.tee(entry);
-    code.memory('i32_load', TLB);
-    code.get(granule);
-    code.op('i32_ne');
-    code.brIf(depth);
-    e.push(address);
-    code.op('i32_wrap_i64');
-    code.i32(GRANULE_SIZE - 1);
-    code.op('i32_and');
-    code.set(at);
-    if (size > 1) {
-      code.get(at);
-      code.i32(GRANULE_SIZE - size);
-      code.op('i32_gt_u');
-      code.brIf(depth);
-    }
-    code.get(entry);
-    code.memory('i32_load', TLB + 4);
-    if (store) {
-      code.tee(granule);
-      code.op('i32_eqz');
-      code.brIf(depth);
-      code.get(granule);
-    }
-    code.get(at);
-    code.op('i32_add');
-    code.set(at);
+  /** As `locate` of emit.ts, with scratch locals. */
+  private locate(push: () => void, size: number, store: boolean): number {
+    const { e } = this;
+    const at = e.scratch(I32, 'at');
+    locate(
+      this.code,
+      push,
+      size,
+      { at, entry: e.scratch(I32, 'entry'), within: e.scratch(I64, 'within') },
+      store,
+    );
+    return at;
   }
 
   protected plainLoad(address: Operand, type: Type, locals: readonly number[]): void {
+    this.loadAt(() => this.e.push(address), type, locals);
+  }
+
+  private loadAt(push: () => void, type: Type, locals: readonly number[]): void {
     const { e, code } = this;
     const size = TYPE_SIZES[type];
-    const at = e.scratch(I32, 'at');
     code.open('block');
     code.open('block');
-    this.locate(address, size, at, 0, false);
+    const at = this.locate(push, size, false);
+    code.br(1);
+    code.end();
+    push();
+    code.i32(size);
+    e.call('loadSlowly');
+    code.set(at);
+    code.end();
     this.beforeLoad(at, size);
     for (const part of locals.keys()) {
       code.get(at);
       this.rawLoad(type, this.base, part);
       code.set(locals[part]!);
     }
-    code.br(1);
-    code.end();
-    e.push(address);
-    code.i32(size);
-    e.call('loadSlowly');
-    this.afterSlowLoad();
-    for (const part of locals.keys()) {
-      code.i32(0);
-      this.rawLoad(type, SCRATCH_RESULT, part);
-      code.set(locals[part]!);
-    }
-    code.end();
   }
 
   /** For shadow memory: `at` was found to be the place of `size` bytes that are about to be loaded. */
   protected beforeLoad(_at: number, _size: number): void {}
-  protected afterSlowLoad(): void {}
   /** The same for a store; to be left with label depth 0 when it must be done by `storeSlowly`. */
   protected beforeStore(_at: number, _size: number): void {}
 
@@ -550,10 +506,9 @@ export class BlockCompiler {
     const { e, code } = this;
     const size = TYPE_SIZES[type];
     const parts = valueTypes(type).length;
-    const at = e.scratch(I32, 'at');
     code.open('block');
     code.open('block');
-    this.locate(address, size, at, 0, true);
+    const at = this.locate(() => e.push(address), size, true);
     this.beforeStore(at, size);
     for (let part = 0; part < parts; part++) {
       code.get(at);
@@ -778,16 +733,8 @@ export class BlockCompiler {
       this.load(address, type, locals);
       return;
     }
-    // Rare (cmpxchg8b and 16b): the high half by the slow path, sharing decided by the low half.
-    const loadHigh = (): void => {
-      code.get(hiAddress);
-      code.i32(TYPE_SIZES[type]);
-      this.e.call('loadSlowly');
-      this.afterSlowLoad();
-      code.i32(0);
-      this.rawLoad(type, SCRATCH_RESULT, 0);
-      code.set(locals[1]!);
-    };
+    // Rare (cmpxchg8b and 16b): sharing is decided by the low half.
+    const loadHigh = (): void => this.loadAt(() => code.get(hiAddress), type, [locals[1]!]);
     if (!this.unit.block.checked) {
       this.plainLoad(address, type, [locals[0]!]);
       loadHigh();

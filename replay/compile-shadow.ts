@@ -215,12 +215,6 @@ export class CleanBlockCompiler extends ShadowBlockCompiler {
     this.bail();
   }
 
-  protected override afterSlowLoad(): void {
-    this.pushBailSlot();
-    loadAt(this.code, CELL.loadedStates, I32);
-    this.bail();
-  }
-
   protected override beforeStore(at: number, size: number): void {
     const { code } = this;
     this.pushStates(at, size);

@@ -5,7 +5,18 @@
 import { UserError } from '../schemas/errors.js';
 import { OPERATIONS, EVALUATED_HELPER_TABLE } from './eval-ops.js';
 import { TYPE, TYPE_NAMES, operandType, type Block, type Operand, type Type } from './ir.js';
-import { SCRATCH, SCRATCH_RESULT, SCRATCH_STRIDE } from './layout.js';
+import {
+  GRANULE_BITS,
+  GRANULE_SIZE,
+  SCRATCH,
+  SCRATCH_RESULT,
+  SCRATCH_STRIDE,
+  TLB_ENTRIES,
+  TLB_ENTRY_SIZE,
+  TLB_FOR_LOADS,
+  TLB_FOR_STORES,
+  TLB_PLACE,
+} from './layout.js';
 import { SUPPORT, type SupportName } from './support.js';
 import {
   Code,
@@ -23,8 +34,8 @@ import {
 export const IMPORTS = {
   /** Evaluates operation or helper number n on the operands in the scratch area. */
   evaluate: { parameters: [I32], results: [] },
-  /** Loads n bytes at a guest address into the scratch result. */
-  loadSlowly: { parameters: [I64, I32], results: [] },
+  /** Puts n bytes at a guest address, and their states, where a load finds them; returns that place. */
+  loadSlowly: { parameters: [I64, I32], results: [I32] },
   /** Stores n bytes of the scratch result at a guest address. */
   storeSlowly: { parameters: [I64, I32], results: [] },
   /** Makes n bytes of the value log available; throws when it has fewer. */
@@ -111,6 +122,42 @@ export class ModuleContext {
     }
     return index;
   }
+}
+
+/**
+ * Sets local `at` to the place, relative to the granules' base, of an access of `size` bytes; leaves
+ * with label depth 0 when the cache does not know its granule, or when it reaches into the next one.
+ * @param push - pushes the guest address
+ * @param entry - a free I32 local
+ * @param within - a free I64 local
+ */
+export function locate(
+  code: Code,
+  push: () => void,
+  size: number,
+  { at, entry, within }: { readonly at: number; readonly entry: number; readonly within: number },
+  store: boolean,
+): void {
+  push();
+  code.op('i32_wrap_i64');
+  code.i32(GRANULE_BITS - Math.log2(TLB_ENTRY_SIZE));
+  code.op('i32_shr_u');
+  code.i32((TLB_ENTRIES - 1) * TLB_ENTRY_SIZE);
+  code.op('i32_and');
+  code.set(entry);
+  push();
+  code.get(entry);
+  code.memory('i64_load', store ? TLB_FOR_STORES : TLB_FOR_LOADS);
+  code.op('i64_sub');
+  code.tee(within);
+  code.i64(BigInt(GRANULE_SIZE - size));
+  code.op('i64_gt_u');
+  code.brIf(0);
+  code.get(entry);
+  code.memory('i32_load', TLB_PLACE);
+  code.get(within);
+  code.ops('i32_wrap_i64', 'i32_add');
+  code.set(at);
 }
 
 /** Stores the value on the stack, of a given type, at a constant address. */

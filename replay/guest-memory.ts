@@ -18,8 +18,13 @@ import {
   SHADOW_ZERO,
   SHARED_COUNT,
   STATE_PLANE,
+  NO_GRANULE,
   TLB,
   TLB_ENTRIES,
+  TLB_ENTRY_SIZE,
+  TLB_FOR_LOADS,
+  TLB_FOR_STORES,
+  TLB_PLACE,
   granulesOf,
 } from './layout.js';
 
@@ -40,6 +45,8 @@ export class GuestMemory {
   private next: number;
   /** The place of a granule that was never written. */
   readonly base: number;
+  /** Where loads find a value that does not lie in one granule. */
+  readonly slowLoad: number;
   readonly shadow: boolean;
   private readonly stride: number;
   /** With shadow memory: the place of what is accessible but was never written. */
@@ -47,9 +54,10 @@ export class GuestMemory {
 
   /** @param modes - `counts`: reserve room for segment counters; `shadow`: have shadow memory */
   constructor(modes: { counts: boolean; shadow: boolean }) {
-    const { start, base } = granulesOf(modes);
+    const { start, base, slowLoad } = granulesOf(modes);
     const initial = Math.ceil(start / PAGE_SIZE);
     this.base = base;
+    this.slowLoad = slowLoad;
     this.shadow = modes.shadow;
     this.sharedZero = modes.shadow ? SHADOW_ZERO : -1;
     this.stride = modes.shadow ? PLANES_SIZE : GRANULE_SIZE;
@@ -57,6 +65,7 @@ export class GuestMemory {
     this.wasm = new WebAssembly.Memory({ initial, maximum: MAX_PAGES });
     this.bytes = new Uint8Array(this.wasm.buffer);
     this.view = new DataView(this.wasm.buffer);
+    new BigUint64Array(this.wasm.buffer, TLB, (TLB_ENTRY_SIZE * TLB_ENTRIES) / 8).fill(NO_GRANULE);
     if (modes.shadow) this.fillState(SHADOW_NO_ACCESS, 0, GRANULE_SIZE, NO_ACCESS);
   }
 
@@ -141,9 +150,13 @@ export class GuestMemory {
 
   /** Puts what is known of a granule into the cache that compiled code uses. */
   cache(granule: number): void {
-    const entry = TLB + 8 * (granule % TLB_ENTRIES);
-    this.view.setUint32(entry, granule, true);
-    this.view.setUint32(entry + 4, this.place(granule) - this.base, true);
+    const entry = TLB_ENTRY_SIZE * (granule % TLB_ENTRIES);
+    const place = this.place(granule);
+    const isOwn = place !== this.base && place !== SHADOW_NO_ACCESS;
+    const start = BigInt(granule) << BigInt(GRANULE_BITS);
+    this.view.setBigUint64(TLB_FOR_LOADS + entry, start, true);
+    this.view.setBigUint64(TLB_FOR_STORES + entry, isOwn ? start : NO_GRANULE, true);
+    this.view.setUint32(TLB_PLACE + entry, place - this.base, true);
   }
 
   /** A copy of guest memory. `size` is in bytes. */

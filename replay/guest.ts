@@ -29,6 +29,7 @@ import {
 import {
   CELL,
   COUNTS,
+  DEFINED,
   JUMP_CACHE,
   JUMP_CACHE_ENTRIES,
   MAX_ROWS,
@@ -46,6 +47,7 @@ import {
   SCRATCH_STRIDE,
   SLOTS,
   STATE,
+  UNDEFINED,
   VALUES,
   VALUES_SIZE,
   WIDE,
@@ -217,13 +219,13 @@ export class Guest implements Machine {
       evaluate: (number: number) => this.evaluate(number),
       loadSlowly: (address: bigint, size: number) => {
         const at = BigInt.asUintN(64, address);
-        this.putBits(SCRATCH_RESULT, size, this.load(at, size));
-        if (this.shadow)
-          this.memory.view.setUint32(
-            CELL.loadedStates,
-            this.shadow.planes.firstUndefined(at, BigInt(size)) ? 1 : 0,
-            true,
-          );
+        const { memory, shadow } = this;
+        memory.bytes.set(memory.read(at, size), memory.slowLoad);
+        if (shadow) {
+          const isDefined = shadow.planes.firstUndefined(at, BigInt(size)) === undefined;
+          memory.fillState(memory.slowLoad, 0, size, isDefined ? DEFINED : UNDEFINED);
+        }
+        return memory.slowLoad - memory.base;
       },
       storeSlowly: (address: bigint, size: number) =>
         this.store(BigInt.asUintN(64, address), size, this.getBits(SCRATCH_RESULT, size)),

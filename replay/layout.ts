@@ -28,8 +28,6 @@ export const CELL = {
   undefinedHigh: 112,
   /** Where the next frame of the current thread goes. */
   frames: 120,
-  /** The states of the bytes that `loadSlowly` loaded, or'ed. */
-  loadedStates: 124,
 } as const;
 
 /** Operands (32 bytes each, at most 5) and after them the result of an operation done by the host. */
@@ -53,13 +51,20 @@ export const MAX_SPILLED = 768;
 /** A granule that is always zero, where what was never written is loaded from. */
 export const ZERO = 0x10000;
 /**
- * A direct-mapped cache of granules, as a processor's TLB: entry `number mod entries` holds the
- * granule's number (u32) and its place relative to `ZERO` (u32; 0 while it was never written).
+ * A direct-mapped cache of granules, as a processor's TLB. Entry `number mod entries` holds twice the
+ * guest address (u64) at which the granule begins, for loads and for stores, each `NO_GRANULE` while
+ * it is not to be used; and the granule's place relative to the base (u32).
  */
 export const TLB = ZERO + GRANULE_SIZE;
 export const TLB_ENTRIES = 1 << 16;
+export const TLB_ENTRY_SIZE = 32;
+export const TLB_FOR_LOADS = TLB;
+export const TLB_FOR_STORES = TLB + 8;
+export const TLB_PLACE = TLB + 16;
+/** No granule begins here, and no address of a program is near. */
+export const NO_GRANULE = 1n << 63n;
 /** One byte per granule number modulo this: others can change it. The recorder folds in the same way. */
-export const SHARED = TLB + 8 * TLB_ENTRIES;
+export const SHARED = TLB + TLB_ENTRY_SIZE * TLB_ENTRIES;
 export const SHARED_COUNT = 1 << 21;
 
 /** Per name space, a direct-mapped cache from guest address (u64) to slot (u32), 16 bytes each. */
@@ -84,8 +89,11 @@ export const ROW_VALUES = ROW_ADDRESSES + 8 * MAX_ROWS;
 export const WIDE = ROW_VALUES + 8 * MAX_ROWS;
 export const WIDE_SIZE = 1 << 20;
 
+/** Where the slow path of a load leaves the value, as if it were a place in a granule. */
+const SLOW_LOAD = WIDE + WIDE_SIZE;
+
 /** One u64 per segment. */
-export const COUNTS = WIDE + WIDE_SIZE;
+export const COUNTS = SLOW_LOAD + 64;
 export const MAX_SEGMENTS = 1 << 23;
 
 /**
@@ -115,13 +123,20 @@ export const NO_ACCESS = 0x80;
 /** With shadow memory, the first two granules are shared: accessible zeros, and no access. */
 export const SHADOW_ZERO = FRAMES + FRAME_SIZE * MAX_FRAMES;
 export const SHADOW_NO_ACCESS = SHADOW_ZERO + PLANES_SIZE;
+/** After them the slow path of a load leaves a value and the states of its bytes. */
+const SHADOW_SLOW_LOAD = SHADOW_NO_ACCESS + PLANES_SIZE;
 
-/** Where granules begin, and what their places in the cache are relative to. */
+/** Where granules begin, what their places in the cache are relative to, where slow loads are left. */
 export function granulesOf(modes: { counts: boolean; shadow: boolean }): {
   readonly start: number;
   readonly base: number;
+  readonly slowLoad: number;
 } {
-  if (modes.shadow) return { start: SHADOW_NO_ACCESS + PLANES_SIZE, base: SHADOW_ZERO };
+  if (modes.shadow) {
+    const start = SHADOW_SLOW_LOAD + PLANES_SIZE;
+    return { start, base: SHADOW_ZERO, slowLoad: SHADOW_SLOW_LOAD };
+  }
   // the counters are only reserved when they are wanted
-  return { start: COUNTS + (modes.counts ? 8 * MAX_SEGMENTS : 0), base: ZERO };
+  const start = COUNTS + (modes.counts ? 8 * MAX_SEGMENTS : 0);
+  return { start, base: ZERO, slowLoad: SLOW_LOAD };
 }

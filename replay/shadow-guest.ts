@@ -8,7 +8,6 @@ import { bitsOf, bytesOf, type GuestMemory } from './guest-memory.js';
 import type { Block } from './ir.js';
 import {
   CELL,
-  DEFINED,
   FRAMES,
   FRAME_SIZE,
   MAX_FRAMES,
@@ -313,9 +312,4 @@ export class ShadowGuest {
       this.writeRange(BigInt.asUintN(64, address), size, bits, origin >>> 0, this.sites[site]!),
     shadowCheck: (origin: number, site: number) => this.check(origin >>> 0, this.sites[site]!),
   };
-}
-
-/** The states of bytes, or'ed, as the slow path of a load tells the clean version. */
-export function statesOf(memory: GuestMemory, address: bigint, size: number): number {
-  return new ShadowPlanes(memory).firstUndefined(address, BigInt(size)) ? UNDEFINED : DEFINED;
 }

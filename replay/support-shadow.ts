@@ -1,21 +1,17 @@
 /** Shared functions of compiled code that follows definedness: the stack, calls, states of bytes. */
-import { loadAt, type ModuleContext } from './emit.js';
+import { loadAt, locate, type ModuleContext } from './emit.js';
 import {
   CELL,
   FRAMES,
   FRAME_SIZE,
-  GRANULE_BITS,
   GRANULE_SIZE,
   MAX_FRAMES,
   NO_ACCESS,
   ORIGIN_PLANE,
   ORIGIN_STATE,
-  SHADOW_NO_ACCESS,
   SHADOW_STATE,
   SHADOW_ZERO,
   STATE_PLANE,
-  TLB,
-  TLB_ENTRIES,
   UNDEFINED,
 } from './layout.js';
 import { I32, I64, VOID, type Code, type ValueType } from './wasm.js';
@@ -30,45 +26,6 @@ interface Support {
 const MAX_STACK_FRAME = 2_000_000n;
 
 const allBytes = (state: number): bigint => 0x0101010101010101n * BigInt(state);
-
-/**
- * Sets local `at` to the place of a range of guest memory relative to `SHADOW_ZERO`; leaves with label
- * depth 0 when the cache does not know its granule, or when it reaches into the next one.
- */
-function locate(c: Code, address: number, size: number, at: number): void {
-  const granule = c.local(I32);
-  const entry = c.local(I32);
-  c.get(address);
-  c.i64(BigInt(GRANULE_BITS));
-  c.ops('i64_shr_u', 'i32_wrap_i64');
-  c.tee(granule);
-  c.i32(TLB_ENTRIES - 1);
-  c.op('i32_and');
-  c.i32(3);
-  c.op('i32_shl');
-  c.tee(entry);
-  c.memory('i32_load', TLB);
-  c.get(granule);
-  c.op('i32_ne');
-  c.brIf(0);
-  c.get(address);
-  c.op('i32_wrap_i64');
-  c.i32(GRANULE_SIZE - 1);
-  c.op('i32_and');
-  c.tee(at);
-  c.get(size);
-  c.op('i32_add');
-  c.i32(GRANULE_SIZE);
-  c.op('i32_gt_u');
-  c.brIf(0);
-  c.get(entry);
-  c.memory('i32_load', TLB + 4);
-  c.tee(entry);
-  c.get(at);
-  c.op('i32_add');
-  c.set(at);
-  // the granule's own place is left in `entry` for who wants it
-}
 
 /** Marks `size` bytes with a state (8 times that byte), and their origin unless it is 0. */
 function markStack(c: Code, context: ModuleContext): void {
@@ -112,12 +69,7 @@ function markStack(c: Code, context: ModuleContext): void {
   c.i32(7);
   c.op('i32_and');
   c.brIf(0);
-  locate(c, address, size, at);
-  // the shared granules must not be written
-  c.get(at);
-  c.i32(SHADOW_NO_ACCESS - SHADOW_ZERO + GRANULE_SIZE);
-  c.op('i32_lt_u');
-  c.brIf(0);
+  locate(c, () => c.get(address), 1, { at, entry: c.local(I32), within: c.local(I64) }, true);
   c.get(at);
   c.get(size);
   c.op('i32_add');
@@ -343,7 +295,16 @@ function isDefined(c: Code): void {
   const at = c.local(I32);
   const offset = SHADOW_ZERO + STATE_PLANE;
   c.open('block');
-  locate(c, address, size, at);
+  locate(c, () => c.get(address), 1, { at, entry: c.local(I32), within: c.local(I64) }, false);
+  c.get(address);
+  c.op('i32_wrap_i64');
+  c.i32(GRANULE_SIZE - 1);
+  c.op('i32_and');
+  c.get(size);
+  c.op('i32_add');
+  c.i32(GRANULE_SIZE);
+  c.op('i32_gt_u');
+  c.brIf(0);
   const when = (bytesCount: number, load: () => void): void => {
     c.get(size);
     c.i32(bytesCount);
