@@ -1,11 +1,7 @@
 /** Rows of the trace made by hand, and an observer that they are given to: for tests of analyses. */
 import { LEAK_DEFAULTS, type LeakOptions } from '../analyses/memcheck/leaks.js';
-import {
-  MEMCHECK_DEFAULTS,
-  MemcheckEvents,
-  type EventRow,
-  type Found,
-} from '../analyses/memcheck/events.js';
+import { MEMCHECK_DEFAULTS, MemcheckEvents, type Found } from '../analyses/memcheck/events.js';
+import type { EventRow } from '../replay/types.js';
 import type { Columns, Table } from '../schemas/schema.js';
 import { heap, mappings, registers, thread_events } from '../schemas/tables.js';
 import { PlainMemory, PlainRegisters } from './plain-shadow.js';
@@ -19,6 +15,8 @@ export function row(table: Table, values: Values): EventRow {
   if (unknown) throw new Error(`${table.name} has no column ${unknown}`);
   return {
     table,
+    event: 0,
+    i64: (name) => BigInt.asIntN(64, BigInt((values[name] as bigint | number | undefined) ?? 0)),
     u64: (name) => BigInt.asUintN(64, BigInt((values[name] as bigint | number | undefined) ?? 0)),
     u32: (name) => Number(values[name] ?? 0),
     name: (name) => values[name] as string | undefined,

@@ -383,10 +383,10 @@ test('Errors of compiled code are put into words, and addresses are described', 
   const sp = STACK_TOP - 0x400n;
   const event = {
     ...{ kind: 'no_access' as const, store: true, use: 'value' as const, sizeBytes: 8 },
-    ...{ origin: 0, pc: 1n, tick: 3n, thread: 1, sp },
+    ...{ origin: 0, pc: 1n, tick: 3n, sp },
   };
   const said = (address: bigint, pc = address) => {
-    p.events.report({ ...event, address, pc, stack: () => [pc] });
+    p.events.report({ ...event, address, pc, stack: () => [pc] }, 1);
     return p.said()[0];
   };
   const at = (address: bigint) => `Address 0x${address.toString(16)} is`;
@@ -405,11 +405,10 @@ test('Errors of compiled code are put into words, and addresses are described', 
   );
   p.take();
   said(0x5028n);
-  p.events.report({ ...event, kind: 'undefined', address: 0n, origin: 3 * 4 + 2, stack: () => [] });
+  p.events.report({ ...event, kind: 'undefined', address: 0n, origin: 14, stack: () => [] }, 1);
   assert.equal(p.said()[0], 'Uninitialised value was created by a heap allocation');
-  p.events.report({
-    ...{ ...event, kind: 'undefined', use: 'condition', address: 0n, stack: () => [] },
-  });
+  const condition = { ...event, kind: 'undefined' as const, use: 'condition' as const };
+  p.events.report({ ...condition, address: 0n, stack: () => [] }, 1);
   assert.deepEqual(p.take(), [
     'InvalidWrite: Invalid write of size 8',
     'UninitValue: Use of uninitialised value of size 8',

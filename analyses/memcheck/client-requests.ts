@@ -5,9 +5,10 @@
  */
 import { REQUEST_NAMES } from '../../schemas/requests.js';
 import { ORIGIN_KIND } from '../../replay/shadow.js';
+import type { EventRow } from '../../replay/types.js';
 import type { UserBlock } from './describe.js';
 import { hex } from './describe.js';
-import type { EventContext, EventRow, MemcheckEvents } from './events.js';
+import type { EventContext, MemcheckEvents } from './events.js';
 import { BlockTable, type HeapBlock, type Mempool, type Moment } from './heap.js';
 
 const U32 = 0xffffffffn;

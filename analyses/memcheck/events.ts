@@ -25,6 +25,8 @@ import {
   type ShadowMemory,
   type ShadowRegisters,
 } from '../../replay/shadow.js';
+import type { ShadowEvent } from '../../replay/shadow-guest.js';
+import type { EventRow, Observer } from '../../replay/types.js';
 import type { Finding, FindingStack, Pc } from '../finding.js';
 import { AddressSpace } from './address-space.js';
 import { ClientRequests } from './client-requests.js';
@@ -52,36 +54,10 @@ import {
   type LeakReport,
 } from './leaks.js';
 
-/** A row of the observed tables. Columns by name: integers, an enum's name, the bytes of a text. */
-export interface EventRow {
-  readonly table: Table;
-  u64(name: string): bigint;
-  u32(name: string): number;
-  name(name: string): string | undefined;
-  bytes(name: string): Uint8Array;
-}
-
 /** An occurrence, as reported; equal ones are merged elsewhere. `count` is 1, or a leak's blocks. */
 export type Found = Omit<Finding, 'process' | 'count' | 'suppressedBy'> & {
   readonly count: number;
 };
-
-/** What compiled code detected. */
-export interface ShadowEvent {
-  readonly kind: 'no_access' | 'undefined';
-  /** For `no_access`. */
-  readonly store: boolean;
-  /** For `undefined`. */
-  readonly use: 'condition' | 'value';
-  readonly address: bigint;
-  readonly sizeBytes: number;
-  readonly origin: OriginTag;
-  readonly pc: Pc;
-  readonly tick: bigint;
-  readonly thread: number;
-  readonly sp: bigint;
-  readonly stack: () => readonly Pc[];
-}
 
 /** Shadow registers that can also be saved whole; without it, a signal's return makes all defined. */
 export interface EventRegisters extends ShadowRegisters {
@@ -184,7 +160,7 @@ interface ThreadState {
 const text = new TextDecoder();
 
 /** The observer of a replay: give it to the replay's option `observer`. */
-export class MemcheckEvents {
+export class MemcheckEvents implements Observer {
   readonly tables: readonly Table[] = [
     blocks,
     registers,
@@ -217,7 +193,6 @@ export class MemcheckEvents {
   ) {
     this.heap = new Heap(options.quarantine);
     this.requests = new ClientRequests(this, context);
-    const { memory: shadow, registers: shadowRegisters } = context;
     this.describeContext = {
       heap: this.heap,
       space: this.space,
@@ -232,8 +207,13 @@ export class MemcheckEvents {
       {
         heap: this.heap,
         space: this.space,
-        memory: shadow,
-        registers: shadowRegisters,
+        // The replay that has them is made with this observer, so it does not exist yet.
+        get memory() {
+          return context.memory;
+        },
+        get registers() {
+          return context.registers;
+        },
         rootThreads: () => this.rootThreads,
         isIgnored: (address) => this.isIgnored(address),
         stackOf: (stack) => context.stackOf(stack),
@@ -275,9 +255,9 @@ export class MemcheckEvents {
     }
   }
 
-  /** An error that compiled code detected. */
-  report(event: ShadowEvent): void {
-    const { kind, store, use, address, sizeBytes, origin, tick, thread, sp } = event;
+  /** An error that compiled code detected, in the thread that runs. */
+  report(event: ShadowEvent, thread: number): void {
+    const { kind, store, use, address, sizeBytes, origin, tick, sp } = event;
     if (this.threadState(thread).disabled > 0) return;
     if (kind === 'no_access' && this.isIgnored(address)) return;
     const [name, what] =
