@@ -31,7 +31,7 @@ import {
   STATE,
   STATE_PLANE,
 } from './layout.js';
-import { ORIGIN_KIND } from './shadow.js';
+import { ORIGIN_KIND, stackOrigin } from './shadow.js';
 import { shadowType } from './shadow-ir.js';
 import { I32, I64, V128, type Code } from './wasm.js';
 
@@ -66,8 +66,6 @@ export interface ShadowUnit {
   exactSlot(from: number): number;
   /** Enters a site and returns its number. */
   site(site: ShadowSite): number;
-  /** Number of the origin that a place in the code is. */
-  originOf(pc: bigint): number;
 }
 
 abstract class ShadowBlockCompiler extends BlockCompiler {
@@ -100,28 +98,29 @@ abstract class ShadowBlockCompiler extends BlockCompiler {
         if (statement.offset === this.shadow.RSP && e.typeOf(statement.data) === TYPE.I64) {
           loadAt(code, STATE + this.shadow.RSP, I64);
           e.push(statement.data);
-          code.i32(this.stackOrigin(this.pc));
+          code.i32(stackOrigin(this.pc));
           e.support('moveStack');
         }
         break;
       case 'AbiHint':
-        this.abiHint(statement.base, statement.size, e.constant(statement.nia));
+        this.abiHint(statement.base, statement.size, statement.nia);
         break;
     }
     super.statement(statement);
   }
 
-  private stackOrigin(pc: bigint): number {
-    return 4 * this.shadow.originOf(pc) + ORIGIN_KIND.stack;
-  }
-
   /** A call or a return: what the red zone held has no meaning any more. */
-  private abiHint(base: Operand, size: number, target: bigint | undefined): void {
+  private abiHint(base: Operand, size: number, target: Operand): void {
     const { e, code } = this;
     e.push(base);
     code.i32(size);
     code.i64(0x0101010101010101n);
-    code.i32(this.stackOrigin(target ?? this.pc));
+    e.push(target);
+    code.op('i32_wrap_i64');
+    code.i32(2);
+    code.op('i32_shl');
+    code.i32(ORIGIN_KIND.stack);
+    code.op('i32_or');
     e.support('markStack');
     if (!this.pushesReturn) return;
     e.push(base);

@@ -504,7 +504,6 @@ export class Guest implements Machine {
       RSP: this.layout.RSP,
       exactSlot: (from) => this.exactSlot(record, from),
       site: (site) => shadow.site(site),
-      originOf: (pc) => shadow.originOf(pc),
     };
   }
 

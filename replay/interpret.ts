@@ -15,6 +15,7 @@ import {
   type DirtyStatement,
   type Expression,
   type Operand,
+  type Statement,
   type StateArray,
   type Type,
 } from './ir.js';
@@ -65,6 +66,30 @@ const entrySize = (type: Type): number => Math.max(8, TYPE_SIZES[type]);
 
 const clip = (type: Type, bits: bigint): bigint =>
   BigInt.asUintN(type === TYPE.I1 ? 1 : 8 * TYPE_SIZES[type], bits);
+
+/** Statements of a faulting instruction that are looked at, and others that are passed over. */
+const JUDGED_AT_FAULT: ReadonlySet<Statement['tag']> = new Set([
+  'WrTmp',
+  'ShadowGet',
+  'ShadowGetI',
+  'ShadowLoad',
+  'ShadowStore',
+  'ShadowCheck',
+]);
+const HAS_NO_EFFECT_AT_FAULT: ReadonlySet<Statement['tag']> = new Set([
+  'AbiHint',
+  'MBE',
+  'Put',
+  'PutI',
+  'Store',
+  'StoreG',
+  'ShadowPut',
+  'ShadowPutI',
+]);
+
+/** A division may be what faulted. */
+const canEvaluate = (expr: Expression): boolean =>
+  !(expr.tag === 'Op' && expr.op.startsWith('DivMod'));
 
 /** Applies the logged effects of a dirty statement and returns its result (0 when it has none). */
 export function applyDirty(
@@ -121,6 +146,9 @@ export function interpretBlock(
   let pc = 0n;
   let nextPc = 0n;
   let pushesReturn = false;
+  /** The instruction faulted: it takes no effect, but what it was about to access is judged. */
+  let faulted = false;
+  let stoppedAt = 0n;
 
   const access = (address: bigint, size: number, bits: bigint, happened = true): void => {
     if (happened) machine.access(site, Math.max(instruction, 0), address, size, bits);
@@ -187,7 +215,19 @@ export function interpretBlock(
     };
   };
 
+  const stop = (): Outcome => ({
+    stopped: true,
+    next: stoppedAt,
+    jumpKind: 0,
+    instructions: completed,
+    segments,
+  });
+
   for (const statement of block.statements) {
+    if (faulted && !JUDGED_AT_FAULT.has(statement.tag)) {
+      if (HAS_NO_EFFECT_AT_FAULT.has(statement.tag)) continue;
+      return stop();
+    }
     switch (statement.tag) {
       case 'ShadowGet':
       case 'ShadowPut':
@@ -208,13 +248,9 @@ export function interpretBlock(
         break;
       case 'IMark':
         if (stopBefore?.(completed, statement.address)) {
-          return {
-            stopped: true,
-            next: statement.address,
-            jumpKind: 0,
-            instructions: completed,
-            segments,
-          };
+          stoppedAt = statement.address;
+          if (!shadow) return stop();
+          faulted = true;
         }
         instruction++;
         pc = BigInt.asUintN(64, statement.address + BigInt(statement.delta));
@@ -224,8 +260,7 @@ export function interpretBlock(
       case 'AbiHint':
         if (shadow) {
           const base = value(statement.base);
-          const target = constantBits(block, statement.nia) ?? pc;
-          shadow.guest.abiHint(base, statement.size, target);
+          shadow.guest.abiHint(base, statement.size, value(statement.nia));
           if (pushesReturn) shadow.guest.pushFrame(base + STACK_REDZONE, pc);
         }
         break;
@@ -249,6 +284,7 @@ export function interpretBlock(
         break;
       case 'WrTmp': {
         const type = block.temps[statement.temp] as Type;
+        if (faulted && (statement.logged || !canEvaluate(statement.expr))) return stop();
         temps[statement.temp] = statement.logged
           ? clip(type, machine.takeValue(entrySize(type)))
           : evaluate(statement.expr);

@@ -69,3 +69,17 @@ function rowsBefore(batch: Batch, event: bigint): number {
   }
   return low;
 }
+
+/** Call stacks of a process image by number: addresses, innermost first. */
+export function recordedStacks(trace: Trace, process: number): Map<number, readonly bigint[]> {
+  const found = new Map<number, readonly bigint[]>();
+  for (const { batch, count } of programRows(trace, stacks, process)) {
+    const numbers = batch.column('stack');
+    const { offsets, data } = batch.column('pcs');
+    for (let i = 0; i < count; i++) {
+      const bytes = Uint8Array.from(data.subarray(offsets[i]!, offsets[i + 1]!));
+      found.set(numbers[i]!, [...new BigUint64Array(bytes.buffer, 0, bytes.length >> 3)]);
+    }
+  }
+  return found;
+}

@@ -217,8 +217,6 @@ export class ProcessReplay implements Replay {
   private readonly observed: ReadonlySet<Table>;
   private readonly threads = new Map<number, Thread>();
   private current: Thread | undefined;
-  /** Where signal handlers under way interrupted their threads. */
-  private readonly interrupted: { thread: number; pc: bigint; shadow: SavedShadow }[] = [];
   private readonly layout: GuestManifest;
   private ended = false;
   /** Accesses of the image itself are delivered, not those of the ancestors. */
@@ -302,6 +300,11 @@ export class ProcessReplay implements Replay {
   /** Live threads by number, and the one that runs. */
   threadsNow(): { threads: ReadonlyMap<number, Thread>; current: Thread | undefined } {
     return { threads: this.threads, current: this.current };
+  }
+
+  /** Not what the image inherited from the process that it was forked from. */
+  get isInImage(): boolean {
+    return this.inLastLeg;
   }
 
   /** Number of the thread that runs. */
@@ -657,26 +660,11 @@ export class ProcessReplay implements Replay {
     if (cursor.u32('shared')) this.guest.setShared(cursor.u64('address'), cursor.u64('size'));
   }
 
-  /** The engine keeps the shadow of registers in the signal frame, and the interrupted code is a caller. */
+  /** The code that a signal interrupts is a caller of the handler. */
   private applySignal(cursor: Cursor): void {
     const { shadow } = this.guest;
-    if (!shadow) return;
-    const pc = cursor.u64('pc');
-    switch (cursor.name('op')) {
-      case 'deliver':
-        this.interrupted.push({ thread: this.thread, pc, shadow: shadow.save() });
-        shadow.pushFrame(shadow.stackPointer - 8n, pc);
-        break;
-      case 'return': {
-        // a handler that was left by longjmp never returns
-        const at = this.interrupted.findLastIndex(
-          (one) => one.thread === this.thread && one.pc === pc,
-        );
-        if (at < 0) break;
-        shadow.restore(this.interrupted[at]!.shadow);
-        this.interrupted.splice(at);
-      }
-    }
+    if (shadow && cursor.name('op') === 'deliver')
+      shadow.pushFrame(shadow.stackPointer - 8n, cursor.u64('pc'));
   }
 
   private applySlice(cursor: Cursor): void {

@@ -19,7 +19,7 @@ import {
   STATE,
   UNDEFINED,
 } from './layout.js';
-import { ORIGIN_KIND, type OriginTag } from './shadow.js';
+import { stackOrigin, type OriginTag } from './shadow.js';
 import { ShadowPlanes } from './shadow-memory.js';
 
 /** Something that an analysis of definedness may want to report. */
@@ -37,7 +37,7 @@ export interface ShadowEvent {
   readonly tick: bigint;
   readonly sp: bigint;
   /** The call stack, innermost first; callers by the address of their call instruction. */
-  stack(): bigint[];
+  stack(): readonly bigint[];
 }
 
 /** What an analysis brings along to follow definedness. */
@@ -66,9 +66,6 @@ const REGISTERS_SIZE = 2 * MAX_SHADOWED_STATE;
 export class ShadowGuest {
   readonly planes: ShadowPlanes;
   private readonly sites: ShadowSite[] = [];
-  private readonly originNumbers = new Map<bigint, number>();
-  /** Places in the code that are origins, by number less 1. */
-  private readonly origins: bigint[] = [];
 
   constructor(
     private readonly memory: GuestMemory,
@@ -82,21 +79,6 @@ export class ShadowGuest {
   site(site: ShadowSite): number {
     this.sites.push(site);
     return this.sites.length - 1;
-  }
-
-  originOf(pc: bigint): number {
-    let number = this.originNumbers.get(pc);
-    if (number === undefined) {
-      this.origins.push(pc);
-      number = this.origins.length;
-      this.originNumbers.set(pc, number);
-    }
-    return number;
-  }
-
-  /** The place in the code that a stack origin names. */
-  placeOfOrigin(tag: OriginTag): bigint | undefined {
-    return (tag & 3) === ORIGIN_KIND.stack ? this.origins[(tag >>> 2) - 1] : undefined;
   }
 
   // ---- Threads ----
@@ -192,17 +174,12 @@ export class ShadowGuest {
   moveStack(before: bigint, after: bigint, pc: bigint): void {
     const grows = BigInt.asIntN(64, before - after);
     if (grows > 2_000_000n || grows < -2_000_000n) this.switchStack(before, after);
-    else if (grows > 0n)
-      this.planes.markUndefined(after - STACK_REDZONE, grows, this.stackOrigin(pc));
+    else if (grows > 0n) this.planes.markUndefined(after - STACK_REDZONE, grows, stackOrigin(pc));
     else this.planes.markNoAccess(before - STACK_REDZONE, -grows);
   }
 
   abiHint(base: bigint, size: number, pc: bigint): void {
-    this.planes.markUndefined(base, BigInt(size), this.stackOrigin(pc));
-  }
-
-  private stackOrigin(pc: bigint): OriginTag {
-    return 4 * this.originOf(pc) + ORIGIN_KIND.stack;
+    this.planes.markUndefined(base, BigInt(size), stackOrigin(pc));
   }
 
   switchStack(from: bigint, to: bigint): void {

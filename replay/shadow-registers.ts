@@ -37,6 +37,15 @@ export class ReplayRegisters implements ShadowRegisters {
     });
   }
 
+  /** The shadow of all registers of a thread, with the calls under way. */
+  saveShadow(thread: number): SavedShadow {
+    return this.visit(thread, () => this.replay.guest.shadow!.save());
+  }
+
+  restoreShadow(thread: number, saved: unknown): void {
+    this.visit(thread, () => this.replay.guest.shadow!.restore(saved as SavedShadow));
+  }
+
   /** Does something with a thread's shadow in the place of the current one. */
   private visit<T>(thread: number, action: () => T): T {
     const { threads, current } = this.replay.threadsNow();

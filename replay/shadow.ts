@@ -8,10 +8,15 @@
 
 /**
  * Where an undefined value came from: number of the origin times 4, plus its kind; 0 is unknown.
- * A stack origin's number is that of the place in the code; the others are given out by analyses.
+ * A stack origin's number is the low 30 bits of the address of the instruction that made room on the
+ * stack, or of the function that was called; the others are given out by analyses.
  */
 export type OriginTag = number;
 export const ORIGIN_KIND = { stack: 1, heap: 2, request: 3 } as const;
+
+/** The origin of what an instruction makes room for on the stack. */
+export const stackOrigin = (pc: bigint): OriginTag =>
+  4 * Number(BigInt.asUintN(30, pc)) + ORIGIN_KIND.stack;
 
 /** Memory of one process image, as seen by an analysis. Sizes are in bytes; ranges may wrap nowhere. */
 export interface ShadowMemory {

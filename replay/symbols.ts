@@ -57,6 +57,7 @@ export class Symbols {
   private readonly texts = new Map<number, { cells: VarColumn; row: number }>();
   private readonly modules = new Map<number, Module>();
   private readonly known = new Map<bigint, readonly Frame[]>();
+  private byLowBits: Map<number, bigint> | undefined;
 
   /**
    * Reads the tables of process image number `process`, those of its parents included.
@@ -123,6 +124,15 @@ export class Symbols {
       if (fn === 'main' || fn === BELOW_MAIN) break;
     }
     return stack;
+  }
+
+  /** The address of a known instruction that ends in these bits, or none. */
+  withLowBits(number: number, bits: 30): bigint[] {
+    this.byLowBits ??= new Map(
+      Array.from(this.pcs, (pc) => [Number(BigInt.asUintN(bits, pc)), pc] as const),
+    );
+    const found = this.byLowBits.get(number);
+    return found === undefined ? [] : [found];
   }
 
   /**

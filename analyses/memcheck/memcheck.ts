@@ -1,0 +1,151 @@
+/**
+ * memcheck: what Valgrind's Memcheck says of an execution, from its trace. The replay follows which
+ * memory is accessible and which bits are defined; `instrument.ts` says how instructions move bits,
+ * `events.ts` what system calls, allocators and client requests mean, and this puts them together.
+ */
+import { recordedStacks } from '../../replay/lineage.js';
+import { openReplay, type ProcessReplay } from '../../replay/replay.js';
+import type { ShadowEvent, ShadowHooks } from '../../replay/shadow-guest.js';
+import { Symbols } from '../../replay/symbols.js';
+import type { Trace } from '../../replay/trace.js';
+import type { Analysis, AnalysisContext } from '../analysis.js';
+import type { Outcome, Pc } from '../finding.js';
+import { Findings } from '../findings.js';
+import { closeMemcheck, heapSummary, lossFindings, weighMemcheck } from './closing.js';
+import { MemcheckEvents, type EventContext, type Found } from './events.js';
+import { instrument } from './instrument.js';
+import type { LeakReport } from './leaks.js';
+import { MEMCHECK_OPTIONS, memcheckSettings, type MemcheckSettings } from './options.js';
+import { touchedRegisters, type RegisterOffsets } from './registers.js';
+
+export const analysis: Analysis = {
+  name: 'memcheck',
+  describe: 'Invalid accesses, undefined values, wrong frees, leaks',
+  options: MEMCHECK_OPTIONS,
+  *run(trace, options, context) {
+    const settings = memcheckSettings(options);
+    const total = context.processes.reduce((sum, process) => sum + ticksOf(trace, process), 0);
+    let done = 0;
+    for (const process of context.processes) {
+      const ticks = ticksOf(trace, process);
+      const progress = (tick: bigint): void =>
+        context.progress((done + Number(tick)) / Math.max(total, 1));
+      yield new Memcheck(trace, process, settings, context, progress).run();
+      done += ticks;
+    }
+  },
+  weigh: weighMemcheck,
+  close: closeMemcheck,
+};
+
+const ticksOf = (trace: Trace, process: number): number =>
+  Number(trace.processes.find((row) => row.process === process)?.ticks ?? 0n);
+
+/** One process image. */
+class Memcheck {
+  private readonly replay: ProcessReplay;
+  private readonly events: MemcheckEvents;
+  private readonly findings = new Findings();
+  private readonly symbols: Symbols;
+  private readonly stacks: ReadonlyMap<number, readonly Pc[]>;
+  private lastCheck: LeakReport | undefined;
+
+  constructor(
+    trace: Trace,
+    private readonly process: number,
+    private readonly settings: MemcheckSettings,
+    private readonly context: AnalysisContext,
+    progress: (tick: bigint) => void,
+  ) {
+    this.symbols = new Symbols(trace, process);
+    this.stacks = recordedStacks(trace, process);
+    const registers = trace.manifest.guest?.registers as RegisterOffsets;
+    const shadow: ShadowHooks = {
+      instrument: (block, from) => instrument(block, from, registers),
+      touchedRegisters: (block) => {
+        const { reads, writes } = touchedRegisters(block, registers);
+        return [...reads, ...writes];
+      },
+      report: (event) => this.report(event),
+      partialLoadsOk: settings.partialLoadsOk,
+    };
+    this.events = new MemcheckEvents(this.eventContext(), settings);
+    const { events } = this;
+    this.replay = openReplay(trace, process, {
+      shadow,
+      observer: {
+        tables: events.tables,
+        applied: (row) => {
+          events.applied(row);
+          if (row.event % 4096 === 0) progress(this.replay.tick);
+        },
+      },
+    });
+  }
+
+  /** What the events need; the replay is there once the first of them comes. */
+  private eventContext(): EventContext {
+    const replay = () => this.replay;
+    const shadow = () => replay().guest.shadow!;
+    return {
+      get memory() {
+        return shadow().planes;
+      },
+      get registers() {
+        return replay().registers;
+      },
+      stackOf: (stack) => this.shown(this.stacks.get(stack) ?? []),
+      found: (finding) => this.found(finding),
+      currentStack: () => {
+        const { registers, thread } = this.replay;
+        const pc = registers.readRegister(thread, registers.registerOffset('RIP'));
+        return this.shown(shadow().stack(pc, shadow().stackPointer));
+      },
+      stackOrigin: (number) => this.symbols.withLowBits(number, 30),
+      leakChecked: (report, at) => {
+        this.lastCheck = report;
+        if (!this.replay.isInImage) return;
+        for (const finding of lossFindings(report, this.process, at)) this.findings.add(finding);
+      },
+      functionAt: (pc) => {
+        const frame = this.symbols.frames(pc).at(-1);
+        return frame && { name: frame.fn, file: frame.file };
+      },
+    };
+  }
+
+  run(): Outcome {
+    this.replay.finish();
+    this.events.finish(this.replay.tick);
+    return {
+      process: this.process,
+      findings: [...this.findings.list],
+      summary: heapSummary(this.events.heap, this.lastCheck),
+      missing: this.replay.divergences,
+    };
+  }
+
+  /** The frames that a user wants to see of a stack. */
+  private shown(pcs: readonly Pc[]): readonly Pc[] {
+    return this.symbols.programPcs(pcs, this.context.callers);
+  }
+
+  private report(event: ShadowEvent): void {
+    if (!this.replay.isInImage) return;
+    const { ignoredRanges, ignoredBelowSp, undefValueErrors } = this.settings;
+    if (event.kind === 'undefined') {
+      if (!undefValueErrors) return;
+    } else {
+      const { address, sp } = event;
+      if (ignoredRanges.some(([low, high]) => address >= low && address <= high)) return;
+      if (ignoredBelowSp && sp - address <= ignoredBelowSp[0] && sp - address >= ignoredBelowSp[1])
+        return;
+    }
+    this.events.report({ ...event, stack: () => this.shown(event.stack()) }, this.replay.thread);
+  }
+
+  private found(finding: Found): void {
+    if (!this.replay.isInImage || finding.leak !== undefined) return;
+    this.findings.add({ ...finding, process: this.process });
+  }
+}
