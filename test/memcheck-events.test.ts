@@ -258,6 +258,9 @@ test('Requests set and check what is accessible and defined', () => {
   request(p, MC + 5, 0x5008n, 8n);
   request(p, MC + 4, 0x5000n, 16n);
   assert.deepEqual(p.take(), []);
+  request(p, MC + 4, 2n ** 63n, 1n);
+  request(p, MC + 5, 2n ** 63n, 1n);
+  assert.equal(p.take().length, 2);
   p.memory.write(0x5008n, Uint8Array.of(0x0f));
   request(p, MC + 9, 0x5000n, 0x5008n, 1n);
   assert.deepEqual(p.memory.undefinedBits(0x5000n, 1), Uint8Array.of(0x0f));
@@ -311,10 +314,12 @@ test('Parameters of system calls', () => {
   ]);
   memoryRow('may_write', 0x5008n, 9n, 'read(buf)');
   memoryRow('read_string', 0n, 0n, 'open(filename)');
+  memoryRow('read', 2n ** 64n - 1n, 8192n, 'writev(vector[...])');
   assert.deepEqual(p.take(), [
     'SyscallParam: Syscall param write(buf) points to uninitialised byte(s)',
     'SyscallParam: Syscall param read(buf) points to unaddressable byte(s)',
     'SyscallParam: Syscall param open(filename) points to unaddressable byte(s)',
+    'SyscallParam: Syscall param writev(vector[...]) points to unaddressable byte(s)',
   ]);
   memoryRow('write', 0x5008n, 8n, '');
   assert.equal(shape(p, 0x5008n, 8), 'dddddddd');

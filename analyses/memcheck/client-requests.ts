@@ -65,11 +65,13 @@ export class ClientRequests {
       case 'MAKE_MEM_DEFINED_IF_ADDRESSABLE':
         return memory.markDefinedIfAccessible(a, size);
       case 'CHECK_MEM_IS_ADDRESSABLE': {
+        if (a >= ADDRESS_END && b > 0n) return this.failedCheck(a, moment);
         const bad = memory.firstNoAccess(a, size);
         if (bad !== undefined) this.failedCheck(bad, moment);
         return;
       }
       case 'CHECK_MEM_IS_DEFINED':
+        if (a >= ADDRESS_END && b > 0n) return this.failedCheck(a, moment);
         return this.checkDefined(a, size, moment);
       case 'GET_VBITS':
         // The recorder does not answer it; Memcheck would have written them.

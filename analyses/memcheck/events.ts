@@ -108,6 +108,7 @@ const SYS_EXIT_GROUP = 231;
 const SIGBUS = 7;
 const SIGSEGV = 11;
 const STACK_REDZONE_BYTES = 128n;
+/** Memory of the guest lies below. */
 const ADDRESS_END = 1n << 48n;
 /** Words that the engine writes before and after what it saves in a signal frame. */
 const FRAME_BEGIN = 0x31415927;
@@ -571,7 +572,7 @@ export class MemcheckEvents implements Observer {
       return this.foundAt(moment, 'SyscallParam', what, from, parameter);
     }
     const [address, size] = clip(row.u64('address'), row.u64('size'));
-    const report = (bad: bigint, accessible: boolean, origin: OriginTag) => {
+    const report = (bad: bigint, accessible = false, origin: OriginTag = 0) => {
       const problem = accessible ? 'uninitialised' : 'unaddressable';
       const what = `Syscall param ${parameter} points to ${problem} byte(s)`;
       const { notes, stacks } = this.describe(bad);
@@ -579,12 +580,15 @@ export class MemcheckEvents implements Observer {
       const description = { notes, stacks: [...stacks, ...from] };
       this.foundAt(moment, 'SyscallParam', what, description, parameter);
     };
+    // No memory lies there at all.
+    const isBeyond = row.u64('address') >= ADDRESS_END && row.u64('size') > 0n;
+    if (isBeyond && direction !== 'write') return report(row.u64('address'));
     switch (direction) {
       case 'write':
         return shadow.markDefined(address, size);
       case 'may_write': {
         const bad = shadow.firstNoAccess(address, size);
-        if (bad !== undefined) report(bad, false, 0);
+        if (bad !== undefined) report(bad);
         return;
       }
       case 'read': {
@@ -712,7 +716,8 @@ export class MemcheckEvents implements Observer {
     const signal = row.u32('signal');
     const pc = row.u64('pc');
     if (signal !== SIGSEGV && signal !== SIGBUS) return;
-    if (this.context.memory.firstNoAccess(pc, 1n) === undefined) return;
+    const isCode = pc < ADDRESS_END && this.context.memory.firstNoAccess(pc, 1n) === undefined;
+    if (isCode) return;
     const { tick, thread, stack } = momentOf(row);
     this.invalidJump(pc, this.context.stackOf(stack), tick, thread);
   }
