@@ -277,6 +277,8 @@ function toolArguments(options: RecordOptions): string[] {
     '--tool=grind',
     '--vgdb=no',
     '--read-inline-info=yes',
+    // Superblocks that do not go on through jumps: no code is translated, and stored, many times over.
+    '--vex-guest-chase=no',
     `--num-callers=${options.callers ?? DEFAULT_CALLERS}`,
     `--trace-children=${(options.children ?? true) ? 'yes' : 'no'}`,
     `--grind-children=${(options.children ?? true) ? 'yes' : 'no'}`,
