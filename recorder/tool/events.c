@@ -37,6 +37,7 @@ typedef struct {
    Bool known;  /* replay has this thread's registers: `state` */
    Bool started;
    Bool no_redirect; /* it goes on with a function that is not to be replaced */
+   Bool untouched;   /* it stopped for that only: nothing has changed its registers, which `state` lacks */
    ULong call;   /* system call under way, or 0 */
    UInt sysno;
    ULong args[6];
@@ -626,10 +627,13 @@ static void on_start_code(ThreadId tid, ULong blocks)
    }
    if (recording && opt_stop_tick && now >= opt_stop_tick) recording_stop("stopped as asked");
    write_now(tid);
-   Bool full = !t->known || fault || t->signal;
+   /* What the engine does before a function that is not to be replaced concerns nobody's registers. */
+   Bool untouched = t->untouched && tid == last_tid && t->known && !fault && !t->signal;
+   Bool full = !t->known || fault || t->signal || (t->untouched && !untouched);
+   t->untouched = False;
    Bool slice = tid != last_tid || blocks - last_slice >= (opt_verify ? VERIFY_BLOCKS : SLICE_BLOCKS);
    if (full || slice) VG_(get_shadow_regs_area)(tid, state, 0, 0, STATE_SIZE);
-   else read_state_parts(tid, state);
+   else if (!untouched) read_state_parts(tid, state);
    ULong changes[2 * sizeof(VexGuestAMD64State) / 8];
    UInt n = 0;
    if (full) {
@@ -638,7 +642,7 @@ static void on_start_code(ThreadId tid, ULong blocks)
          changes[n++] = offset;
          changes[n++] = *(ULong*)(state + offset);
       }
-   } else {
+   } else if (!untouched) {
       for (UInt i = 0; i < 2; i++) {
          for (UInt offset = state_parts[i].start; offset < state_parts[i].end; offset += 8) {
             ULong value = *(ULong*)(state + offset);
@@ -681,8 +685,9 @@ static void on_stop_code(ThreadId tid, ULong blocks)
    VG_(get_shadow_regs_area)(tid, (UChar*)cells, 1, CELL_TICK, sizeof cells);
    now = cells[0];
    values_flush();
-   read_state_parts(tid, t->state);
    t->no_redirect = cells[1] == END_NO_REDIRECT;
+   t->untouched = t->no_redirect;
+   if (!t->untouched) read_state_parts(tid, t->state);
    if (cells[1] == END_REQUEST) emit_core_request(tid);
 }
 

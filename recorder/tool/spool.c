@@ -41,7 +41,7 @@ static Bool piece_open(void)
 {
    HChar path[VG_(strlen)(opt_spool) + 100];
    /* Short-lived processes are many: their first piece is small. */
-   SizeT size = piece_number == 0 ? 1 << 20 : piece_number == 1 ? 4 << 20 : GRIND_PIECE_SIZE;
+   SizeT size = piece_number == 0 ? 1 << 20 : GRIND_PIECE_SIZE;
    piece_path(path, piece_number);
    SysRes res = VG_(open)(path, VKI_O_RDWR | VKI_O_CREAT | VKI_O_EXCL, 0600);
    if (sr_isError(res)) return False;
@@ -143,7 +143,7 @@ void* emit(UShort table, UInt fixed_size, UInt extra)
                raw_syscall(__NR_truncate, (Addr)path, limit - base, 0, 0, 0, 0);
                recording_stop("disk full");
             } else if (cursor + size > limit) {
-               /* A record for the next, larger size of piece. */
+               /* The first piece is smaller than a record can be. */
                return emit(table, fixed_size, extra);
             }
          }
