@@ -64,6 +64,61 @@ test('threads, mutex, condition, rwlock, semaphore, barrier, spin lock and once'
   }
 });
 
+test('synchronisation that fails, times out or is tried', () => {
+  const recording = record(['sync.c']);
+  assert.equal(recording.status, 0);
+  const facts = recording.facts;
+  const rows = (object: string) =>
+    recording
+      .query(
+        `select op, object2, value from sync where object = ${facts.hex(object)} order by event`,
+      )
+      .map(({ op, object2, value }) => [op, object2, value]);
+  // For a lock the second operand is whether it is only tried, and then whether it was taken.
+  assert.deepEqual(rows('held'), [
+    ['mutex_lock_begin', 0n, 0n],
+    ['mutex_lock', 1n, 0n],
+    ['mutex_lock_begin', 1n, 0n],
+    ['mutex_lock', 0n, 0n],
+    ['mutex_lock_begin', 1n, 0n],
+    ['mutex_lock', 0n, 0n],
+  ]);
+  assert.deepEqual(rows('recursive'), [
+    ['mutex_init', 1n, 0n],
+    ['mutex_destroy', 0n, 0n],
+  ]);
+  // For a read-write lock it is whether it is for writing; the third is what a mutex has as its second.
+  assert.deepEqual(rows('rwlock'), [
+    ['rwlock_init', 0n, 0n],
+    ['rwlock_lock_begin', 1n, 0n],
+    ['rwlock_lock', 1n, 1n],
+    ['rwlock_lock_begin', 0n, 1n],
+    ['rwlock_lock', 0n, 0n],
+    ['rwlock_lock_begin', 1n, 0n],
+    ['rwlock_lock', 1n, 0n],
+  ]);
+  assert.deepEqual(rows('cond'), [
+    ['cond_init', 0n, 0n],
+    ['cond_wait_begin', facts.hex('held'), 0n],
+    ['cond_wait', facts.hex('held'), 1n],
+  ]);
+  assert.deepEqual(rows('sem'), [
+    ['sem_init', 1n, 0n],
+    ...[1n, 0n, 0n].flatMap((taken) => [
+      ['sem_wait_begin', 0n, 0n],
+      ['sem_wait', taken, 0n],
+    ]),
+  ]);
+  const error = recording.row(`select object2, text from sync where op = 'api_error'`);
+  assert.deepEqual([error['object2'], error['text']], [35n, 'pthread_rwlock_timedwrlock']);
+  // Who called is the first frame after the function itself.
+  const caller = recording.row(
+    `select function from frames where depth = 1 and stack in
+      (select stack from sync where op = 'cond_wait_begin')`,
+  );
+  assert.equal(caller['function'], 'main');
+});
+
 test('OpenMP', () => {
   const recording = record(['openmp.c']);
   const facts = recording.facts;

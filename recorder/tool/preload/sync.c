@@ -67,6 +67,12 @@ static long is_zero(const void* object, unsigned long size)
    result IN_LIBPTHREAD(name)(__VA_ARGS__) __attribute__((alias(STRING(IN_LIBC(name)))));        \
    result IN_LIBC(name)(__VA_ARGS__)
 
+/* The same wrapper under another name. No name may stand for more than it must: compilers give parts of a
+   function names that begin like its own. */
+#define WRAP_ALSO(result, name, other, ...)                                                      \
+   result IN_LIBC(other)(__VA_ARGS__) __attribute__((alias(STRING(IN_LIBC(name)))));             \
+   result IN_LIBPTHREAD(other)(__VA_ARGS__) __attribute__((alias(STRING(IN_LIBC(name)))));
+
 /* ---------------------------------------------------------------- threads */
 
 WRAP(int, pthreadZucreateZAZa, void* thread, void* attributes, void* start, void* argument)
@@ -526,8 +532,9 @@ WRAP(int, semZuclose, void* semaphore)
    return result;
 }
 
-/* `Za`, any text, also stands for none: the names come with and without a version. */
-WRAP(int, semZuwaitZa, void* semaphore)
+/* From here on, names come with and without a version. */
+WRAP_ALSO(int, semZuwait, semZuwaitZAZa, void* semaphore)
+WRAP(int, semZuwait, void* semaphore)
 {
    OrigFn original;
    int result;
@@ -539,7 +546,8 @@ WRAP(int, semZuwaitZa, void* semaphore)
    return result;
 }
 
-WRAP(int, semZutrywaitZa, void* semaphore)
+WRAP_ALSO(int, semZutrywait, semZutrywaitZAZa, void* semaphore)
+WRAP(int, semZutrywait, void* semaphore)
 {
    OrigFn original;
    int result;
@@ -550,7 +558,8 @@ WRAP(int, semZutrywaitZa, void* semaphore)
    return result;
 }
 
-WRAP(int, semZutimedwaitZa, void* semaphore, void* time)
+WRAP_ALSO(int, semZutimedwait, semZutimedwaitZAZa, void* semaphore, void* time)
+WRAP(int, semZutimedwait, void* semaphore, void* time)
 {
    OrigFn original;
    int result;
@@ -561,7 +570,8 @@ WRAP(int, semZutimedwaitZa, void* semaphore, void* time)
    return result;
 }
 
-WRAP(int, semZuclockwaitZa, void* semaphore, int clock, void* time)
+WRAP_ALSO(int, semZuclockwait, semZuclockwaitZAZa, void* semaphore, int clock, void* time)
+WRAP(int, semZuclockwait, void* semaphore, int clock, void* time)
 {
    OrigFn original;
    int result;
@@ -572,7 +582,8 @@ WRAP(int, semZuclockwaitZa, void* semaphore, int clock, void* time)
    return result;
 }
 
-WRAP(int, semZupostZa, void* semaphore)
+WRAP_ALSO(int, semZupost, semZupostZAZa, void* semaphore)
+WRAP(int, semZupost, void* semaphore)
 {
    OrigFn original;
    int result;
