@@ -23,17 +23,6 @@ import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { UserError } from '../schemas/errors.js';
-import { EVALUATED_HELPERS, EVALUATED_OPS } from '../schemas/ops.js';
-import {
-  generateOffsetsProgram,
-  generateOpsHeader,
-  generateTablesHeader,
-  OPS_HEADER,
-  parseGuestState,
-  parseOps,
-  TABLES_HEADER,
-} from './generate.js';
-
 const run = promisify(execFile);
 
 /** What `build.json` says of a built tool. */
@@ -49,7 +38,7 @@ export interface BuildInfo {
   readonly launcher: string;
   /** Files that the build was made from; it is made again when one changes. */
   readonly inputs: readonly { path: string; sizeBytes: number; modifiedMs: number }[];
-  /** Hash of the generated text and the flags. */
+  /** Hash of the modules that say what is built. */
   readonly hash: string;
 }
 
@@ -122,24 +111,23 @@ export function packageFolder(): string {
   return folder;
 }
 
+/** The modules that say what is built, and how: their text stands for what they generate. */
+const GENERATORS = [
+  '../schemas/tables.js',
+  '../schemas/schema.js',
+  '../schemas/ops.js',
+  './raw.js',
+  './generate.js',
+  './build.js',
+];
+
 /** Builds the tool when there is no build that fits the installed engine and our sources. */
 export async function buildTool(): Promise<ToolBuild> {
-  const tables = generateTablesHeader();
-  const hash = createHash('sha256')
-    .update(
-      JSON.stringify([
-        tables,
-        generateOpsHeader([...EVALUATED_OPS], EVALUATED_OPS, EVALUATED_HELPERS),
-        [...EVALUATED_OPS],
-        COMPILE_FLAGS,
-        LINK_FLAGS,
-        PRELOAD_FLAGS,
-        PRELOADS,
-      ]),
-    )
-    .digest('hex');
+  const hash = createHash('sha256');
+  for (const module of GENERATORS) hash.update(readFileSync(new URL(module, import.meta.url)));
+  const digest = hash.digest('hex');
   const sources = toolSources();
-  return findBuild(hash, sources) ?? (await makeBuild(tables, hash, sources));
+  return findBuild(digest, sources) ?? (await makeBuild(digest, sources));
 }
 
 /** Where builds are kept: in the package, or in the user's cache when the package is read-only. */
@@ -201,11 +189,10 @@ interface Engine {
   readonly libexec: string;
 }
 
-async function makeBuild(
-  tables: string,
-  hash: string,
-  sources: readonly string[],
-): Promise<ToolBuild> {
+async function makeBuild(hash: string, sources: readonly string[]): Promise<ToolBuild> {
+  // Loaded here: a recording that finds a build has no use for them.
+  const generate = await import('./generate.js');
+  const { EVALUATED_HELPERS, EVALUATED_OPS } = await import('../schemas/ops.js');
   const engine = await findEngine();
   const gcc = findProgram('gcc');
   if (!gcc)
@@ -220,17 +207,17 @@ async function makeBuild(
   try {
     const irHeader = join(engine.headers, 'libvex_ir.h');
     const stateHeader = join(engine.headers, 'libvex_guest_amd64.h');
-    const ops = parseOps(readFileSync(irHeader, 'utf8'));
-    writeFileSync(join(folder, TABLES_HEADER), tables);
+    const ops = generate.parseOps(readFileSync(irHeader, 'utf8'));
+    writeFileSync(join(folder, generate.TABLES_HEADER), generate.generateTablesHeader());
     writeFileSync(
-      join(folder, OPS_HEADER),
-      generateOpsHeader(ops, EVALUATED_OPS, EVALUATED_HELPERS),
+      join(folder, generate.OPS_HEADER),
+      generate.generateOpsHeader(ops, EVALUATED_OPS, EVALUATED_HELPERS),
     );
 
     const program = join(folder, 'offsets.c');
     writeFileSync(
       program,
-      generateOffsetsProgram(parseGuestState(readFileSync(stateHeader, 'utf8'))),
+      generate.generateOffsetsProgram(generate.parseGuestState(readFileSync(stateHeader, 'utf8'))),
     );
     const log = join(root, COMPILER_LOG);
     await compile(gcc, ['-I', engine.headers, '-o', join(folder, 'offsets'), program], log);

@@ -4,13 +4,11 @@
  */
 import { rawLayout, type ColumnType } from '../schemas/schema.js';
 import { FORMAT_VERSION, TOOL_TABLES } from '../schemas/tables.js';
+import { PIECE_SIZE_BYTES } from './raw.js';
 
 /** The tool's source files include these names. */
 export const TABLES_HEADER = 'grind_tables.h';
 export const OPS_HEADER = 'grind_ops.h';
-
-/** Bytes of a full spool piece; no piece is larger. Small enough that converting one stays within the caches. */
-export const PIECE_SIZE_BYTES = 4 << 20;
 
 const C_TYPES: Record<ColumnType, string> = {
   u8: 'UChar',

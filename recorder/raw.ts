@@ -8,6 +8,9 @@ import {
   type Value,
 } from '../schemas/schema.js';
 
+/** Bytes of a full spool piece; no piece is larger. Small enough that converting one stays within the caches. */
+export const PIECE_SIZE_BYTES = 4 << 20;
+
 const layouts = new Map<Table, RawLayout>();
 const encoder = new TextEncoder();
 

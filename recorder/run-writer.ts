@@ -33,8 +33,7 @@ import {
 } from '../schemas/tables.js';
 import { ArrowFileWriter, type BatchPlace } from './arrow-file.js';
 import { convertTable, PieceScanner, type ScannedPiece } from './convert.js';
-import { PIECE_SIZE_BYTES } from './generate.js';
-import { decodeRecord, encodeRecord, layoutOf } from './raw.js';
+import { decodeRecord, encodeRecord, layoutOf, PIECE_SIZE_BYTES } from './raw.js';
 
 const JOURNAL = 'journal';
 /** Room given back when the disk is full, so that what was converted can be completed. */
