@@ -169,19 +169,19 @@ export const syscall_exits = table('syscall_exits', 'One row per system call end
 
 export const syscall_memory = table(
   'syscall_memory',
-  'One row per range of guest memory that the kernel read or wrote for a system call.',
+  'One row per range of guest memory that the kernel read or wrote for a system call, and per register that gave it a parameter.',
   {
     tick,
     thread,
     call: u64('Number of the call within the process.'),
     direction: enumOf(
-      ['read', 'read_string', 'may_write', 'write'],
-      'The kernel read it, read it as a string, was allowed to write it, or wrote it.',
+      ['read', 'read_string', 'may_write', 'write', 'register'],
+      'The kernel read it, read it as a string, was allowed to write it, or wrote it; or a parameter was in a register.',
     ),
-    address: u64('First byte.'),
+    address: u64('First byte; for a register its offset in the guest state.'),
     size: u64('Size in bytes.'),
     parameter: string(
-      'Which parameter, in the words of the engine, such as `write(buf)`; empty for `write`.',
+      'Which parameter, in the words of the engine, such as `write(buf)` or, of a register, `write(fd)`; empty for `write`.',
     ),
   },
 );
@@ -214,6 +214,8 @@ export const heap = table(
     previous: u64('For realloc: the old block; otherwise 0.'),
     previous_size: u64('For realloc: the size of the old block, in bytes.'),
     known: bool('For free, realloc and delete: the address was a live block.'),
+    count: u64('For calloc: how many elements, the first argument; otherwise 0.'),
+    element_size: u64('For calloc: size of an element, in bytes; otherwise 0.'),
   },
 );
 

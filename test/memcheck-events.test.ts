@@ -130,7 +130,10 @@ test('Sizes that seem negative are told; the allocation failed', () => {
   p.alloc(0n, size);
   p.alloc(0n, size, 'new');
   p.apply(heap, { op: 'new_array', size, alignment: 64n });
-  p.alloc(0n, size, 'calloc');
+  const calloc = (count: bigint, each: bigint) =>
+    p.apply(heap, { op: 'calloc', size: count * each, count, element_size: each });
+  calloc(size, 1n);
+  calloc(0n, size);
   const say = (argument: string, name: string) =>
     `FishyValue: Argument '${argument}' of function ${name} has a fishy (possibly negative) value: -3`;
   assert.deepEqual(p.take(), [
@@ -138,6 +141,7 @@ test('Sizes that seem negative are told; the allocation failed', () => {
     say('size', '__builtin_new'),
     say('size', '__builtin_vec_new_aligned'),
     say('nmemb', 'calloc'),
+    say('size', 'calloc'),
   ]);
   assert.equal(p.events.heap.allocations, 0);
 });

@@ -90,6 +90,8 @@ function block(i: number): Row<typeof heap> {
     previous: 0n,
     previous_size: 0n,
     known: i % 3 === 2,
+    count: 0n,
+    element_size: 0n,
   };
 }
 

@@ -135,6 +135,12 @@ function clip(address: bigint, size: bigint): [address: bigint, size: bigint] {
   return [address, size > ADDRESS_END - address ? ADDRESS_END - address : size];
 }
 
+/** The first argument that is most likely negative, with its value. */
+function fishyArgument(values: Readonly<Record<string, bigint>>): [string, bigint] | undefined {
+  const found = Object.entries(values).find(([, value]) => value >= 1n << 63n);
+  return found && [found[0], BigInt.asIntN(64, found[1])];
+}
+
 interface SignalFrame {
   /** Call stack at the signal: key of `stacks`. */
   readonly stack: number;
@@ -428,10 +434,13 @@ export class MemcheckEvents implements Observer {
     if (!allocator) return;
     const sizeBytes = row.u64('size');
     const alignment = row.u64('alignment');
-    if (sizeBytes >= 1n << 63n) {
+    const fishy =
+      op === 'calloc'
+        ? fishyArgument({ nmemb: row.u64('count'), size: row.u64('element_size') })
+        : fishyArgument({ size: sizeBytes });
+    if (fishy) {
+      const [argument, value] = fishy;
       const aligned = allocator.kind !== 'malloc' && alignment > 0n ? '_aligned' : '';
-      const value = BigInt.asIntN(64, sizeBytes);
-      const argument = op === 'calloc' ? 'nmemb' : 'size';
       return this.foundAt(
         moment,
         'FishyValue',

@@ -440,6 +440,12 @@ static void emit_syscall_memory(ThreadId tid, UChar direction, Addr address, Siz
    VG_(memcpy)(EXTRA(r), what, n);
 }
 
+/* A parameter in a register; also the number of the call, as `(syscallno)`. */
+static void on_pre_reg_read(CorePart part, ThreadId tid, const HChar* what, PtrdiffT offset, SizeT size)
+{
+   if (part == Vg_CoreSysCall) emit_syscall_memory(tid, SYSCALL_MEMORY_DIRECTION_REGISTER, offset, size, what);
+}
+
 static void on_pre_mem_read(CorePart part, ThreadId tid, const HChar* what, Addr address, SizeT size)
 {
    if (part == Vg_CoreSysCall) emit_syscall_memory(tid, SYSCALL_MEMORY_DIRECTION_READ, address, size, what);
@@ -1084,6 +1090,7 @@ void events_init(void)
    VG_(track_die_mem_brk)(on_brk_shrink);
    VG_(track_copy_mem_remap)(on_mremap);
    VG_(track_change_mem_mprotect)(on_mprotect);
+   VG_(track_pre_reg_read)(on_pre_reg_read);
    VG_(track_pre_mem_read)(on_pre_mem_read);
    VG_(track_pre_mem_read_asciiz)(on_pre_mem_read_string);
    VG_(track_pre_mem_write)(on_pre_mem_write);

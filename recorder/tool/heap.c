@@ -2,14 +2,16 @@
 
    Blocks read as zero when allocated, and so do 16 bytes on either side: then replay knows the
    contents of a new block from the `heap` row alone. Freed blocks wait in a queue before their
-   memory is used again, as in Memcheck, so that a late access is seen for what it is.
+   memory is used again, so that a late access is seen for what it is: as many and as long as in
+   Memcheck, so that addresses are used again at the same moments.
    SPDX-License-Identifier: GPL-2.0-or-later */
 #include "grind.h"
 #include "valgrind.h"
 
 #define REDZONE 16
-/* Bytes of freed blocks kept back. */
-#define QUARANTINE_SIZE (20u << 20)
+/* Bytes of freed blocks kept back; blocks from BIG_BLOCK on are let go first. */
+#define QUARANTINE_SIZE 20000000UL
+#define BIG_BLOCK 1000000UL
 /* From here on, memory fresh from the kernel is likely: look before writing. */
 #define LARGE (256u << 10)
 
@@ -17,11 +19,11 @@ typedef struct _Block {
    struct _Block* next;
    Addr address; /* VgHashNode's key */
    SizeT size;
-   struct _Block* younger; /* in the quarantine */
+   struct _Block* next_out; /* in the quarantine */
 } Block;
 
 static VgHashTable* blocks;
-static Block *quarantine_oldest, *quarantine_youngest;
+static struct { Block *first, *last; } quarantine[2]; /* big blocks, small blocks */
 static SizeT quarantine_size;
 
 static RawHeap* emit_heap(ThreadId tid, UChar op, Addr address, SizeT size)
@@ -55,6 +57,36 @@ static void zero(Addr address, SizeT size)
    }
 }
 
+static void retire(Block* b)
+{
+   UInt q = b->size >= BIG_BLOCK ? 0 : 1;
+   Block* last = quarantine[q].last;
+   quarantine_size += b->size;
+   b->next_out = NULL;
+   if (last && b->size >= QUARANTINE_SIZE) { /* it would push all others out */
+      b->next_out = quarantine[q].first;
+      quarantine[q].first = b;
+      return;
+   }
+   if (last) last->next_out = b;
+   else quarantine[q].first = b;
+   quarantine[q].last = b;
+}
+
+static void release_oldest(void)
+{
+   for (UInt q = 0; q < 2; q++) {
+      while (quarantine_size > QUARANTINE_SIZE && quarantine[q].first) {
+         Block* oldest = quarantine[q].first;
+         quarantine[q].first = oldest->next_out;
+         if (oldest->next_out == NULL) quarantine[q].last = NULL;
+         quarantine_size -= oldest->size;
+         VG_(cli_free)((void*)oldest->address);
+         VG_(free)(oldest);
+      }
+   }
+}
+
 static Block* new_block(SizeT size, SizeT alignment)
 {
    if ((SSizeT)size < 0) return NULL;
@@ -65,24 +97,8 @@ static Block* new_block(SizeT size, SizeT alignment)
    b->address = (Addr)p;
    b->size = size;
    VG_(HT_add_node)(blocks, b);
+   release_oldest(); /* not when a block is freed: a late access comes soon */
    return b;
-}
-
-static void retire(Block* b)
-{
-   b->younger = NULL;
-   if (quarantine_youngest) quarantine_youngest->younger = b;
-   else quarantine_oldest = b;
-   quarantine_youngest = b;
-   quarantine_size += b->size;
-   while (quarantine_size > QUARANTINE_SIZE && quarantine_oldest) {
-      Block* oldest = quarantine_oldest;
-      quarantine_oldest = oldest->younger;
-      if (quarantine_oldest == NULL) quarantine_youngest = NULL;
-      quarantine_size -= oldest->size;
-      VG_(cli_free)((void*)oldest->address);
-      VG_(free)(oldest);
-   }
 }
 
 static void* allocate(ThreadId tid, UChar op, SizeT size, SizeT alignment)
@@ -106,9 +122,13 @@ static void* gr_new(ThreadId tid, SizeT n) { return allocate(tid, HEAP_OP_NEW, n
 static void* gr_new_array(ThreadId tid, SizeT n) { return allocate(tid, HEAP_OP_NEW_ARRAY, n, 0); }
 static void* gr_calloc(ThreadId tid, SizeT count, SizeT each)
 {
-   SizeT n;
-   if (__builtin_mul_overflow(count, each, &n)) n = ~0UL;
-   return allocate(tid, HEAP_OP_CALLOC, n, 0);
+   /* Negative numbers, most likely. The guest's own side has refused what overflows. */
+   Bool fishy = (SSizeT)count < 0 || (SSizeT)each < 0;
+   Block* b = fishy ? NULL : new_block(count * each, VG_(clo_alignment));
+   RawHeap* r = emit_heap(tid, HEAP_OP_CALLOC, b ? b->address : 0, count * each);
+   r->count = count;
+   r->element_size = each;
+   return b ? (void*)b->address : NULL;
 }
 static void gr_free(ThreadId tid, void* p) { release(tid, HEAP_OP_FREE, p); }
 static void gr_delete(ThreadId tid, void* p) { release(tid, HEAP_OP_DELETE, p); }
