@@ -1,7 +1,7 @@
 /**
- * The linker's names of functions, which for C++ are mangled: a trace has the demangled ones only, but
- * suppression files have the mangled ones. They are read from the object file itself, or from its
- * separate debug file, if it is still the one that was recorded.
+ * What the linker knows of an object file: names of functions, which for C++ are mangled (a trace has the
+ * demangled ones only, but suppression files have the mangled ones), variables and sections. They are read
+ * from the object file itself, or from its separate debug file, if it is still the one that was recorded.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import type { Trace } from './trace.js';
@@ -10,7 +10,9 @@ const SECTION_HEADER_SIZE = 64;
 const SYMBOL_SIZE = 24;
 const SHT_SYMTAB = 2;
 const SHT_NOTE = 7;
+const SHF_ALLOC = 2n;
 const SHT_DYNSYM = 11;
+const STT_OBJECT = 1;
 const STT_FUNC = 2;
 const STT_GNU_IFUNC = 10;
 const NT_GNU_BUILD_ID = 3;
@@ -18,16 +20,25 @@ const NT_GNU_BUILD_ID = 3;
 const MAX_SECTION_BYTES = 1 << 29;
 const MAX_NOTE_BYTES = 1 << 16;
 
-/** A function as the linker knows it. Addresses are those of the file. */
-interface LinkSymbol {
+/** A function, a variable or a section as the linker knows it. Addresses are those of the file. */
+export interface LinkSymbol {
   readonly address: bigint;
   readonly end: bigint;
   readonly name: string;
 }
 
+/** Of one object file, each in rising order of addresses. */
+interface FileNames {
+  readonly functions: readonly LinkSymbol[];
+  readonly variables: readonly LinkSymbol[];
+  readonly sections: readonly LinkSymbol[];
+}
+
+const NO_NAMES: FileNames = { functions: [], variables: [], sections: [] };
+
 /** Symbol tables of object files, each read when first asked for. */
 export class LinkNames {
-  private readonly files = new Map<string, readonly LinkSymbol[]>();
+  private readonly files = new Map<string, FileNames>();
   private readonly buildIds: Readonly<Record<string, unknown>>;
 
   constructor(trace: Trace) {
@@ -41,36 +52,71 @@ export class LinkNames {
    * file has no symbol there, is gone, or has changed since it was recorded.
    */
   at(path: string, address: bigint): readonly string[] {
-    const symbols = this.symbols(path);
-    const names = new Set<string>();
-    for (let i = firstAfter(symbols, address) - 1; i >= 0 && names.size < 16; i--) {
-      const symbol = symbols[i]!;
-      // Aliases begin together; a symbol further down that reaches this far holds nested ones.
-      if (names.size > 0 && symbol.address < symbols[i + 1]!.address) break;
-      if (address < symbol.end) names.add(symbol.name);
-      else if (address - symbol.address > 1n << 20n) break;
-    }
+    const names = new Set(symbolsAt(this.names(path).functions, address).map(({ name }) => name));
     return [...names].sort((a, b) => a.length - b.length || (a < b ? -1 : 1));
   }
 
-  private symbols(path: string): readonly LinkSymbol[] {
-    let symbols = this.files.get(path);
-    if (!symbols) this.files.set(path, (symbols = this.read(path)));
-    return symbols;
+  /** Where the function at an address of an object file begins, if the file tells. */
+  functionStart(path: string, address: bigint): bigint | undefined {
+    return symbolsAt(this.names(path).functions, address)[0]?.address;
   }
 
-  private read(path: string): readonly LinkSymbol[] {
+  /** The variable at an address of an object file, under the name that Valgrind prefers. */
+  variable(path: string, address: bigint): LinkSymbol | undefined {
+    return symbolsAt(this.names(path).variables, address).sort((a, b) => byName(a.name, b.name))[0];
+  }
+
+  /** The section of an object file that holds an address of it when loaded. */
+  section(path: string, address: bigint): LinkSymbol | undefined {
+    const { sections } = this.names(path);
+    return sections.find(({ address: start, end }) => start <= address && address < end);
+  }
+
+  private names(path: string): FileNames {
+    let names = this.files.get(path);
+    if (!names) this.files.set(path, (names = this.read(path)));
+    return names;
+  }
+
+  private read(path: string): FileNames {
     const recorded = this.buildIds[path];
     const main = readElf(path);
-    if (!main || (typeof recorded === 'string' && main.buildId !== recorded)) return [];
+    if (!main || (typeof recorded === 'string' && main.buildId !== recorded)) return NO_NAMES;
     const id = main.buildId;
     const debug =
       !main.hasSymtab && id
         ? readElf(`/usr/lib/debug/.build-id/${id.slice(0, 2)}/${id.slice(2)}.debug`)
         : undefined;
-    const symbols = [...main.symbols, ...(debug && debug.buildId === id ? debug.symbols : [])];
-    return symbols.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
+    const files = debug && debug.buildId === id ? [main, debug] : [main];
+    const sorted = (symbols: LinkSymbol[]) =>
+      symbols.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
+    return {
+      functions: sorted(files.flatMap(({ functions }) => functions)),
+      variables: sorted(files.flatMap(({ variables }) => variables)),
+      sections: sorted([...main.sections]),
+    };
   }
+}
+
+/** The symbols that hold an address: those that begin together, the innermost where they are nested. */
+function symbolsAt(symbols: readonly LinkSymbol[], address: bigint): LinkSymbol[] {
+  const found: LinkSymbol[] = [];
+  for (let i = firstAfter(symbols, address) - 1; i >= 0 && found.length < 16; i--) {
+    const symbol = symbols[i]!;
+    // A symbol further down that reaches this far holds nested ones.
+    if (found.length > 0 && symbol.address < symbols[i + 1]!.address) break;
+    if (address < symbol.end) found.push(symbol);
+    else if (address - symbol.address > 1n << 24n) break;
+  }
+  return found;
+}
+
+/** Short names first, as they are without their version; of two as short, the one with a version. */
+function byName(a: string, b: string): number {
+  const length = (name: string) => name.replace(/@.*/, '').length;
+  return (
+    length(a) - length(b) || Number(b.includes('@')) - Number(a.includes('@')) || (a < b ? -1 : 1)
+  );
 }
 
 /** Index of the first symbol that begins after an address. */
@@ -84,13 +130,12 @@ function firstAfter(symbols: readonly LinkSymbol[], address: bigint): number {
   return low;
 }
 
-interface ElfNames {
-  readonly symbols: readonly LinkSymbol[];
+interface ElfNames extends FileNames {
   readonly buildId: string | undefined;
   readonly hasSymtab: boolean;
 }
 
-/** Functions in the symbol tables of an ELF file; undefined when it cannot be read as one. */
+/** Symbols and sections of an ELF file; undefined when it cannot be read as one. */
 function readElf(path: string): ElfNames | undefined {
   let fd: number;
   try {
@@ -108,7 +153,10 @@ function readElf(path: string): ElfNames | undefined {
 }
 
 interface Section {
+  readonly nameAt: number;
   readonly type: number;
+  readonly flags: bigint;
+  readonly address: bigint;
   readonly offset: number;
   readonly size: number;
   readonly link: number;
@@ -131,23 +179,47 @@ class ElfReader {
     const sections = Array.from({ length: count }, (_, i): Section => {
       const at = i * SECTION_HEADER_SIZE;
       return {
+        nameAt: table.readUInt32LE(at),
         type: table.readUInt32LE(at + 4),
+        flags: table.readBigUInt64LE(at + 8),
+        address: table.readBigUInt64LE(at + 16),
         offset: Number(table.readBigUInt64LE(at + 24)),
         size: Number(table.readBigUInt64LE(at + 32)),
         link: table.readUInt32LE(at + 40),
       };
     });
-    const symbols = sections
-      .filter(({ type }) => type === SHT_SYMTAB || type === SHT_DYNSYM)
-      .flatMap((section) => this.functions(section, sections[section.link]));
+    const symbols = (...types: number[]) =>
+      sections
+        .filter(({ type }) => type === SHT_SYMTAB || type === SHT_DYNSYM)
+        .flatMap((section) => this.symbols(section, sections[section.link], types));
     const buildId = sections
       .filter(({ type, size }) => type === SHT_NOTE && size <= MAX_NOTE_BYTES)
       .map((section) => findBuildId(this.bytes(section.offset, section.size)))
       .find((id) => id !== undefined);
-    return { symbols, buildId, hasSymtab: sections.some(({ type }) => type === SHT_SYMTAB) };
+    return {
+      functions: symbols(STT_FUNC, STT_GNU_IFUNC),
+      variables: symbols(STT_OBJECT),
+      sections: this.named(sections, sections[header.readUInt16LE(62)]),
+      buildId,
+      hasSymtab: sections.some(({ type }) => type === SHT_SYMTAB),
+    };
   }
 
-  private functions(section: Section, texts: Section | undefined): LinkSymbol[] {
+  /** The sections that are loaded. */
+  private named(sections: readonly Section[], texts: Section | undefined): LinkSymbol[] {
+    const names = texts ? this.bytes(texts.offset, texts.size) : Buffer.alloc(0);
+    return sections.flatMap(({ nameAt, flags, address, size }) => {
+      const end = names.indexOf(0, nameAt);
+      if (!(flags & SHF_ALLOC) || size === 0 || nameAt >= names.length || end < 0) return [];
+      return [{ address, end: address + BigInt(size), name: names.toString('latin1', nameAt, end) }];
+    });
+  }
+
+  private symbols(
+    section: Section,
+    texts: Section | undefined,
+    types: readonly number[],
+  ): LinkSymbol[] {
     if (!texts) return [];
     const table = this.bytes(section.offset, section.size);
     const names = this.bytes(texts.offset, texts.size);
@@ -156,7 +228,7 @@ class ElfReader {
       const type = table[at + 4]! & 15;
       const isDefined = table.readUInt16LE(at + 6) !== 0;
       const size = table.readBigUInt64LE(at + 16);
-      if ((type !== STT_FUNC && type !== STT_GNU_IFUNC) || !isDefined || size === 0n) continue;
+      if (!types.includes(type) || !isDefined || size === 0n) continue;
       const start = table.readUInt32LE(at);
       const end = names.indexOf(0, start);
       if (start >= names.length || end < 0) continue;

@@ -26,7 +26,6 @@ import {
 } from '../schemas/tables.js';
 import { Divergence, Guest, type BlockDefinition, type RunResult } from './guest.js';
 import type { SavedShadow } from './shadow-guest.js';
-import type { ShadowRegisters } from './shadow.js';
 import { ReplayRegisters } from './shadow-registers.js';
 import type { Batch, StoredRow, Trace, VarColumn } from './trace.js';
 import type {
@@ -290,7 +289,7 @@ export class ProcessReplay implements Replay {
   }
 
   /** Registers with their shadow, in a replay that follows definedness. */
-  readonly registers: ShadowRegisters = new ReplayRegisters(this);
+  readonly registers = new ReplayRegisters(this);
 
   /** The offset of a register in the guest state. */
   registerOffset(name: string): number {

@@ -135,13 +135,20 @@ export class ShadowGuest {
 
   /** The call stack at `pc`: that, and the calls under way, innermost first. */
   stack(pc: bigint, sp: bigint): bigint[] {
+    return this.frames(pc, sp).map((frame) => frame.pc);
+  }
+
+  /** As `stack`, of at most `limit` frames, each with the stack pointer at its place. */
+  frames(pc: bigint, sp: bigint, limit = Infinity): { pc: bigint; sp: bigint }[] {
     const { view } = this.memory;
-    const pcs = [pc];
-    for (let at = view.getUint32(CELL.frames, true) - FRAME_SIZE; at >= FRAMES; at -= FRAME_SIZE) {
-      if (view.getBigUint64(at, true) < sp) continue; // it has returned
-      pcs.push(view.getBigUint64(at + 8, true));
+    const frames = [{ pc, sp }];
+    let at = view.getUint32(CELL.frames, true) - FRAME_SIZE;
+    for (; at >= FRAMES && frames.length < limit; at -= FRAME_SIZE) {
+      const returnAt = view.getBigUint64(at, true);
+      if (returnAt < sp) continue; // it has returned
+      frames.push({ pc: view.getBigUint64(at + 8, true), sp: returnAt + 8n });
     }
-    return pcs;
+    return frames;
   }
 
   /** As compiled code does: notes a call from `pc` that left its return address at `sp`. */

@@ -73,6 +73,25 @@ export class ShadowPlanes implements ShadowMemory {
     });
   }
 
+  /** What is not accessible of the range becomes defined; what is stays as it is. */
+  markDefinedIfNoAccess(address: bigint, size: bigint): void {
+    this.parts(address, size, false, (granule, offset, count) => {
+      const { granules } = this.memory;
+      if (granules.get(granule) === this.memory.sharedZero) return;
+      if (!granules.has(granule)) {
+        this.markDefined(
+          (BigInt(granule) << BigInt(GRANULE_BITS)) + BigInt(offset),
+          BigInt(count),
+        );
+        return;
+      }
+      const states = this.states(this.memory.own(granule), offset, count);
+      for (let i = 0; i < count; i++) if (states[i] === NO_ACCESS) states[i] = DEFINED;
+      this.memory.cache(granule);
+      if (count === GRANULE_SIZE) this.memory.reclaim(granule);
+    });
+  }
+
   copyShadow(from: bigint, to: bigint, size: bigint): void {
     if (from === to || size <= 0n) return;
     // Whole copies first: the ranges may overlap.

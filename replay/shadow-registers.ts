@@ -37,6 +37,13 @@ export class ReplayRegisters implements ShadowRegisters {
     });
   }
 
+  /** At most `limit` frames of a thread with their stack pointers, innermost first. */
+  framesOf(thread: number, limit: number): { pc: bigint; sp: bigint }[] {
+    const pc = this.readRegister(thread, this.registerOffset('RIP'));
+    const sp = this.readRegister(thread, this.registerOffset('RSP'));
+    return this.visit(thread, () => this.replay.guest.shadow!.frames(pc, sp, limit));
+  }
+
   /** The shadow of all registers of a thread, with the calls under way. */
   saveShadow(thread: number): SavedShadow {
     return this.visit(thread, () => this.replay.guest.shadow!.save());

@@ -140,9 +140,16 @@ export class Symbols {
    * that the recorder has put around thread functions, which call on and are never innermost.
    */
   programPcs(pcs: readonly bigint[], callers = Infinity): bigint[] {
-    const isOurs = (pc: bigint, i: number) =>
-      i > 0 && WRAPPERS.test(this.frames(pc).at(-1)!.module);
-    return pcs.filter((pc, i) => !isOurs(pc, i)).slice(0, callers);
+    return pcs.filter((pc, i) => i === 0 || !this.isWrapper(pc)).slice(0, callers);
+  }
+
+  /** As `programPcs`, of frames. */
+  programFrames<F extends { readonly pc: bigint }>(frames: readonly F[]): F[] {
+    return frames.filter(({ pc }, i) => i === 0 || !this.isWrapper(pc));
+  }
+
+  private isWrapper(pc: bigint): boolean {
+    return WRAPPERS.test(this.frames(pc).at(-1)!.module);
   }
 
   /**
@@ -152,6 +159,40 @@ export class Symbols {
   namesForLinker({ pc, inlined }: Frame): readonly string[] {
     const module = inlined ? undefined : this.moduleAt(pc);
     return module ? this.linkNames.at(module.path, BigInt.asUintN(64, pc - module.bias)) : [];
+  }
+
+  /** The address at which the function of a frame begins, if its object file tells. */
+  functionStart(pc: bigint): bigint | undefined {
+    const module = this.moduleAt(pc);
+    const start =
+      module && this.linkNames.functionStart(module.path, BigInt.asUintN(64, pc - module.bias));
+    return start === undefined ? undefined : start + module!.bias;
+  }
+
+  /** The variable with a symbol that holds an address, and how far inside the address lies, in bytes. */
+  variable(address: bigint): { readonly name: string; readonly offset: bigint } | undefined {
+    const place = this.placeInFile(address);
+    const found = place && this.linkNames.variable(place.path, place.address);
+    return found && { name: found.name, offset: place.address - found.address };
+  }
+
+  /** The section of an object file that holds an address. */
+  section(address: bigint): { readonly name: string; readonly path: string } | undefined {
+    const place = this.placeInFile(address);
+    return place && { name: place.section, path: place.path };
+  }
+
+  /** Data of an object file follows its text: the file is that of the nearest text below. */
+  private placeInFile(address: bigint) {
+    let nearest: Module | undefined;
+    for (const module of this.modules.values()) {
+      if (module.address <= address && module.address >= (nearest?.address ?? 0n)) nearest = module;
+    }
+    if (!nearest) return undefined;
+    const { path, bias } = nearest;
+    const inFile = BigInt.asUintN(64, address - bias);
+    const section = this.linkNames.section(path, inFile);
+    return section && { path, address: inFile, section: section.name };
   }
 
   private slotOf(low: number, high: number): number {

@@ -41,6 +41,19 @@ export const analysis: Analysis = {
 const ticksOf = (trace: Trace, process: number): number =>
   Number(trace.processes.find((row) => row.process === process)?.ticks ?? 0n);
 
+/** Sections that are told of, by their names in object files. */
+const SECTIONS: Readonly<Record<string, 'Text' | 'Data' | 'BSS' | 'GOT' | 'PLT' | 'GOTPLT'>> = {
+  '.text': 'Text',
+  '.data': 'Data',
+  '.sdata': 'Data',
+  '.bss': 'BSS',
+  '.sbss': 'BSS',
+  '.dynbss': 'BSS',
+  '.plt': 'PLT',
+  '.got': 'GOT',
+  '.got.plt': 'GOTPLT',
+};
+
 /** One process image. */
 class Memcheck {
   private readonly replay: ProcessReplay;
@@ -108,8 +121,22 @@ class Memcheck {
         for (const finding of lossFindings(report, this.process, at)) this.findings.add(finding);
       },
       functionAt: (pc) => {
-        const frame = this.symbols.frames(pc).at(-1);
-        return frame && { name: frame.fn, file: frame.file };
+        const { symbols } = this;
+        const { fn, file } = symbols.frames(pc).at(-1)!;
+        const start = symbols.functionStart(pc);
+        const first = start === undefined ? undefined : symbols.frames(start).at(-1)!;
+        const place = first?.fn === fn && first.line > 0 ? first : { file };
+        return { ...(fn && { name: fn }), ...place };
+      },
+      framesOf: (thread) => {
+        const frames = replay().registers.framesOf(thread, this.context.callers);
+        return this.symbols.programFrames(frames);
+      },
+      dataSymbol: (address) => this.symbols.variable(address),
+      section: (address) => {
+        const section = this.symbols.section(address);
+        const kind = section && SECTIONS[section.name];
+        return kind && { kind, path: section.path };
       },
     };
   }
