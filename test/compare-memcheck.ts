@@ -1,6 +1,7 @@
 /**
  * Compares grind with the installed Memcheck on any program: runs it under both and lists where the
- * findings differ, by kind, the three innermost functions, and how often.
+ * findings differ, by kind, the three innermost functions, and how often; with --whole by everything that
+ * is said of them, and by up to twelve frames of each of their stacks.
  *
  *     npm run compare -- [options] PROGRAM ARGS…
  *     npm run compare -- [options] --list FILE
@@ -18,8 +19,9 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { child, children, parseXml, text, type XmlNode } from './xml.js';
 
-/** Frames that are compared. */
+/** Frames that are compared, and with --whole. */
 const FRAMES = 3;
+const WHOLE_FRAMES = 12;
 /** Kinds that only grind has: they are listed, but make no difference. */
 const BEYOND =
   /^(?!Invalid|Uninit|Mismatched|SyscallParam|ClientCheck|Overlap|Fishy|Leak_|CoreMem|Realloc|Bad)/;
@@ -35,13 +37,37 @@ export interface Tally {
 /** Findings by kind and innermost functions, as one text. */
 export type Tallies = Map<string, Tally>;
 
-function note(
-  tallies: Tallies,
-  kind: string,
-  functions: readonly string[],
-  { count, bytes }: Tally,
-): void {
-  const key = `${kind}: ${functions.slice(0, FRAMES).join(' < ') || 'no stack'}`;
+/** A finding as both sides tell of it. */
+interface Told {
+  readonly kind: string;
+  readonly what: string;
+  /** Functions of the stack of where it happened. */
+  readonly functions: readonly string[];
+  /** Further sentences, each with the functions of its stack if it has one. */
+  readonly more: readonly { readonly sentence: string; readonly functions: readonly string[] }[];
+}
+
+const chain = (functions: readonly string[], frames: number): string =>
+  functions.slice(0, frames).join(' < ');
+
+/** Without what differs from run to run: addresses, process ids in names, numbers of loss records. */
+const unvarying = (sentence: string): string =>
+  sentence
+    .trim()
+    .replace(/\b0x[0-9a-f]+/gi, '0x…')
+    .replace(/\.\d+(?= segment$)/, '.…')
+    .replace(/ in loss record .*/, '');
+
+function keyOf({ kind, what, functions, more }: Told, whole: boolean): string {
+  const short = `${kind}: ${chain(functions, whole ? WHOLE_FRAMES : FRAMES) || 'no stack'}`;
+  if (!whole) return short;
+  const lines = more.map(({ sentence, functions: inner }) =>
+    `${unvarying(sentence)}: ${chain(inner, WHOLE_FRAMES)}`.replace(/: $/, ''),
+  );
+  return [short, unvarying(what), ...lines.sort()].join('\n      ');
+}
+
+function note(tallies: Tallies, key: string, { count, bytes }: Tally): void {
   const known = tallies.get(key);
   if (known) {
     known.count += count;
@@ -49,8 +75,11 @@ function note(
   } else tallies.set(key, { count, bytes });
 }
 
-/** What Memcheck found, from its XML output (protocol 4). The output may be cut off. */
-export function memcheckTallies(xml: string): Tallies {
+/**
+ * What Memcheck found, from its XML output (protocol 4). The output may be cut off.
+ * @param whole - tell findings apart by all that is said of them
+ */
+export function memcheckTallies(xml: string, whole = false): Tallies {
   const tallies: Tallies = new Map();
   const root = children(parseXml(xml), 'valgrindoutput')[0];
   if (!root) return tallies;
@@ -59,11 +88,9 @@ export function memcheckTallies(xml: string): Tallies {
   for (const pair of lastCounts ? children(lastCounts, 'pair') : [])
     counts.set(text(pair, 'unique'), Number(text(pair, 'count')));
   for (const error of children(root, 'error')) {
-    const stack = child(error, 'stack');
-    const functions = (stack ? children(stack, 'frame') : []).map(nameOf);
     const what = child(error, 'xwhat');
     const blocks = what && text(what, 'leakedblocks');
-    note(tallies, text(error, 'kind'), functions, {
+    note(tallies, keyOf(toldBy(error), whole), {
       count: blocks ? Number(blocks) : (counts.get(text(error, 'unique')) ?? 1),
       bytes: BigInt((what && text(what, 'leakedbytes')) || 0),
     });
@@ -71,23 +98,53 @@ export function memcheckTallies(xml: string): Tallies {
   return tallies;
 }
 
-const nameOf = (frame: XmlNode): string => text(frame, 'fn') || '???';
+/** An element `error`: the stack after a further sentence belongs to it, the first one to none. */
+function toldBy(error: XmlNode): Told {
+  const more: { sentence: string; functions: readonly string[] }[] = [];
+  let functions: readonly string[] = [];
+  for (const part of error.children) {
+    const { tag } = part;
+    if (tag === 'auxwhat') more.push({ sentence: part.text, functions: [] });
+    else if (tag === 'xauxwhat') more.push({ sentence: text(part, 'text'), functions: [] });
+    else if (tag === 'stack') {
+      const names = children(part, 'frame').map((frame) => text(frame, 'fn') || '???');
+      const last = more.at(-1);
+      if (last) last.functions = names;
+      else functions = names;
+    }
+  }
+  const extended = child(error, 'xwhat');
+  const what = extended ? text(extended, 'text') : text(error, 'what');
+  return { kind: text(error, 'kind'), what, functions, more };
+}
 
 interface JsonReport {
   readonly findings: readonly {
     readonly kind: string;
     readonly count: number;
-    readonly stacks: readonly { readonly frames: readonly { readonly fn: string }[] }[];
+    readonly what?: string;
+    readonly notes?: readonly string[];
+    readonly stacks: readonly {
+      readonly role?: string;
+      readonly frames: readonly { readonly fn: string }[];
+    }[];
     readonly leak?: { readonly bytes: string; readonly indirect_bytes: string; blocks: number };
   }[];
 }
 
-/** What grind found, from its JSON report. */
-export function grindTallies(json: string): Tallies {
+/** What grind found, from its JSON report; `whole` as in `memcheckTallies`. */
+export function grindTallies(json: string, whole = false): Tallies {
   const tallies: Tallies = new Map();
-  for (const { kind, count, stacks, leak } of (JSON.parse(json) as JsonReport).findings) {
-    const functions = (stacks[0]?.frames ?? []).map(({ fn }) => fn || '???');
-    note(tallies, kind, functions, {
+  for (const finding of (JSON.parse(json) as JsonReport).findings) {
+    const { kind, what = '', count, notes = [], leak } = finding;
+    const stacks = finding.stacks.map(({ role = '', frames }) => ({
+      sentence: role,
+      functions: frames.map(({ fn }) => fn || '???'),
+    }));
+    const plain = notes.map((sentence) => ({ sentence, functions: [] }));
+    const more = [...plain, ...stacks.slice(1)];
+    const told = { kind, what, functions: stacks[0]?.functions ?? [], more };
+    note(tallies, keyOf(told, whole), {
       count: leak?.blocks ?? count,
       bytes: leak ? BigInt(leak.bytes) + BigInt(leak.indirect_bytes) : 0n,
     });
@@ -113,7 +170,7 @@ export function differences(memcheck: Tallies, grind: Tallies, counts = true): D
   });
 }
 
-function describe({ key, memcheck, grind }: Difference): string {
+export function describe({ key, memcheck, grind }: Difference): string {
   const amount = ({ count, bytes }: Tally) => (bytes ? `${count} (${bytes} bytes)` : String(count));
   if (!grind) return `  only Memcheck, ${amount(memcheck!)} times: ${key}`;
   if (!memcheck) return `  only grind, ${amount(grind)} times: ${key}`;
@@ -142,6 +199,7 @@ interface Options {
   readonly options: readonly string[];
   readonly analysis: string;
   readonly counts: boolean;
+  readonly whole: boolean;
   readonly timeoutMs: number;
 }
 
@@ -187,7 +245,7 @@ function compare(command: Command, options: Options): { found: number; lines: st
     const memcheckRun = run(valgrind, command, options.timeoutMs);
     const file = readdirSync(folder).find((name) => name.startsWith('memcheck.'));
     if (file === undefined) throw failure('Memcheck', memcheckRun);
-    const memcheck = memcheckTallies(readFileSync(join(folder, file), 'utf8'));
+    const memcheck = memcheckTallies(readFileSync(join(folder, file), 'utf8'), options.whole);
 
     const grind = [process.execPath, join(ROOT, 'dist', 'bin', 'grind.js')];
     const place = ['--out', folder, '--name', 'run'];
@@ -206,7 +264,7 @@ function compare(command: Command, options: Options): { found: number; lines: st
     ];
     const analyzeRun = run(analyze, {} as Command, options.timeoutMs);
     if (analyzeRun.status !== 0) throw failure('The analysis', analyzeRun);
-    const ours = grindTallies(analyzeRun.stdout);
+    const ours = grindTallies(analyzeRun.stdout, options.whole);
     const lines = differences(memcheck, ours, options.counts).map(describe);
     return { found: memcheck.size, lines: lines.sort() };
   } finally {
@@ -221,6 +279,7 @@ function main(): void {
       option: { type: 'string', multiple: true, default: [] },
       analysis: { type: 'string', default: 'memcheck' },
       'no-counts': { type: 'boolean', default: false },
+      whole: { type: 'boolean', default: false },
       timeout: { type: 'string', default: '300' },
     },
     args: argv.slice(2, 2 + ownArguments(argv.slice(2))),
@@ -231,7 +290,7 @@ function main(): void {
   if (program.length > 0) commands.push({ argv: program });
   if (commands.length === 0 || positionals.length > 0) {
     console.error(
-      'Say which program to compare: npm run compare -- [--option=--OPTION-OF-MEMCHECK]… [--no-counts] [--timeout SECONDS] [--list FILE] PROGRAM ARGS…',
+      'Say which program to compare: npm run compare -- [--option=--OPTION-OF-MEMCHECK]… [--no-counts] [--whole] [--timeout SECONDS] [--list FILE] PROGRAM ARGS…',
     );
     process.exitCode = 2;
     return;
@@ -240,6 +299,7 @@ function main(): void {
     options: values.option,
     analysis: existsSync(values.analysis) ? resolve(values.analysis) : values.analysis,
     counts: !values['no-counts'],
+    whole: values.whole,
     timeoutMs: Number(values.timeout) * 1000,
   };
   let [same, different, failed] = [0, 0, 0];
