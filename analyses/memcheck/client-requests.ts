@@ -19,6 +19,9 @@ const METAPOOL = 2n;
 /** As much as GET_VBITS and SET_VBITS copy at once, in bytes. */
 const VBITS_LIMIT = 1n << 28n;
 
+/** Answers to GET_VBITS that are kept. */
+const GOT_BITS_LIMIT = 64;
+
 interface Range {
   readonly start: bigint;
   readonly end: bigint;
@@ -27,6 +30,8 @@ interface Range {
 export class ClientRequests {
   /** By the number that the program got for it. */
   private readonly namedBlocks: (UserBlock | undefined)[] = [];
+  /** Answers to GET_VBITS: where they were to go, and what stood there. */
+  private readonly gotBits: { address: bigint; contents: Uint8Array; bits: Uint8Array }[] = [];
   /** In rising order, without overlap. */
   private ignored: Range[] = [];
 
@@ -74,12 +79,11 @@ export class ClientRequests {
         if (a >= ADDRESS_END && b > 0n) return this.failedCheck(a, moment);
         return this.checkDefined(a, size, moment);
       case 'GET_VBITS':
-        // The recorder does not answer it; Memcheck would have written them.
-        if (this.canCopyBits(a, b, c)) memory.markDefined(b, c);
+        if (this.canCopyBits(a, b, c)) this.getBits(a, b, Number(c));
         return;
       case 'SET_VBITS':
         if (this.canCopyBits(a, b, c)) {
-          const bits = memory.readMemory(b, Number(c));
+          const bits = this.bitsAt(b, Number(c));
           memory.setUndefinedBits(a, bits, events.origin(moment.stack, ORIGIN_KIND.request));
         }
         return;
@@ -285,6 +289,29 @@ export class ClientRequests {
     const { notes, stacks } = events.describe(address);
     const from = origin === undefined ? [] : events.originDescription(origin).stacks;
     events.foundAt(moment, 'ClientCheck', what, { notes, stacks: [...stacks, ...from] });
+  }
+
+  /** Memcheck would have written the bits, which nobody knew while recording: they are kept here. */
+  private getBits(address: bigint, to: bigint, size: number): void {
+    const { memory } = this.context;
+    const bits = memory.undefinedBits(address, size) ?? new Uint8Array(size);
+    memory.markDefined(to, BigInt(size));
+    const contents = memory.readMemory(to, size);
+    this.gotBits.push({ address: to, contents, bits });
+    if (this.gotBits.length > GOT_BITS_LIMIT) this.gotBits.shift();
+  }
+
+  /** What the program has at an address as definedness bits: what it got there, unless it changed that. */
+  private bitsAt(address: bigint, size: number): Uint8Array {
+    const now = this.context.memory.readMemory(address, size);
+    const got = this.gotBits.findLast(
+      (range) =>
+        range.address <= address &&
+        address + BigInt(size) <= range.address + BigInt(range.bits.length),
+    );
+    if (!got) return now;
+    const from = Number(address - got.address);
+    return now.map((byte, i) => (byte === got.contents[from + i] ? got.bits[from + i]! : byte));
   }
 
   private canCopyBits(address: bigint, bits: bigint, size: bigint): boolean {
