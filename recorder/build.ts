@@ -87,6 +87,9 @@ const LINK_FLAGS = [
   '_start',
   '-Wl,--build-id=none',
   '-Wl,-Ttext-segment=0x58000000',
+  // What events.c has to say about fatal signals, it sees here.
+  '-Wl,--wrap=vgPlain_nuke_all_threads_except',
+  '-Wl,--wrap=vgPlain_kill_self',
 ];
 const PRELOAD_FLAGS = [
   '-O2',

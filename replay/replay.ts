@@ -330,6 +330,8 @@ export class ProcessReplay implements Replay {
   }
 
   private mustReset = false;
+  /** The event of the fault that the replay last ran into. */
+  private judgedFault = -1;
   /** Rows of a batch of `blocks` before `end` were announced to the guest. */
   private announced: { batch: Batch | undefined; end: number } = { batch: undefined, end: 0 };
 
@@ -365,7 +367,9 @@ export class ProcessReplay implements Replay {
         const tick = cursor.u64('tick');
         if (this.current && this.isInsideBlock(cursor)) {
           const pc = cursor.u64('pc');
-          if (this.tick < tick || this.current.pc !== pc) {
+          const isThere = this.tick === tick && this.current.pc === pc;
+          if (!isThere || this.mustJudge(cursor)) {
+            this.judgedFault = cursor.event;
             if (this.runInto(tick, pc)) return true;
             continue;
           }
@@ -525,6 +529,15 @@ export class ProcessReplay implements Replay {
           other.event === Infinity ||
           ((other.table === process_ends || other.table === page_hashes) && other.event > row),
       ) && this.isLastRow(cursor)
+    );
+  }
+
+  /** An instruction faulted of which the replay's analysis has not been told. */
+  private mustJudge(cursor: Cursor): boolean {
+    return (
+      this.guest.shadow !== undefined &&
+      cursor.table === signals &&
+      cursor.event !== this.judgedFault
     );
   }
 

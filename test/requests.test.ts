@@ -1,7 +1,7 @@
 /** Client requests, and code that comes and goes (dlopen). */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { compile, record } from './guest.js';
+import { compile, record, run } from './guest.js';
 
 test('client requests of valgrind.h and memcheck.h with their arguments', () => {
   const recording = record(['requests.c']);
@@ -32,6 +32,17 @@ test('client requests of valgrind.h and memcheck.h with their arguments', () => 
   );
   assert.match(recording.stderr, /printed by the guest: 42/);
   assert.match(recording.stderr, /with a backtrace: here/);
+});
+
+test('the program is answered as by Memcheck when all is well', () => {
+  const { stdout } = run(['valgrind', '-q', '--tool=memcheck', compile('requests.c'), 'answers']);
+  assert.match(stdout, /blocks 0 1 -1/);
+  const recording = record(['requests.c', 'answers']);
+  assert.equal(recording.stdout, stdout);
+  assert.equal(
+    recording.cell(`select count(*) from memory where cause = 'client_request' and op = 'zero'`),
+    1n,
+  );
 });
 
 test('a library that is loaded and unloaded three times', () => {

@@ -65,6 +65,11 @@ for (const { how, status, end, code } of DEATHS) {
     const row = recording.row('select "end", status from processes');
     assert.equal(row['end'], end);
     if (end !== 'killed') assert.equal(row['status'], BigInt(code));
+    const fatal = recording.query(`select signal, fault, tick = ticks as "last" from signals
+      join processes using (process) where op = 'fatal'`);
+    const fault = ['segv', 'thread-segv', 'fpe', 'overflow'].includes(how);
+    if (end === 'exit') assert.deepEqual(fatal, []);
+    else assert.deepEqual(fatal, [{ signal: BigInt(code), fault, last: true }]);
     // Everything until the end is there: the last of a thousand stores.
     const last = BigInt(`0x${recording.facts.all('last')[0]![0]}`);
     const stores = recording.row(

@@ -4,6 +4,7 @@
 #include "grind.h"
 #include "requests.h"
 #include "helgrind.h"
+#include "memcheck.h"
 
 /* Requests of the engine's own that its tool headers do not name. */
 #define REQUEST_GET_MALLOCFUNCS 0x3030
@@ -361,8 +362,7 @@ static void write_now(ThreadId tid)
 
 /* ---------------------------------------------------------------- system calls */
 
-/* The engine does not tell its tool how a process ends: it exits, or else a signal ended it. */
-static Bool exiting;
+/* What the process gave to its last call of exit. */
 static Int exit_status;
 
 /* The image after an exec begins its log anew in the same file: give this one another name. */
@@ -381,10 +381,7 @@ static void on_pre_syscall(ThreadId tid, UInt number, UWord* args, UInt count)
    t->sysno = number;
    for (UInt i = 0; i < 6; i++) t->args[i] = i < count ? args[i] : 0;
    if (number == SYS_SET_TID_ADDRESS) t->clear_tid = args[0];
-   if (number == SYS_EXIT || number == SYS_EXIT_GROUP) {
-      exiting = True;
-      exit_status = args[0] & 0xff;
-   }
+   if (number == SYS_EXIT || number == SYS_EXIT_GROUP) exit_status = args[0] & 0xff;
    if (number == SYS_EXECVE || number == SYS_EXECVEAT) keep_log();
    UInt stack = stack_of(tid);
    RawSyscallEnters* r = EMIT(RawSyscallEnters, TABLE_SYSCALL_ENTERS, 0);
@@ -522,6 +519,58 @@ static void on_signal_return(ThreadId tid, Int signal)
 {
    threads[tid].signal = True;
    emit_signal(tid, SIGNALS_OP_RETURN, signal);
+}
+
+/* ---------------------------------------------------------------- fatal signals
+
+   The engine does not tell of a signal whose default action ends the process, but its linker lets us
+   stand between its parts: it calls the first of these when it decides so, the second to die of it. */
+
+/* From the core's pub_core_threadstate.h: why threads are made to end. */
+#define REASON_FATAL_SIGNAL 3
+
+static struct {
+   Bool happened;
+   Bool fault; /* raised by the instruction at pc */
+   UInt thread, stack;
+   Addr pc;
+} death;
+
+void __real_vgPlain_nuke_all_threads_except(ThreadId, UInt reason);
+void __wrap_vgPlain_nuke_all_threads_except(ThreadId tid, UInt reason);
+void __wrap_vgPlain_nuke_all_threads_except(ThreadId tid, UInt reason)
+{
+   if (reason == REASON_FATAL_SIGNAL) {
+      death.happened = True;
+      death.fault = running_code;
+      if (running_code) read_tick(tid);
+      death.thread = thread_number(tid);
+      death.stack = stack_of(tid);
+      death.pc = VG_(get_IP)(tid);
+   }
+   __real_vgPlain_nuke_all_threads_except(tid, reason);
+}
+
+void __real_vgPlain_kill_self(Int signal);
+void __wrap_vgPlain_kill_self(Int signal);
+void __wrap_vgPlain_kill_self(Int signal)
+{
+   if (death.happened) end_by_signal(signal);
+   __real_vgPlain_kill_self(signal);
+}
+
+Bool is_dying_of_signal(void) { return death.happened; }
+
+static void emit_death(Int signal)
+{
+   RawSignals* r = EMIT(RawSignals, TABLE_SIGNALS, 0);
+   r->tick = now;
+   r->thread = death.thread;
+   r->stack = death.stack;
+   r->op = SIGNALS_OP_FATAL;
+   r->signal = signal;
+   r->pc = death.pc;
+   r->fault = death.fault;
 }
 
 /* ---------------------------------------------------------------- thread life */
@@ -883,6 +932,90 @@ void on_sync(ULong tick, UWord code, UWord object, UWord object2, UWord value)
    emit_sync(tid, op, stack_of_caller(tid), args);
 }
 
+/* ---------------------------------------------------------------- answers to requests
+
+   As Memcheck answers when all is well: the program is to run as it would under it. What it says of
+   definedness is not known here; memory counts as defined, and as accessible if it is mapped. */
+
+#define BITS_COPIED 1
+#define BITS_NOT_ACCESSIBLE 3
+
+/* Which numbers of described blocks are in use: the lowest free one is given out. */
+static Bool* described;
+static UWord described_count;
+
+static UWord describe_block(Addr address, SizeT size)
+{
+   UWord i = 0;
+   if (address == 0 || size == 0) return -1;
+   while (i < described_count && described[i]) i++;
+   if (i == described_count) {
+      described_count = 2 * described_count + 16;
+      described = VG_(realloc)("grind.described", described, described_count * sizeof *described);
+      for (UWord k = i; k < described_count; k++) described[k] = False;
+   }
+   described[i] = True;
+   return i;
+}
+
+static UWord forget_block(UWord i)
+{
+   if (i >= described_count || !described[i]) return 1;
+   described[i] = False;
+   return 0;
+}
+
+static UWord answer_memcheck(UInt code, const UWord* args, const HChar** text)
+{
+   switch (code) {
+      case VG_USERREQ__MAKE_MEM_NOACCESS:
+      case VG_USERREQ__MAKE_MEM_UNDEFINED:
+      case VG_USERREQ__MAKE_MEM_DEFINED:
+      case VG_USERREQ__MAKE_MEM_DEFINED_IF_ADDRESSABLE: return -1;
+      case VG_USERREQ__GET_VBITS:
+      case VG_USERREQ__SET_VBITS: {
+         UInt access = code == VG_USERREQ__GET_VBITS ? VKI_PROT_READ | VKI_PROT_WRITE : VKI_PROT_READ;
+         Bool accessible = readable(args[1], args[3]) && VG_(am_is_valid_for_client)(args[2], args[3], access);
+         return args[3] == 0 || accessible ? BITS_COPIED : BITS_NOT_ACCESSIBLE;
+      }
+      case VG_USERREQ__CREATE_BLOCK: *text = guest_string(args[3]); return describe_block(args[1], args[2]);
+      case VG_USERREQ__DISCARD: return forget_block(args[2]);
+      case VG_USERREQ__ENABLE_ADDR_ERROR_REPORTING_IN_RANGE:
+      case VG_USERREQ__DISABLE_ADDR_ERROR_REPORTING_IN_RANGE: return args[2] > 0;
+      case _VG_USERREQ__MEMCHECK_RECORD_OVERLAP_ERROR: *text = guest_string(args[1]); return 0;
+      /* Checks find nothing; no leak was counted: the counters stay as the guest's macro set them. */
+      default: return 0;
+   }
+}
+
+static XArray* pools;
+
+static Word pool_number(Addr pool)
+{
+   for (Word i = 0; pools && i < VG_(sizeXA)(pools); i++)
+      if (*(Addr*)VG_(indexXA)(pools, i) == pool) return i;
+   return -1;
+}
+
+static UWord answer_pool(UInt code, const UWord* args)
+{
+   Word number;
+   switch (code) {
+      case VG_USERREQ__CREATE_MEMPOOL:
+         if (pools == NULL) pools = VG_(newXA)(VG_(malloc), "grind.pools", VG_(free), sizeof(Addr));
+         if (pool_number(args[1]) < 0) VG_(addToXA)(pools, &args[1]);
+         return 0;
+      case VG_USERREQ__DESTROY_MEMPOOL:
+         if ((number = pool_number(args[1])) >= 0) VG_(removeIndexXA)(pools, number);
+         return 0;
+      case VG_USERREQ__MOVE_MEMPOOL:
+         if ((number = pool_number(args[1])) >= 0) *(Addr*)VG_(indexXA)(pools, number) = args[2];
+         return 0;
+      case VG_USERREQ__MEMPOOL_EXISTS: return pool_number(args[1]) >= 0;
+      default: return 0;
+   }
+}
+
 static Bool on_request(ThreadId tid, UWord* args, UWord* result)
 {
    UInt code = args[0];
@@ -900,11 +1033,7 @@ static Bool on_request(ThreadId tid, UWord* args, UWord* result)
    }
    const HChar* text = NULL;
    if (VG_IS_TOOL_USERREQ('M', 'C', code)) {
-      UInt request = code - VG_USERREQ_TOOL_BASE('M', 'C');
-      /* As Memcheck answers when all is well: -1 for MAKE_MEM_*, 0 for checks. */
-      if (request <= 2 || request == 11) *result = -1;
-      else if (request == 8 || request == 9) handled = False; /* GET_VBITS, SET_VBITS */
-      else if (request == 10 || request == 256) text = guest_string(args[request == 10 ? 3 : 1]);
+      *result = answer_memcheck(code, args, &text);
    } else if (code == REQUEST_START) {
       if (!recording) recording_start();
    } else if (code == REQUEST_SYNC_MARKER) {
@@ -917,10 +1046,15 @@ static Bool on_request(ThreadId tid, UWord* args, UWord* result)
       return True;
    } else {
       handled = code >= VG_USERREQ__MALLOCLIKE_BLOCK && code <= VG_USERREQ__RESIZEINPLACE_BLOCK;
+      if (handled) *result = answer_pool(code, args);
    }
    RawClientRequests* r = emit_request(tid, args, text);
    r->handled = handled;
    r->result = handled ? *result : 0;
+   if (code == VG_USERREQ__GET_VBITS && *result == BITS_COPIED) {
+      VG_(memset)((void*)args[2], 0, args[3]);
+      emit_zero(tid, MEMORY_CAUSE_CLIENT_REQUEST, args[2], args[3]);
+   }
    return handled;
 }
 
@@ -989,7 +1123,6 @@ static void in_child(ThreadId tid)
    }
    now = 0;
    live_threads = 1;
-   exiting = False;
    emit_process_start(PROCESS_STARTS_HOW_FORK);
    recording = was_recording;
    if (t->sysno == SYS_CLONE && t->args[0] & CLONE_CHILD_SETTID_BIT) write_later(MEMORY_CAUSE_SYSCALL, t->args[3], 4);
@@ -1066,17 +1199,18 @@ void events_begin(void)
    emit_process_start(PROCESS_STARTS_HOW_START);
 }
 
-void events_end(void)
+void events_end(Int signal)
 {
    if (!recording)
       health(HEALTH_SEVERITY_WARNING, "not started",
              "the function, tick or request at which the recording was to begin did not come");
+   if (signal) emit_death(signal);
    if (last_tid != VG_INVALID_THREADID) emit_slice(last_tid, threads[last_tid].state, 0);
    if (opt_verify) emit_all_hashes();
    RawProcessEnds* r = EMIT(RawProcessEnds, TABLE_PROCESS_ENDS, 0);
    r->tick = now;
-   r->how = exiting ? PROCESS_ENDS_HOW_EXIT : PROCESS_ENDS_HOW_SIGNAL;
-   r->status = exiting ? exit_status : -1;
+   r->how = signal ? PROCESS_ENDS_HOW_SIGNAL : PROCESS_ENDS_HOW_EXIT;
+   r->status = signal ? -1 : exit_status;
    r->time_ns = monotonic_ns();
 }
 

@@ -107,7 +107,11 @@ void forget_mapping(void);
 /* --- events.c --- */
 void events_init(void);
 void events_begin(void);
-void events_end(void);
+/* `signal` is the fatal one, or 0. */
+void events_end(Int signal);
+/* A signal ends the process: it will call `end_by_signal`, of main.c, as the last thing. */
+Bool is_dying_of_signal(void);
+void end_by_signal(Int signal);
 UInt thread_number(ThreadId tid);
 /* The thread's last jump asked for a function itself, not for its replacement. */
 Bool jumped_without_redirect(ThreadId tid);

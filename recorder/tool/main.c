@@ -69,7 +69,14 @@ static void on_options_read(void)
 static void on_end(Int exit_code)
 {
    (void)exit_code;
-   events_end();
+   if (is_dying_of_signal()) return; /* which one, we shall know at the very end */
+   events_end(0);
+   spool_close();
+}
+
+void end_by_signal(Int signal)
+{
+   events_end(signal);
    spool_close();
 }
 
