@@ -67,7 +67,10 @@ class BlockIndex {
     const cell = block.address >> CELL_BITS[level]!;
     const blocks = this.cells[level]!.get(cell)!;
     if (blocks.length === 1) this.cells[level]!.delete(cell);
-    else blocks[blocks.indexOf(block)] = blocks.pop()!;
+    else {
+      const last = blocks.pop()!;
+      if (last !== block) blocks[blocks.indexOf(block)] = last;
+    }
   }
 
   /** The blocks that touch [address − reach, address + size + reach). `reach` is at most 4 KiB. */
