@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
 import type { Argv, CommandModule } from 'yargs';
 import {
   ANALYSIS_NAMES,
@@ -154,6 +155,8 @@ async function analysisOnCommandLine(): Promise<string | undefined> {
 async function analyze(args: Arguments): Promise<void> {
   const callers = wholeNumber('num-callers', args['num-callers'], 1, MAX_CALLERS);
   const exitcode = wholeNumber('error-exitcode', args['error-exitcode'], 0, 255);
+  // Most of replay's own code runs too briefly for inlining to pay.
+  setFlagsFromString('--max-inlined-bytecode-size-cumulative=0');
   const analysis = await loadAnalysis(args.analysis);
   const suppressions = [
     ...(args.suppressions ?? []).flatMap(readSuppressions),

@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 /** The command line: finds the command, runs it, and turns what went wrong into a message and a status. */
-import { setFlagsFromString } from 'node:v8';
 import type { Argv, CommandModule } from 'yargs';
 import { UserError } from '../schemas/errors.js';
 
@@ -48,8 +47,6 @@ async function main(argv: string[]): Promise<void> {
 async function recordPlainly(argv: string[]): Promise<boolean> {
   const dashes = argv.indexOf('--');
   if (dashes === -1) return false;
-  // Compiling the converter's loops for speed pays only once they have run for a while.
-  setFlagsFromString('--interrupt-budget=1000000');
   const { RECORD_OPTIONS, runRecord } = await import('./record.js');
   const { plainOptions } = await import('./plain-options.js');
   const options = plainOptions(argv.slice(0, dashes), RECORD_OPTIONS);

@@ -75,7 +75,12 @@ export interface CompileUnit {
   readonly dirtyNumbers: ReadonlyMap<DirtyStatement, number>;
   /** With `shadow`: which version of the block this is. */
   readonly shadow?: ShadowUnit;
+  /** Of a handler of threaded code: pushes a number that is not known when it is compiled. */
+  readonly varying?: (code: Code, what: Varying) => void;
 }
+
+/** Numbers that differ from one block to the next. */
+export type Varying = 'site' | 'instruction' | 'bailSlot' | 'shadowSite';
 
 const mismatch = (what: string): UserError =>
   new UserError(`The trace is damaged: a block of code has ${what}; record the program again.`);
@@ -122,8 +127,9 @@ export class BlockCompiler {
     private readonly modes: Modes,
     /** The function that goes on with the block of a slot. */
     protected readonly chain: number,
+    parameters: readonly ValueType[] = [],
   ) {
-    this.e = new Emitter(context, unit.block);
+    this.e = new Emitter(context, unit.block, parameters);
     this.code = this.e.code;
     this.base = modes.shadow ? SHADOW_ZERO : ZERO;
     this.nextSite = unit.firstSite;
@@ -139,12 +145,35 @@ export class BlockCompiler {
     return this.code;
   }
 
+  /** A handler of threaded code: one statement between what fetches and what leaves its operands. */
+  compileStatement(
+    statement: Statement,
+    before: (e: Emitter) => void,
+    after: (e: Emitter) => void,
+  ): Code {
+    before(this.e);
+    this.begin();
+    this.statement(statement);
+    this.saveRows();
+    after(this.e);
+    return this.code;
+  }
+
+  /** Pushes a number; in threaded code, the one that belongs to the instruction. */
+  protected push(what: Varying, value: () => number): void {
+    if (this.unit.varying) this.unit.varying(this.code, what);
+    else this.code.i32(value());
+  }
+
+  private begin(): void {
+    if (this.rows8 < 0) return;
+    loadAt(this.code, CELL.tick, I64);
+    this.code.set(this.tick);
+    this.reloadRows();
+  }
+
   protected body(): void {
-    if (this.rows8 >= 0) {
-      loadAt(this.code, CELL.tick, I64);
-      this.code.set(this.tick);
-      this.reloadRows();
-    }
+    this.begin();
     for (const statement of this.unit.block.statements) this.statement(statement);
     const { next, jumpKind, offsIP } = this.unit.block;
     this.code.i32(0);
@@ -560,15 +589,13 @@ export class BlockCompiler {
     }
     const at = (column: number, width: 4 | 8): number => column + width * this.rowsAhead;
     code.get(this.rows4);
-    code.i32(this.nextSite++);
+    this.push('site', () => this.nextSite++);
     code.memory('i32_store', at(ROW_SITES, 4));
     if (this.writes('ticks')) {
       code.get(this.rows8);
       code.get(this.tick);
-      if (this.instructions > 1) {
-        code.i64(BigInt(this.instructions - 1));
-        code.op('i64_add');
-      }
+      this.push('instruction', () => Math.max(this.instructions - 1, 0));
+      code.ops('i64_extend_i32_u', 'i64_add');
       code.memory('i64_store', at(ROW_TICKS, 8));
     }
     if (this.writes('addresses')) {

@@ -9,7 +9,7 @@
  * Both versions mark the stack as its pointer moves, and note calls.
  */
 import { BlockCompiler, type CompileUnit, type Modes } from './compile-block.js';
-import { loadAt, storeAt, valueTypes, type ModuleContext } from './emit.js';
+import { loadAt, storeAt, valueTypes, type Emitter, type ModuleContext } from './emit.js';
 import {
   TYPE,
   TYPE_SIZES,
@@ -26,17 +26,14 @@ import {
   ORIGIN_STATE,
   SCRATCH_RESULT,
   SHADOW_STATE,
-  SPILL,
-  SPILL_STRIDE,
   STATE,
   STATE_PLANE,
+  TEMPS,
+  TEMP_SIZE,
 } from './layout.js';
-import { ORIGIN_KIND, stackOrigin } from './shadow.js';
+import { stackOrigin } from './shadow.js';
 import { shadowType } from './shadow-ir.js';
-import { I32, I64, V128, type Code } from './wasm.js';
-
-/** Bytes below the stack pointer that a function may use (System V ABI, 3.2.2). */
-export const STACK_REDZONE = 128n;
+import { I32, I64, V128, type Code, type ValueType } from './wasm.js';
 
 /** A place of compiled code that may report something. */
 export interface ShadowSite {
@@ -55,8 +52,8 @@ export interface ShadowUnit {
   /** Address of the last of them, and the address after it. */
   readonly pc: bigint;
   readonly nextPc: bigint;
-  /** Where temporaries are left for the exact version, by temporary. */
-  readonly spilled: ReadonlyMap<number, number>;
+  /** Temporaries that the clean version leaves for the exact one. */
+  readonly spilled: readonly number[];
   /** Of the clean version: bits for the registers that it touches, as in `CELL.undefinedLow`. */
   readonly touchedLow: bigint;
   readonly touchedHigh: bigint;
@@ -75,8 +72,14 @@ abstract class ShadowBlockCompiler extends BlockCompiler {
   private nextPc: bigint;
   private pushesReturn = false;
 
-  constructor(context: ModuleContext, unit: CompileUnit, modes: Modes, chain: number) {
-    super(context, unit, modes, chain);
+  constructor(
+    context: ModuleContext,
+    unit: CompileUnit,
+    modes: Modes,
+    chain: number,
+    parameters: readonly ValueType[] = [],
+  ) {
+    super(context, unit, modes, chain, parameters);
     this.shadow = unit.shadow!;
     this.instructions = this.shadow.instructions;
     this.pc = this.shadow.pc;
@@ -114,18 +117,10 @@ abstract class ShadowBlockCompiler extends BlockCompiler {
     const { e, code } = this;
     e.push(base);
     code.i32(size);
-    code.i64(0x0101010101010101n);
     e.push(target);
-    code.op('i32_wrap_i64');
-    code.i32(2);
-    code.op('i32_shl');
-    code.i32(ORIGIN_KIND.stack);
-    code.op('i32_or');
-    e.support('markStack');
+    e.support('hintStack');
     if (!this.pushesReturn) return;
     e.push(base);
-    code.i64(STACK_REDZONE);
-    code.op('i64_add');
     code.i64(this.pc);
     e.support('pushFrame');
   }
@@ -174,9 +169,22 @@ export class CleanBlockCompiler extends ShadowBlockCompiler {
     }
     super.body();
     code.end();
-    for (const [temp, index] of shadow.spilled)
-      spill(code, this.e.localsOf(temp), index, this.typesOf(temp));
+    for (const temp of shadow.spilled) spill(code, this.e.localsOf(temp), temp, this.typesOf(temp));
     code.returnCall(this.chain);
+  }
+
+  override compileStatement(
+    statement: Statement,
+    before: (e: Emitter) => void,
+    after: (e: Emitter) => void,
+  ): Code {
+    const { code } = this;
+    code.open('block', I32);
+    this.bailDepth = code.depth;
+    super.compileStatement(statement, before, after);
+    code.end();
+    code.returnCall(this.chain); // temporaries are where the exact version looks for them
+    return code;
   }
 
   protected override statement(statement: Statement): void {
@@ -189,7 +197,7 @@ export class CleanBlockCompiler extends ShadowBlockCompiler {
   }
 
   private pushBailSlot(): void {
-    this.code.i32(this.shadow.exactSlot(this.at));
+    this.push('bailSlot', () => this.shadow.exactSlot(this.at));
   }
 
   /** Goes on with the exact version, whose slot is below the condition on the stack. */
@@ -227,7 +235,7 @@ export class CleanBlockCompiler extends ShadowBlockCompiler {
 
   protected override storeSlowly(size: number): void {
     this.code.i32(size);
-    this.code.i32(this.siteNumber());
+    this.push('shadowSite', () => this.siteNumber());
     this.e.call('storeDefined');
   }
 
@@ -270,10 +278,10 @@ export class CleanBlockCompiler extends ShadowBlockCompiler {
 export class ExactBlockCompiler extends ShadowBlockCompiler {
   protected override body(): void {
     const { code } = this;
-    for (const [temp, index] of this.shadow.spilled) {
+    for (const temp of this.shadow.spilled) {
       const types = valueTypes(this.unit.block.temps[temp] as Type);
       this.e.localsOf(temp).forEach((local, part) => {
-        loadAt(code, SPILL + SPILL_STRIDE * index + 16 * part, types[part]!);
+        loadAt(code, TEMPS + TEMP_SIZE * temp + 16 * part, types[part]!);
         code.set(local);
       });
     }
@@ -507,8 +515,8 @@ function canBail(statement: Statement): boolean {
   }
 }
 
-/** Temporaries that an exact version may need from the clean one, with where they are left. */
-export function spilledOf(block: Block): Map<number, number> {
+/** Temporaries that an exact version may need from the clean one. */
+export function spilledOf(block: Block): number[] {
   const { statements } = block;
   const lastUse = new Int32Array(block.temps.length).fill(-1);
   const note = (at: number) => (operand: Operand) => {
@@ -516,11 +524,11 @@ export function spilledOf(block: Block): Map<number, number> {
   };
   statements.forEach((statement, at) => visitOperands(statement, note(at)));
   note(statements.length)(block.next);
-  const spilled = new Map<number, number>();
+  const spilled: number[] = [];
   let nextBail = Infinity;
   for (let at = statements.length - 1; at >= 0; at--) {
     for (const temp of assignedBy(statements[at]!))
-      if (lastUse[temp]! >= nextBail) spilled.set(temp, spilled.size);
+      if (lastUse[temp]! >= nextBail) spilled.push(temp);
     if (canBail(statements[at]!)) nextBail = at;
   }
   return spilled;
@@ -530,10 +538,10 @@ export function spilledOf(block: Block): Map<number, number> {
 function spill(
   code: Code,
   locals: readonly number[],
-  index: number,
+  temp: number,
   types: readonly (typeof I32 | typeof I64 | typeof V128 | number)[],
 ): void {
   locals.forEach((local, part) =>
-    storeAt(code, SPILL + SPILL_STRIDE * index + 16 * part, types[part] as never, local),
+    storeAt(code, TEMPS + TEMP_SIZE * temp + 16 * part, types[part] as never, local),
   );
 }

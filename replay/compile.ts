@@ -45,7 +45,7 @@ function compileBlock(
  * The function that every block ends in: goes on with the block of a slot, or returns the slot when
  * something has to be done by the host. A tail call, so that running a million blocks takes no stack.
  */
-function defineChain(context: ModuleContext, modes: Modes): number {
+export function defineChain(context: ModuleContext, modes: Modes): number {
   context.builder.importTable();
   const blockType = context.builder.type([], BLOCK_RESULTS);
   const code = new Code([I32], BLOCK_RESULTS);
@@ -66,6 +66,9 @@ function defineChain(context: ModuleContext, modes: Modes): number {
       code.brIf(0);
     }
   }
+  code.i32(0);
+  code.get(0);
+  code.memory('i32_store', CELL.slot);
   code.get(0);
   code.memory('i32_load', 0);
   code.tee(callee);

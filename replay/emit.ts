@@ -196,7 +196,7 @@ export function loadAt(code: Code, address: number, type: ValueType): void {
 
 /** Emits the code of one superblock. */
 export class Emitter {
-  readonly code = new Code([], [I32]);
+  readonly code: Code;
   /** The first local of each temporary; a second one follows it. */
   private readonly temps: Uint32Array;
   private readonly pools = new Map<string, number>();
@@ -204,7 +204,9 @@ export class Emitter {
   constructor(
     readonly context: ModuleContext,
     readonly block: Block,
+    parameters: readonly ValueType[] = [],
   ) {
+    this.code = new Code(parameters, [I32]);
     const { temps } = block;
     this.temps = new Uint32Array(temps.length);
     for (let temp = 0; temp < temps.length; temp++) {

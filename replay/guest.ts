@@ -20,6 +20,7 @@ import {
   accessSites,
   assignedBy,
   decodeBlock,
+  endsSegment,
   segmentsOf,
   type AccessSite,
   type Block,
@@ -36,7 +37,7 @@ import {
   MAX_SEGMENTS,
   MAX_SHADOWED_STATE,
   MAX_SLOTS,
-  MAX_SPILLED,
+  MAX_TEMPS,
   MAX_STATE_SIZE,
   ROW_ADDRESSES,
   ROW_SITES,
@@ -46,7 +47,10 @@ import {
   SCRATCH_RESULT,
   SCRATCH_STRIDE,
   SLOTS,
+  SLOT_SIZE,
   STATE,
+  TEMPS,
+  TEMP_SIZE,
   UNDEFINED,
   VALUES,
   VALUES_SIZE,
@@ -54,6 +58,7 @@ import {
   WIDE_SIZE,
 } from './layout.js';
 import { ShadowGuest, type ShadowHooks } from './shadow-guest.js';
+import { ThreadedCode } from './threaded.js';
 import type { SegmentTable, SiteTable } from './types.js';
 
 /** Replay no longer follows the recorded execution. */
@@ -113,8 +118,9 @@ export interface Accesses {
 interface BlockRecord {
   /** As it was defined last; what was announced may not know its name space yet. */
   definition: BlockDefinition;
-  /** Number of its function in the table; 0 while it is not compiled. */
+  /** Number of its function in the table, and where its threaded code is; 0 while there is none. */
   functionIndex: number;
+  threaded: number;
   /** Its place in the order of announcement. */
   readonly position: number;
   /** What is known of its code once that was needed. */
@@ -143,10 +149,21 @@ interface Slot {
   record: BlockRecord | undefined;
   /** It is for the exact version of `record` from this statement on. */
   readonly exactFrom?: number;
+  /** That version, and how often it ran, while it is interpreted. */
+  exact?: { readonly unit: CompileUnit; runs: number };
 }
 
 /** How many blocks are compiled together at most. */
 const BATCH_SIZE = 400;
+/** Compiling a block costs about as much as this many executions of its threaded code. */
+const HOT_AFTER = 300;
+/** Blocks are compiled together with a hot one when less than this part of their executions is left. */
+const WARM = 0.75;
+const MOST_AT_ONCE = 2000;
+/** The exact version of a block is compiled after it was interpreted so often. */
+const EXACT_HOT_AFTER = 12;
+
+const NO_SITES: readonly AccessSite[] = [];
 
 const NAMES_BY_NUMBER = [...EVALUATION_NUMBERS.keys()];
 
@@ -162,6 +179,9 @@ export class Guest implements Machine {
   private readonly announced: BlockRecord[] = [];
   /** How many blocks are compiled together at most; fewer where most of those announced will not run. */
   blocksPerModule = BATCH_SIZE;
+  /** Executions after which a block is compiled; 0 compiles all. */
+  hotAfter = HOT_AFTER;
+  private readonly threaded: ThreadedCode;
   private readonly dirties: Dirty[] = [];
   private readonly slots: Slot[] = [];
   private readonly slotNumbers: readonly [Map<bigint, number>, Map<bigint, number>] = [
@@ -254,6 +274,14 @@ export class Guest implements Machine {
       this.imports,
     );
     this.dispatch = dispatcher.exports['dispatch'] as (slot: number) => number;
+    this.threaded = new ThreadedCode(
+      this.memory,
+      this.modes,
+      () => this.nextFunction++,
+      (binary, numbers) => this.enterFunctions(binary, numbers),
+      layout.RSP,
+      hooks?.trackedWords ?? 0n,
+    );
     this.memory.view.setUint32(CELL.values, VALUES, true);
     this.memory.view.setUint32(CELL.valuesEnd, VALUES, true);
     this.limitRows();
@@ -321,11 +349,7 @@ export class Guest implements Machine {
     record.definition = definition;
     const slot = this.slots[this.slotNumber(definition.entry, definition.noRedirect)]!;
     slot.record = record;
-    this.memory.view.setUint32(
-      this.slotAddress(definition.entry, definition.noRedirect),
-      record.functionIndex,
-      true,
-    );
+    this.enterSlot(record);
   }
 
   /**
@@ -339,11 +363,12 @@ export class Guest implements Machine {
     for (;;) {
       this.memory.view.setBigUint64(CELL.limit, limit, true);
       slot = this.dispatch(slot) >>> 0;
-      const { entry, noRedirect: space, record, exactFrom } = this.slots[(slot - SLOTS) >>> 2]!;
-      if (exactFrom !== undefined) {
-        this.compileExact(record!, exactFrom, slot);
+      const target = this.slots[(slot - SLOTS) / SLOT_SIZE]!;
+      if (target.exactFrom !== undefined) {
+        slot = this.runExact(target, slot);
         continue;
       }
+      const { entry, noRedirect: space, record } = target;
       const done = (reason: StopReason): RunResult => ({
         ticks: Number(this.tick - start),
         pc: entry,
@@ -353,7 +378,11 @@ export class Guest implements Machine {
       if (this.tick >= limit) return done('ticks');
       if (this.rowsFull()) return done('buffer');
       if (!record) return done('missing');
-      if (this.memory.view.getUint32(slot, true) === 0) this.compile(record);
+      if (record.functionIndex === 0) this.prepare(record);
+      else {
+        assert(record.threaded !== 0, 'compiled code stopped without a reason');
+        this.compileHot(record);
+      }
     }
   }
 
@@ -456,6 +485,7 @@ export class Guest implements Machine {
     const record: BlockRecord = {
       definition,
       functionIndex: 0,
+      threaded: 0,
       position: this.announced.length,
       numbers: undefined,
     };
@@ -465,10 +495,15 @@ export class Guest implements Machine {
   }
 
   /** Decodes a block; the first time, enters what it consists of in the tables. */
-  private decode(record: BlockRecord): CompileUnit {
+  private decode(record: BlockRecord, toCompile = true): CompileUnit {
     const { id, address, ir } = record.definition;
     const block = decodeBlock(ir, address, this.opNames, this.layout.stateSize);
-    const sites = accessSites(block, address);
+    if (this.shadow && block.temps.length > MAX_TEMPS) {
+      throw new UserError(
+        'The trace is damaged: a block of code has too many values; record the program again.',
+      );
+    }
+    const sites = this.modes.accesses ? accessSites(block, address) : NO_SITES;
     record.numbers ??= this.enter(id, address, block, sites);
     const { firstSite, firstSegment, firstDirty } = record.numbers;
     const dirties = block.statements.filter((statement) => statement.tag === 'Dirty');
@@ -479,26 +514,28 @@ export class Guest implements Machine {
       firstSegment,
       dirtyNumbers: new Map(dirties.map((statement, i) => [statement, firstDirty + i])),
       slotFor: (target, noRedirect) => this.slotAddress(target, noRedirect),
-      ...(this.shadow && { shadow: this.cleanUnit(record, block, this.shadow) }),
+      ...(this.shadow && { shadow: this.cleanUnit(record, block, this.shadow, toCompile) }),
     };
   }
 
-  private cleanUnit(record: BlockRecord, block: Block, shadow: ShadowGuest): ShadowUnit {
+  private cleanUnit(
+    record: BlockRecord,
+    block: Block,
+    shadow: ShadowGuest,
+    toCompile: boolean,
+  ): ShadowUnit {
     let touched = 0n;
-    for (const [offset, size] of shadow.hooks.touchedRegisters(block))
-      for (let word = offset >> 3; word <= (offset + size - 1) >> 3; word++)
-        touched |= 1n << BigInt(word);
-    const spilled = spilledOf(block);
-    if (spilled.size > MAX_SPILLED)
-      throw new UserError(
-        'The trace is damaged: a block of code has too many values; record the program again.',
-      );
+    if (toCompile) {
+      for (const [offset, size] of shadow.hooks.touchedRegisters(block))
+        for (let word = offset >> 3; word <= (offset + size - 1) >> 3; word++)
+          touched |= 1n << BigInt(word);
+    }
     return {
       exact: false,
       instructions: 0,
       pc: record.definition.address,
       nextPc: 0n,
-      spilled,
+      spilled: toCompile ? spilledOf(block) : [],
       touchedLow: BigInt.asUintN(64, touched),
       touchedHigh: touched >> 64n,
       RSP: this.layout.RSP,
@@ -526,19 +563,47 @@ export class Guest implements Machine {
           pc: BigInt.asUintN(64, last.address + BigInt(last.delta)),
           nextPc: BigInt.asUintN(64, last.address + BigInt(last.length)),
         }),
-        spilled: new Map([...clean.spilled].filter(([temp]) => assigned.has(temp))),
+        spilled: clean.spilled.filter((temp) => assigned.has(temp)),
       },
     };
   }
 
   private exactSlot(record: BlockRecord, from: number): number {
     const { entry, noRedirect } = record.definition;
-    return SLOTS + 4 * this.addSlot({ entry, noRedirect, record, exactFrom: from });
+    return SLOTS + SLOT_SIZE * this.addSlot({ entry, noRedirect, record, exactFrom: from });
   }
 
-  private compileExact(record: BlockRecord, from: number, slot: number): void {
-    const [functionIndex] = this.instantiate([() => this.exactUnit(record, from)]);
-    this.memory.view.setUint32(slot, functionIndex!, true);
+  /** Runs the exact version of a block, or compiles it; returns the slot to go on with. */
+  private runExact(target: Slot, slot: number): number {
+    target.exact ??= { unit: this.exactUnit(target.record!, target.exactFrom!), runs: 0 };
+    const { unit } = target.exact;
+    if (++target.exact.runs > EXACT_HOT_AFTER) {
+      const [functionIndex] = this.instantiate([() => unit]);
+      this.memory.view.setUint32(slot, functionIndex!, true);
+      delete target.exact;
+      return slot;
+    }
+    const { spilled, instructions, pc, nextPc } = unit.shadow!;
+    const temps = new Map(
+      spilled.map((temp) => [temp, this.spilledTemp(temp, unit.block.temps[temp] as Type)]),
+    );
+    this.interpreting = { firstSite: unit.firstSite, tick: this.tick };
+    const outcome = interpretBlock(this, unit.block, undefined, {
+      guest: this.shadow!,
+      RSP: this.layout.RSP,
+      start: { temps, instructions, pc, nextPc },
+    });
+    this.tick += BigInt(outcome.instructions);
+    return this.slotAddress(outcome.next, outcome.jumpKind === JUMP_NO_REDIRECT);
+  }
+
+  /** A temporary as the clean version left it. */
+  private spilledTemp(temp: number, type: Type): bigint {
+    const at = TEMPS + TEMP_SIZE * temp;
+    if (type === TYPE.I1) return BigInt(this.memory.bytes[at]! & 1);
+    const size = TYPE_SIZES[type];
+    if (type !== TYPE.I128) return this.getBits(at, size);
+    return this.getBits(at, 8) | (this.getBits(at + 16, 8) << 64n);
   }
 
   private enter(
@@ -547,9 +612,10 @@ export class Guest implements Machine {
     block: Block,
     sites: readonly AccessSite[],
   ): BlockNumbers {
-    const segments = segmentsOf(block, address);
-    const firstSegment = this.segmentColumns.add(id, segments);
-    if (this.modes.counts && this.segmentColumns.count > MAX_SEGMENTS) {
+    const firstSegment = this.modes.counts
+      ? this.segmentColumns.add(id, segmentsOf(block, address))
+      : 0;
+    if (this.segmentColumns.count > MAX_SEGMENTS) {
       throw new UserError(
         'The program has more code than replay can count; ask for a smaller part of it.',
       );
@@ -566,8 +632,13 @@ export class Guest implements Machine {
         instruction: own < 0 ? 0 : sites[own]!.instruction,
       });
     });
-    const instructions = segments.reduce((sum, segment) => sum + segment.instructions, 0);
-    if (segments[0]!.instructions === 0) {
+    let instructions = 0;
+    let passesTime = true;
+    for (const statement of block.statements) {
+      if (statement.tag === 'IMark') instructions++;
+      else if (instructions === 0 && endsSegment(statement)) passesTime = false;
+    }
+    if (!passesTime || instructions === 0) {
       // a loop of such blocks would never end, as no tick passes
       throw new UserError(
         'The trace is damaged: a block of code has no instruction; record the program again.',
@@ -586,27 +657,64 @@ export class Guest implements Machine {
     return { firstSite, firstSegment, firstDirty };
   }
 
-  /** Compiles a block, together with others that are waiting. */
-  private compile(wanted: BlockRecord): void {
+  /** Makes a block ready to run, together with others that are waiting. */
+  private prepare(wanted: BlockRecord): void {
     const batch = [wanted];
     // Those announced after it first ran after it: they are likely to be wanted next.
     for (let i = wanted.position + 1; i < this.announced.length; i++) {
       if (batch.length >= this.blocksPerModule) break;
       if (this.announced[i]!.functionIndex === 0) batch.push(this.announced[i]!);
     }
+    const left = batch.filter((record) => {
+      if (this.hotAfter === 0) return true;
+      record.threaded = this.threaded.encode(this.decode(record, false), this.hotAfter) ?? 0;
+      if (record.threaded !== 0) record.functionIndex = this.threaded.entry;
+      return record.threaded === 0;
+    });
+    this.threaded.flush();
+    if (left.length > 0) this.compile(left);
+    for (const record of batch) this.enterSlot(record);
+  }
+
+  /** Compiles a block that has run often, and others that are on the way there: modules cost, too. */
+  private compileHot(wanted: BlockRecord): void {
+    const warm = this.announced.filter(
+      (record) =>
+        record !== wanted &&
+        record.threaded !== 0 &&
+        this.threaded.left(record.threaded) < this.hotAfter * WARM,
+    );
+    this.compile([wanted, ...warm.slice(0, MOST_AT_ONCE)]);
+  }
+
+  private compile(batch: readonly BlockRecord[]): void {
     const indices = this.instantiate(batch.map((record) => () => this.decode(record)));
     batch.forEach((record, i) => {
       record.functionIndex = indices[i]!;
-      const { entry, noRedirect } = record.definition;
-      const slot = this.slots[this.slotNumber(entry, noRedirect)]!;
-      if (slot.record === record)
-        this.memory.view.setUint32(this.slotAddress(entry, noRedirect), record.functionIndex, true);
+      record.threaded = 0;
+      this.enterSlot(record);
     });
+  }
+
+  /** Writes the cells of a block's slot, if it is the one that runs there. */
+  private enterSlot(record: BlockRecord): void {
+    const { entry, noRedirect } = record.definition;
+    const number = this.slotNumber(entry, noRedirect);
+    if (this.slots[number]!.record !== record) return;
+    const address = SLOTS + SLOT_SIZE * number;
+    this.memory.view.setUint32(address, record.functionIndex, true);
+    this.memory.view.setUint32(address + 4, record.threaded, true);
   }
 
   /** Compiles blocks into a module and returns the numbers of their functions in the table. */
   private instantiate(units: readonly (() => CompileUnit)[]): number[] {
-    const binary = compileBlocks(units, this.modes);
+    const numbers = units.map(() => this.nextFunction++);
+    this.enterFunctions(compileBlocks(units, this.modes), numbers);
+    return numbers;
+  }
+
+  /** Enters the functions that a module exports as "0", "1", … in the table under these numbers. */
+  private enterFunctions(binary: Uint8Array<ArrayBuffer>, numbers: readonly number[]): void {
     let compiled: WebAssembly.Module;
     try {
       compiled = new WebAssembly.Module(binary);
@@ -617,12 +725,11 @@ export class Guest implements Machine {
       );
     }
     const { exports } = new WebAssembly.Instance(compiled, this.imports);
-    if (this.nextFunction + units.length > this.functions.length)
-      this.functions.grow(Math.max(this.functions.length, units.length));
-    return units.map((_, i) => {
-      this.functions.set(this.nextFunction, exports[i]);
-      return this.nextFunction++;
-    });
+    if (this.nextFunction > this.functions.length)
+      this.functions.grow(
+        Math.max(this.functions.length, this.nextFunction - this.functions.length),
+      );
+    numbers.forEach((number, i) => this.functions.set(number, exports[i]));
   }
 
   private slotNumber(entry: bigint, noRedirect: boolean): number {
@@ -645,7 +752,7 @@ export class Guest implements Machine {
   }
 
   private slotAddress(entry: bigint, noRedirect: boolean): number {
-    return SLOTS + 4 * this.slotNumber(entry, noRedirect);
+    return SLOTS + SLOT_SIZE * this.slotNumber(entry, noRedirect);
   }
 
   private lookup(address: bigint, space: 0 | 1): number {

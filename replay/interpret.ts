@@ -4,7 +4,7 @@
  */
 import { UserError } from '../schemas/errors.js';
 import { CHECKSUM_HELPER, UNDEFINED_BYTE } from './compile-block.js';
-import { STACK_REDZONE, type ShadowSite } from './compile-shadow.js';
+import type { ShadowSite } from './compile-shadow.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
 import {
   JUMP_INVALIDATE,
@@ -19,7 +19,7 @@ import {
   type StateArray,
   type Type,
 } from './ir.js';
-import type { OriginTag } from './shadow.js';
+import { STACK_REDZONE, type OriginTag } from './shadow.js';
 import type { ShadowGuest } from './shadow-guest.js';
 import type { ShadowStatement } from './shadow-ir.js';
 
@@ -46,6 +46,14 @@ export interface ShadowMachine {
   readonly guest: ShadowGuest;
   /** Offset of the stack pointer in the guest state. */
   readonly RSP: number;
+  /** The block is the rest of one that ran to there; absent, a whole one. */
+  readonly start?: {
+    readonly temps: ReadonlyMap<number, bigint>;
+    /** Instructions before it, the address of the last of them, and the address after that. */
+    readonly instructions: number;
+    readonly pc: bigint;
+    readonly nextPc: bigint;
+  };
 }
 
 /** How a block was left. */
@@ -135,16 +143,17 @@ export function interpretBlock(
   shadow?: ShadowMachine,
 ): Outcome {
   const temps = new Array<bigint>(block.temps.length).fill(0n);
+  for (const [temp, bits] of shadow?.start?.temps ?? []) temps[temp] = bits;
   const value = (operand: Operand): bigint =>
     operand & 1 ? block.constants[operand >>> 1]!.bits : temps[operand >>> 1]!;
   const typeOf = (operand: Operand): Type =>
     (operand & 1 ? block.constants[operand >>> 1]!.type : block.temps[operand >>> 1]!) as Type;
-  let instruction = -1;
+  let instruction = (shadow?.start?.instructions ?? 0) - 1;
   let completed = 0;
   let segments = 0;
   let site = 0;
-  let pc = 0n;
-  let nextPc = 0n;
+  let pc = shadow?.start?.pc ?? 0n;
+  let nextPc = shadow?.start?.nextPc ?? 0n;
   let pushesReturn = false;
   /** The instruction faulted: it takes no effect, but what it was about to access is judged. */
   let faulted = false;

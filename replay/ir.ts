@@ -776,7 +776,11 @@ export interface Segment {
   readonly instructions: number;
 }
 
-/** The segments of a block, in order. Exits that are never taken do not end one. */
+/** The statement ends a segment: exits that are never taken do not. */
+export const endsSegment = (statement: Statement): boolean =>
+  statement.tag === 'Exit' && statement.jumpKind !== JUMP_INVALIDATE;
+
+/** The segments of a block, in order. */
 export function segmentsOf(block: Block, address: bigint): Segment[] {
   const segments: Segment[] = [];
   let instructions = 0;
@@ -786,7 +790,7 @@ export function segmentsOf(block: Block, address: bigint): Segment[] {
     if (statement.tag === 'IMark') {
       last = statement.address;
       if (instructions++ === 0) first = last;
-    } else if (statement.tag === 'Exit' && statement.jumpKind !== JUMP_INVALIDATE) {
+    } else if (endsSegment(statement)) {
       segments.push({ address: first, instructions });
       instructions = 0;
       first = last;

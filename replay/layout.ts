@@ -28,6 +28,8 @@ export const CELL = {
   undefinedHigh: 112,
   /** Where the next frame of the current thread goes. */
   frames: 120,
+  /** The slot whose block runs. */
+  slot: 124,
 } as const;
 
 /** Operands (32 bytes each, at most 5) and after them the result of an operation done by the host. */
@@ -43,11 +45,6 @@ export const MAX_STATE_SIZE = 8192;
 export const SHADOW_STATE = STATE + MAX_STATE_SIZE;
 export const MAX_SHADOWED_STATE = 1024;
 export const ORIGIN_STATE = SHADOW_STATE + MAX_SHADOWED_STATE;
-/** Temporaries of a block that goes on in its exact version, 32 bytes each. */
-export const SPILL = ORIGIN_STATE + MAX_SHADOWED_STATE;
-export const SPILL_STRIDE = 32;
-export const MAX_SPILLED = 768;
-
 /** A granule that is always zero, where what was never written is loaded from. */
 export const ZERO = 0x10000;
 /**
@@ -71,12 +68,22 @@ export const SHARED_COUNT = 1 << 21;
 export const JUMP_CACHE_ENTRIES = 1 << 15;
 export const JUMP_CACHE = SHARED + SHARED_COUNT;
 
-/** Cells that hold the function of a block; compiled jumps name the cell. */
+/** Cells that hold the function of a block, and its threaded code (u32 each); compiled jumps name the cell. */
 export const SLOTS = JUMP_CACHE + 2 * 16 * JUMP_CACHE_ENTRIES;
+export const SLOT_SIZE = 8;
 export const MAX_SLOTS = 1 << 22;
 
+/** Temporaries of the block that runs, where they are not locals. */
+export const TEMPS = SLOTS + SLOT_SIZE * MAX_SLOTS;
+export const TEMP_SIZE = 32;
+export const MAX_TEMPS = 1 << 12;
+
+/** Threaded code. */
+export const THREADED = TEMPS + TEMP_SIZE * MAX_TEMPS;
+export const THREADED_SIZE = 1 << 28;
+
 /** Window on the value log. */
-export const VALUES = SLOTS + 4 * MAX_SLOTS;
+export const VALUES = THREADED + THREADED_SIZE;
 export const VALUES_SIZE = 1 << 20;
 
 /** Output rows, as columns. */

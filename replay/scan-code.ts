@@ -1,14 +1,7 @@
 /** SQL tables computed from the translated superblocks: sites, segments, IR text; and call stacks. */
 import { UserError } from '../schemas/errors.js';
 import { blocks, ops, stacks as storedStacks } from '../schemas/tables.js';
-import {
-  accessSites,
-  decodeBlock,
-  formatBlock,
-  JUMP_INVALIDATE,
-  type Block,
-  type Statement,
-} from './ir.js';
+import { accessSites, endsSegment, decodeBlock, formatBlock, type Block } from './ir.js';
 import type { Cell } from './scan.js';
 import { programRows } from './lineage.js';
 import type { OpenReplay } from './scan-accesses.js';
@@ -49,10 +42,6 @@ export function* superblocks(trace: Trace, process?: number): Generator<Superblo
     }
   }
 }
-
-/** A side exit that ends a segment: the check for changed code never exits in a replay. */
-const endsSegment = (statement: Statement): boolean =>
-  statement.tag === 'Exit' && statement.jumpKind !== JUMP_INVALIDATE;
 
 /** Addresses of the instructions of each segment of a block. The last segment may have none. */
 function segmentInstructions(block: Block): bigint[][] {

@@ -3,7 +3,6 @@
  * of the current thread and of those that wait, its calls, its origins, and what is to be reported.
  */
 import type { ShadowSite } from './compile-shadow.js';
-import { STACK_REDZONE } from './compile-shadow.js';
 import { bitsOf, bytesOf, type GuestMemory } from './guest-memory.js';
 import type { Block } from './ir.js';
 import {
@@ -19,7 +18,7 @@ import {
   STATE,
   UNDEFINED,
 } from './layout.js';
-import { stackOrigin, type OriginTag } from './shadow.js';
+import { STACK_REDZONE, stackOrigin, type OriginTag } from './shadow.js';
 import { ShadowPlanes } from './shadow-memory.js';
 
 /** Something that an analysis of definedness may want to report. */
@@ -46,6 +45,8 @@ export interface ShadowHooks {
   instrument(block: Block, from: number): Block;
   /** Parts of the guest state that a block reads or writes, as offset and size. */
   touchedRegisters(block: Block): readonly (readonly [number, number])[];
+  /** Bits of the 8-byte words of the guest state that have a shadow: of the others all are defined. */
+  readonly trackedWords: bigint;
   report(event: ShadowEvent): void;
   /** The stack pointer went from one stack to another. */
   switchStack?(from: bigint, to: bigint): void;

@@ -79,10 +79,7 @@ export class ShadowPlanes implements ShadowMemory {
       const { granules } = this.memory;
       if (granules.get(granule) === this.memory.sharedZero) return;
       if (!granules.has(granule)) {
-        this.markDefined(
-          (BigInt(granule) << BigInt(GRANULE_BITS)) + BigInt(offset),
-          BigInt(count),
-        );
+        this.markDefined((BigInt(granule) << BigInt(GRANULE_BITS)) + BigInt(offset), BigInt(count));
         return;
       }
       const states = this.states(this.memory.own(granule), offset, count);

@@ -14,6 +14,9 @@
 export type OriginTag = number;
 export const ORIGIN_KIND = { stack: 1, heap: 2, request: 3 } as const;
 
+/** Bytes below the stack pointer that a function may use (System V ABI, 3.2.2). */
+export const STACK_REDZONE = 128n;
+
 /** The origin of what an instruction makes room for on the stack. */
 export const stackOrigin = (pc: bigint): OriginTag =>
   4 * Number(BigInt.asUintN(30, pc)) + ORIGIN_KIND.stack;

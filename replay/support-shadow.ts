@@ -14,6 +14,7 @@ import {
   STATE_PLANE,
   UNDEFINED,
 } from './layout.js';
+import { ORIGIN_KIND, STACK_REDZONE } from './shadow.js';
 import { I32, I64, VOID, type Code, type ValueType } from './wasm.js';
 
 interface Support {
@@ -146,7 +147,7 @@ function moveStack(c: Code, context: ModuleContext): void {
   c.op('i64_gt_s');
   c.open('if');
   c.get(after);
-  c.i64(-128n);
+  c.i64(-STACK_REDZONE);
   c.op('i64_add');
   c.get(grows);
   c.op('i32_wrap_i64');
@@ -155,7 +156,7 @@ function moveStack(c: Code, context: ModuleContext): void {
   c.call(context.support('markStack'));
   c.else();
   c.get(before);
-  c.i64(-128n);
+  c.i64(-STACK_REDZONE);
   c.op('i64_add');
   c.i32(0);
   c.get(grows);
@@ -166,10 +167,34 @@ function moveStack(c: Code, context: ModuleContext): void {
   c.end();
 }
 
-/** Notes a call: the address of its return address, and its own. Calls that have returned are dropped. */
+/** A call or a return to `target`: what the red zone held has no meaning any more. */
+function hintStack(c: Code, context: ModuleContext): void {
+  const [base, size, target] = [0, 1, 2];
+  c.get(base);
+  c.get(size);
+  c.i64(allBytes(UNDEFINED));
+  // as `stackOrigin` of shadow.ts
+  c.get(target);
+  c.op('i32_wrap_i64');
+  c.i32(2);
+  c.op('i32_shl');
+  c.i32(ORIGIN_KIND.stack);
+  c.op('i32_or');
+  c.call(context.support('markStack'));
+}
+
+/**
+ * Notes a call by the base of its red zone, and its own address. With each stands the address of the
+ * return address; calls that have returned are dropped.
+ */
 function pushFrame(c: Code, context: ModuleContext): void {
-  const [sp, pc] = [0, 1];
+  const [base, pc] = [0, 1];
+  const sp = c.local(I64);
   const top = c.local(I32);
+  c.get(base);
+  c.i64(STACK_REDZONE);
+  c.op('i64_add');
+  c.set(sp);
   loadAt(c, CELL.frames, I32);
   c.set(top);
   c.open('block');
@@ -384,11 +409,12 @@ function notePut(c: Code): void {
 }
 
 export type ShadowSupportName =
-  'markStack' | 'moveStack' | 'pushFrame' | 'settle' | 'isDefined' | 'notePut';
+  'markStack' | 'moveStack' | 'hintStack' | 'pushFrame' | 'settle' | 'isDefined' | 'notePut';
 
 export const SHADOW_SUPPORT: Readonly<Record<ShadowSupportName, Support>> = {
   markStack: { parameters: [I64, I32, I64, I32], results: [], emit: markStack },
   moveStack: { parameters: [I64, I64, I32], results: [], emit: moveStack },
+  hintStack: { parameters: [I64, I32, I64], results: [], emit: hintStack },
   pushFrame: { parameters: [I64, I64], results: [], emit: pushFrame },
   settle: { parameters: [I32, I32], results: [I32], emit: settle },
   isDefined: { parameters: [I64, I32], results: [I32], emit: isDefined },

@@ -145,6 +145,9 @@ function evaluators(
 } {
   const ops: string[] = [];
   const compiled = new Guest(ops, LAYOUT, { accesses: false, counts: false });
+  compiled.hotAfter = 0;
+  const threaded = new Guest(ops, LAYOUT, { accesses: false, counts: false });
+  threaded.hotAfter = 1 << 30;
   const definitions = names.map(({ name, args, result, helper }, id) => {
     const entry = BigInt(0x1000 + 16 * id);
     const b = new BlockBuilder(entry, ops);
@@ -159,17 +162,23 @@ function evaluators(
     b.put(RESULT, value);
     return { id, entry, address: entry, ir: b.end(b.i64(0n), LAYOUT.RIP), noRedirect: false };
   });
-  compiled.prefetch(definitions);
-  for (const definition of definitions) compiled.define(definition);
+  for (const guest of [compiled, threaded]) {
+    guest.prefetch(definitions);
+    for (const definition of definitions) guest.define(definition);
+  }
   return {
     compiled,
     run: (index, args) => {
       const { args: types, result } = names[index]!;
-      args.forEach((bits, i) =>
-        putState(compiled, ARGUMENTS + 32 * i, Math.max(8, TYPE_SIZES[types[i]!]), bits),
-      );
-      compiled.run(definitions[index]!.entry, false, 1);
-      return compiled.readState(RESULT, TYPE_SIZES[result]);
+      const [first, second] = [compiled, threaded].map((guest) => {
+        args.forEach((bits, i) =>
+          putState(guest, ARGUMENTS + 32 * i, Math.max(8, TYPE_SIZES[types[i]!]), bits),
+        );
+        guest.run(definitions[index]!.entry, false, 1);
+        return guest.readState(RESULT, TYPE_SIZES[result]);
+      });
+      assert.equal(second, first, `${names[index]!.name}: threaded code and compiled code differ`);
+      return first!;
     },
   };
 }
@@ -397,8 +406,9 @@ describe(`evaluator (SEED=${SEED})`, () => {
         }
       }
       const ir = b.end(b.get(16, TYPE.I64), LAYOUT.RIP);
-      const outcomes = [false, true].map((interpret) => {
+      const outcomes = (['compiled', 'threaded', 'interpreted'] as const).map((how) => {
         const guest = new Guest(ops, LAYOUT, { accesses: true, counts: true });
+        guest.hotAfter = how === 'compiled' ? 0 : 1 << 30;
         const fill = makeValues(SEED + round);
         for (let offset = 0; offset < LAYOUT.stateSize; offset += 8)
           guest.writeState(offset, 8, fill(TYPE.I64, false));
@@ -411,7 +421,8 @@ describe(`evaluator (SEED=${SEED})`, () => {
         guest.pushValues(log);
         guest.tick = 1000n;
         guest.define({ id: 7, entry, address: entry, ir, noRedirect: false });
-        const result = interpret ? guest.step(entry, false) : guest.run(entry, false, 1);
+        const result =
+          how === 'interpreted' ? guest.step(entry, false) : guest.run(entry, false, 1);
         const { count, sites, ticks, addresses, values, wide } = guest.takeAccesses();
         const { executions } = guest.segments();
         return {
@@ -429,7 +440,8 @@ describe(`evaluator (SEED=${SEED})`, () => {
           left: guest.valuesLeft,
         };
       });
-      assert.deepEqual(outcomes[0], outcomes[1], `round ${round}`);
+      assert.deepEqual(outcomes[0], outcomes[2], `round ${round}`);
+      assert.deepEqual(outcomes[1], outcomes[2], `round ${round}, threaded`);
     }
   });
 });

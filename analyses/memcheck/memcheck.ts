@@ -16,7 +16,7 @@ import { MemcheckEvents, type EventContext, type Found } from './events.js';
 import { instrument } from './instrument.js';
 import type { LeakReport } from './leaks.js';
 import { MEMCHECK_OPTIONS, memcheckSettings, type MemcheckSettings } from './options.js';
-import { touchedRegisters, type RegisterOffsets } from './registers.js';
+import { touchedRegisters, trackedWords, type RegisterOffsets } from './registers.js';
 
 export const analysis: Analysis = {
   name: 'memcheck',
@@ -79,6 +79,7 @@ class Memcheck {
         const { reads, writes } = touchedRegisters(block, registers);
         return [...reads, ...writes];
       },
+      trackedWords: trackedWords(registers),
       report: (event) => this.report(event),
       partialLoadsOk: settings.partialLoadsOk,
     };

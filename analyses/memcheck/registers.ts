@@ -49,6 +49,14 @@ export function isAlwaysDefined(registers: RegisterOffsets, offset: number, size
   return ranges.some(([start, length]) => offset >= start && offset + size <= start + length);
 }
 
+/** A bit for each 8 bytes of the guest state that have a shadow. */
+export function trackedWords(registers: RegisterOffsets): bigint {
+  let words = 0n;
+  for (let word = 0; word < 128; word++)
+    if (!isAlwaysDefined(registers, 8 * word, 8)) words |= 1n << BigInt(word);
+  return words;
+}
+
 /** The bytes of the guest state that an array of registers takes. */
 export const arrayRange = (array: StateArray): RegisterRange => [
   array.base,
