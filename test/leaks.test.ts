@@ -8,7 +8,13 @@ import {
   parseLeakKinds,
 } from '../analyses/memcheck/leaks.js';
 import { UserError } from '../schemas/errors.js';
-import { client_requests, mappings, syscall_enters, thread_events } from '../schemas/tables.js';
+import {
+  client_requests,
+  mappings,
+  signals,
+  syscall_enters,
+  thread_events,
+} from '../schemas/tables.js';
 import { Process, STACK_TOP } from './event-rows.js';
 
 const DATA = 0x401000n;
@@ -210,12 +216,27 @@ test('Registers count of threads that live or that the end of the process ended'
   }
   p.alloc(0x5000n, 8n);
   p.alloc(0x5100n, 8n);
+  p.alloc(0x5200n, 8n);
+  p.registers.set(1, 'R12', 0x5200n);
   p.registers.set(2, 'R12', 0x5000n);
   p.registers.set(3, 'R12', 0x5100n);
   p.apply(thread_events, { op: 'exit', thread: 2 });
   p.apply(syscall_enters, { number: 231 });
   p.apply(thread_events, { op: 'exit', thread: 3 });
-  assert.deepEqual(states(p), { '0x5000': 'definite', '0x5100': 'reachable' });
+  // The thread that ended the process has no registers any more.
+  assert.deepEqual(states(p), {
+    '0x5000': 'definite',
+    '0x5100': 'reachable',
+    '0x5200': 'definite',
+  });
+});
+
+test('Of the threads that a signal ended no registers count', () => {
+  const p = new Process();
+  p.alloc(0x5000n, 8n);
+  p.registers.set(1, 'R12', 0x5000n);
+  p.apply(signals, { op: 'fatal', signal: 15 });
+  assert.deepEqual(states(p), { '0x5000': 'definite' });
 });
 
 test('A suppressed record is counted apart', () => {

@@ -104,6 +104,7 @@ export interface EventContext extends Names {
   leakChecked?(report: LeakReport, at: { readonly tick: bigint; readonly thread: number }): void;
 }
 
+const SYS_EXIT = 60;
 const SYS_EXIT_GROUP = 231;
 const SIGBUS = 7;
 const SIGSEGV = 11;
@@ -190,6 +191,8 @@ export class MemcheckEvents implements Observer {
   /** Threads whose registers hold pointers: live ones, and those that the end of the process ended. */
   private readonly rootThreads = new Set<number>();
   private exiting = false;
+  /** Threads whose registers are gone before the last leak check: they called exit. */
+  private readonly left = new Set<number>();
   private readonly describeContext: DescribeContext;
   /** Repeated errors of compiled code, so that their addresses are described once. */
   private readonly known = new Map<string, Found>();
@@ -242,6 +245,8 @@ export class MemcheckEvents implements Observer {
       case syscall_enters:
         this.thread(row).syscallStack = row.u32('stack');
         if (row.u32('number') === SYS_EXIT_GROUP) this.exiting = true;
+        if (row.u32('number') === SYS_EXIT_GROUP || row.u32('number') === SYS_EXIT)
+          this.left.add(row.u32('thread'));
         return;
       case syscall_exits:
         return this.markRegister(row.u32('thread'), 'RAX');
@@ -304,6 +309,7 @@ export class MemcheckEvents implements Observer {
   finish(tick: bigint): LeakReport | undefined {
     const { leakCheck } = this.options.leaks;
     if (leakCheck === 'no') return undefined;
+    for (const number of this.left) this.rootThreads.delete(number);
     return this.leakCheck({ mode: leakCheck, delta: 'any' }, tick, 1);
   }
 
@@ -666,6 +672,8 @@ export class MemcheckEvents implements Observer {
     const { number } = thread;
     const op = row.name('op');
     if (op === 'deliver' || op === 'fatal') this.checkJump(row);
+    // Of the threads that a signal ends no registers are left.
+    if (op === 'fatal') for (const other of this.threads.keys()) this.left.add(other);
     if (op === 'deliver') {
       thread.signal = true;
       const saved = shadow.saveShadow?.(number);
