@@ -70,6 +70,11 @@ export class Trace {
         `The run in ${folder} has trace format ${manifest.format}, newer than format ${FORMAT_VERSION} which this grind reads; update grind.`,
       );
     }
+    if (manifest.format < FORMAT_VERSION) {
+      throw new UserError(
+        `The run in ${folder} has trace format ${manifest.format}, older than format ${FORMAT_VERSION} which this grind reads; record the program again.`,
+      );
+    }
     return new Trace(folder, manifest);
   }
 

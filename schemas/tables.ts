@@ -9,8 +9,11 @@
  */
 import { binary, bool, enumOf, i32, i64, string, table, u16, u32, u64, u8 } from './schema.js';
 
-/** Version of the trace format. A reader refuses a newer one. */
-export const FORMAT_VERSION = 1;
+/**
+ * Version of the trace format. A reader refuses any other.
+ * 2: registers that system calls read (`syscall_memory`), both arguments of calloc (`heap.count`), fatal signals.
+ */
+export const FORMAT_VERSION = 2;
 
 const tick = u64('Guest instructions executed by the process before this moment.');
 const thread = u32(

@@ -1,7 +1,7 @@
 /**
- * The benchmark (`npm run bench`, `-- --json` for data): what recording costs beside running natively and
- * under the engine's own tools, how large the trace is, how fast `accesses` is read. All in one run, one
- * after the other, on this machine; nothing is cached between the columns but the file system.
+ * The benchmark (`npm run bench`, `-- --json` for data): what recording and analysis cost beside running
+ * natively and under the engine's own tools, how large the trace is, how fast `accesses` is read. All in
+ * one run, one after the other, on this machine; nothing is cached between the columns but the file system.
  *
  * CPU is user + system time of a process and everything it waited for, as the shell's `times` reports it.
  * Peak memory is the sum of the resident sets of the guest's process tree and, separately, of the recorder
@@ -23,7 +23,8 @@ const only = process.argv.slice(2).filter((argument) => !argument.startsWith('-'
 interface Guest {
   readonly name: string;
   readonly argv: readonly string[];
-  readonly stdin?: string;
+  /** The same on a part of the input, for lackey, which takes minutes otherwise: its cost is scaled up. */
+  readonly part?: { readonly argv: readonly string[]; readonly scale: number };
 }
 
 interface Cost {
@@ -37,6 +38,9 @@ interface Memory {
   /** Peak of the recording process, in bytes. */
   recorderBytes: number;
 }
+
+/** lackey gets one part of so many of gzip's input. */
+const LACKEY_PART = 20;
 
 /** Text that compresses about as well as prose: words of a fixed vocabulary in a fixed pseudo-random order. */
 function makeText(sizeBytes: number): Buffer {
@@ -66,7 +70,10 @@ function makeText(sizeBytes: number): Buffer {
 
 function makeGuests(): Guest[] {
   const text = join(folder, 'input.txt');
-  writeFileSync(text, makeText(6_000_000));
+  const content = makeText(6_000_000);
+  writeFileSync(text, content);
+  const part = join(folder, 'part.txt');
+  writeFileSync(part, content.subarray(0, content.length / LACKEY_PART));
   const script = join(folder, 'script.sql');
   const rows = Array.from(
     { length: 2500 },
@@ -92,7 +99,11 @@ for i in range(60000):
     words[key] = words.get(key, 0) + 1
 print(total, len(words))`;
   return [
-    { name: 'gzip', argv: ['gzip', '-6', '-c', text] },
+    {
+      name: 'gzip',
+      argv: ['gzip', '-6', '-c', text],
+      part: { argv: ['gzip', '-6', '-c', part], scale: LACKEY_PART },
+    },
     { name: 'sqlite3', argv: ['sqlite3', ':memory:', `.read ${script}`] },
     { name: 'python3', argv: ['/usr/bin/python3', '-S', '-c', loop] },
   ];
@@ -125,7 +136,7 @@ function cost(argv: readonly string[]): Cost {
 const REPEATS = 3;
 
 function best(tool: Tool, measure: () => Cost): Cost {
-  // lackey takes minutes, beside which a disturbance is nothing.
+  // lackey takes long, beside which a disturbance is nothing.
   const runs = Array.from({ length: tool === 'lackey' ? 1 : REPEATS }, measure);
   return runs.reduce((a, b) => (b.cpuS < a.cpuS ? b : a));
 }
@@ -212,6 +223,13 @@ const TOOLS = {
     '--',
     ...argv,
   ],
+  analyze: (_: readonly string[], run: string) => [
+    process.execPath,
+    GRIND,
+    'analyze',
+    'memcheck',
+    run,
+  ],
 } as const;
 type Tool = keyof typeof TOOLS;
 
@@ -219,10 +237,13 @@ async function benchGuest(guest: Guest) {
   const costs = {} as Record<Tool, Cost>;
   const run = join(folder, `${guest.name}.run`);
   for (const tool of Object.keys(TOOLS) as Tool[]) {
-    costs[tool] = best(tool, () => {
-      rmSync(run, { recursive: true, force: true });
-      return cost(TOOLS[tool](guest.argv, run));
+    const part = tool === 'lackey' ? guest.part : undefined;
+    const { cpuS, wallS } = best(tool, () => {
+      if (tool === 'record') rmSync(run, { recursive: true, force: true });
+      return cost(TOOLS[tool](part?.argv ?? guest.argv, run));
     });
+    const scale = part?.scale ?? 1;
+    costs[tool] = { cpuS: cpuS * scale, wallS: wallS * scale };
     if (!json) console.error(`${guest.name} ${tool}: ${costs[tool].cpuS.toFixed(2)} s CPU`);
   }
   const instructions = Number(query(run, 'select sum(ticks) as n from processes').rows[0]!['n']);
@@ -230,12 +251,15 @@ async function benchGuest(guest: Guest) {
   const second = `${run}.memory`;
   const memory = await memoryOf(TOOLS.record(guest.argv, second));
   rmSync(second, { recursive: true, force: true });
+  const { recorderBytes: analysisBytes } = await memoryOf(TOOLS.analyze(guest.argv, run));
   return {
     guest: guest.name,
     instructions,
     costs,
     recordToMemcheckCpu: costs.record.cpuS / costs.memcheck.cpuS,
     recordToNoneCpu: costs.record.cpuS / costs.none.cpuS,
+    analyzeToMemcheckCpu: costs.analyze.cpuS / costs.memcheck.cpuS,
+    analysisBytes,
     traceBytes,
     bytesPerInstruction: traceBytes / instructions,
     ...memory,
@@ -283,8 +307,7 @@ async function main(): Promise<void> {
   const guests = makeGuests().filter(({ name }) => only.length === 0 || only.includes(name));
   const results = [];
   for (const guest of guests) results.push(await benchGuest(guest));
-  const queried = results.find(({ guest }) => guest === 'gzip') ?? results[0]!;
-  const queries = { guest: queried.guest, ...benchQueries(queried.run) };
+  const queries = results.map(({ guest, run }) => ({ guest, ...benchQueries(run) }));
   const engine = execFileSync('valgrind', ['--version'], { encoding: 'utf8' }).trim();
   const cpu = /model name\s*: (.*)/.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? 'unknown';
   const input = createHash('sha256')
@@ -306,22 +329,25 @@ async function main(): Promise<void> {
   console.log('CPU seconds (wall seconds)');
   console.table(
     Object.fromEntries(
-      results.map(({ guest, costs, recordToMemcheckCpu, recordToNoneCpu }) => [
-        guest,
-        {
-          ...Object.fromEntries(
-            Object.entries(costs).map(([tool, { cpuS, wallS }]) => [
-              tool,
-              `${cpuS.toFixed(2)} (${wallS.toFixed(2)})`,
-            ]),
-          ),
-          'record / memcheck': recordToMemcheckCpu.toFixed(2),
-          'record / none': recordToNoneCpu.toFixed(2),
-        },
-      ]),
+      results.map(
+        ({ guest, costs, recordToMemcheckCpu, recordToNoneCpu, analyzeToMemcheckCpu }) => [
+          guest,
+          {
+            ...Object.fromEntries(
+              Object.entries(costs).map(([tool, { cpuS, wallS }]) => [
+                tool,
+                `${cpuS.toFixed(2)} (${wallS.toFixed(2)})`,
+              ]),
+            ),
+            'record / memcheck': recordToMemcheckCpu.toFixed(2),
+            'record / none': recordToNoneCpu.toFixed(2),
+            'analyze / memcheck': analyzeToMemcheckCpu.toFixed(2),
+          },
+        ],
+      ),
     ),
   );
-  console.log('The trace, and peak memory while recording');
+  console.log('The trace, and peak memory while recording and while analyzing');
   console.table(
     Object.fromEntries(
       results.map((r) => [
@@ -332,25 +358,26 @@ async function main(): Promise<void> {
           'bytes per instruction': r.bytesPerInstruction.toFixed(4),
           'guest + engine': megabytes(r.guestBytes),
           recorder: megabytes(r.recorderBytes),
+          analysis: megabytes(r.analysisBytes),
         },
       ]),
     ),
   );
-  console.log(
-    `Reading accesses of ${queries.guest}: ${(queries.rows / 1e6).toFixed(1)} M rows, start-up included`,
+  console.log('Reading accesses, start-up included');
+  console.table(
+    Object.fromEntries(
+      queries.map((q) => [
+        q.guest,
+        {
+          'M rows': (q.rows / 1e6).toFixed(1),
+          'count(*) M rows/s': (q.countRowsPerS / 1e6).toFixed(1),
+          'group by M rows/s': (q.groupByRowsPerS / 1e6).toFixed(1),
+          'by tick, s': q.pointByTickS.toFixed(2),
+          'by address, s': q.pointByAddressS.toFixed(2),
+        },
+      ]),
+    ),
   );
-  console.table({
-    'count(*)': {
-      seconds: queries.countS.toFixed(2),
-      'M rows/s': (queries.countRowsPerS / 1e6).toFixed(1),
-    },
-    'group by kind, size': {
-      seconds: queries.groupByS.toFixed(2),
-      'M rows/s': (queries.groupByRowsPerS / 1e6).toFixed(1),
-    },
-    'where tick between N and N + 10': { seconds: queries.pointByTickS.toFixed(2) },
-    'where addr = X': { seconds: queries.pointByAddressS.toFixed(2) },
-  });
 }
 
 try {

@@ -152,7 +152,8 @@ test('what is not a run is refused with a sentence', () => {
       (e) => e instanceof UserError && pattern.test(e.message),
     );
   refuses('/nonexistent/run', /no run in/);
-  refuses(writeRun(contents(), undefined, { format: 99 }), /newer than format 1/);
+  refuses(writeRun(contents(), undefined, { format: 99 }), /newer than format 2/);
+  refuses(writeRun(contents(), undefined, { format: 1 }), /older than format 2/);
   refuses(writeRun(contents(), undefined, { format: '1' }), /does not state a trace format/);
   const broken = writeRun(contents());
   writeFileSync(join(broken, 'manifest.json'), '{');
