@@ -2,6 +2,7 @@
 import type { CommandModule } from 'yargs';
 import type { Manifest } from '../recorder/manifest.js';
 import { countAccesses, knownAccessCounts } from '../replay/access-counts.js';
+import { programRows } from '../replay/lineage.js';
 import { Trace, type ProcessRow } from '../replay/trace.js';
 import type { Table as Declaration } from '../schemas/schema.js';
 import { health, heap, modules, syscall_enters, thread_events } from '../schemas/tables.js';
@@ -145,7 +146,7 @@ function end({ end: how, status }: ProcessRow): string {
 
 function countRows(trace: Trace, table: Declaration, process: number): number {
   let count = 0;
-  for (const batch of trace.batches(table, process)) count += batch.count;
+  for (const rows of programRows(trace, table, process)) count += rows.count;
   return count;
 }
 
@@ -157,13 +158,13 @@ function heapFigures(
   let allocations = 0;
   let bytes = 0;
   let frees = 0;
-  for (const batch of trace.batches(heap, process)) {
+  for (const { batch, count } of programRows(trace, heap, process)) {
     const names = batch.names('op');
     const ops = batch.column('op');
     const sizes = batch.column('size');
     const addresses = batch.column('address');
     const known = batch.column('known');
-    for (let i = 0; i < ops.length; i++) {
+    for (let i = 0; i < count; i++) {
       const op = names[ops[i]!];
       if (op === 'free' || op === 'delete' || op === 'delete_array') {
         frees += known[i]!;

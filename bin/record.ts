@@ -24,6 +24,12 @@ export const RECORD_OPTIONS = {
     default: true,
     describe: 'Record the programs that the program starts (--no-children: not)',
   },
+  freeres: {
+    type: 'boolean',
+    default: true,
+    describe:
+      "At a program's end, let the C library free what it holds, for analyses of leaks (--no-freeres: not)",
+  },
   'env-exclude': {
     type: 'string',
     array: true,
@@ -107,6 +113,7 @@ export async function runRecord(args: InferredOptionTypes<typeof RECORD_OPTIONS>
     out: args.out,
     name: args.name,
     children: args.children,
+    freeres: args.freeres,
     excludedEnvironment: [...DEFAULT_EXCLUDED, ...(args['env-exclude'] ?? [])],
     maxSizeBytes: args['max-size'] === undefined ? undefined : parseSize(args['max-size']),
     values: args.values,

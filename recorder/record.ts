@@ -44,6 +44,8 @@ export interface RecordOptions {
   /** The run's name; by default the program's name and the time. */
   readonly name?: string;
   readonly children?: boolean;
+  /** Let the C library free what it holds when the program has ended, as under Memcheck. */
+  readonly freeres?: boolean;
   /** Patterns of environment names that are not stored. */
   readonly excludedEnvironment?: readonly string[];
   /** Stop recording a process when it has written this much raw trace. */
@@ -256,10 +258,17 @@ function complete(
 }
 
 function storedOptions(options: RecordOptions): Record<string, unknown> {
-  const { children = true, values = true, callers = DEFAULT_CALLERS, verify = false } = options;
+  const {
+    children = true,
+    freeres = true,
+    values = true,
+    callers = DEFAULT_CALLERS,
+    verify = false,
+  } = options;
   const { maxSizeBytes, startAt, stopAt, engineOptions = [], excludedEnvironment = [] } = options;
   return {
     children,
+    freeres,
     values,
     callers,
     verify,
@@ -283,6 +292,7 @@ function toolArguments(options: RecordOptions): string[] {
     `--trace-children=${(options.children ?? true) ? 'yes' : 'no'}`,
     `--grind-children=${(options.children ?? true) ? 'yes' : 'no'}`,
   ];
+  if (options.freeres === false) args.push('--run-libc-freeres=no', '--run-cxx-freeres=no');
   if (options.verify) args.push('--grind-verify=yes');
   if (options.maxSizeBytes !== undefined) args.push(`--grind-max-size=${options.maxSizeBytes}`);
   for (const [side, place] of [

@@ -374,6 +374,8 @@ export class RunWriter {
       const tick = view.getBigUint64(offsets[count - 1]! + RAW_HEADER_SIZE, true);
       if (tick > image.ticks) image.ticks = tick;
     }
+    // What follows is the C library's tidying up.
+    if (image.end?.how === 'exit') image.ticks = image.end.tick;
   }
 
   private writer(table: Table): ArrowFileWriter {

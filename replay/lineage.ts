@@ -4,13 +4,30 @@
  * does not write them again.
  */
 import type { Table } from '../schemas/schema.js';
-import { blocks, instructions, modules, stacks, strings } from '../schemas/tables.js';
+import {
+  blocks,
+  health,
+  instructions,
+  modules,
+  ops,
+  processes,
+  stacks,
+  strings,
+} from '../schemas/tables.js';
 import type { Batch, Trace } from './trace.js';
 
 /** The tables that a forked image inherits, by name. */
 const INHERITED: ReadonlySet<string> = new Set(
   [blocks, instructions, modules, stacks, strings].map(({ name }) => name),
 );
+
+/** Those, and others that are not events of the program. */
+const ABOUT_ALL: ReadonlySet<string> = new Set([
+  ...INHERITED,
+  health.name,
+  ops.name,
+  processes.name,
+]);
 
 /** The first `count` rows of a batch, as rows of a process image. */
 export interface ProgramRows<T extends Table> {
@@ -30,8 +47,10 @@ export function* programRows<T extends Table>(
 ): Generator<ProgramRows<T>> {
   const forks = INHERITED.has(table.name) && trace.processes.some(({ how }) => how === 'fork');
   if (!forks) {
-    for (const batch of trace.batches(table, process))
-      yield { process: batch.process, inherited: false, batch, count: batch.count };
+    for (const batch of trace.batches(table, process)) {
+      const count = rowsUntilExit(trace, table, batch);
+      if (count > 0) yield { process: batch.process, inherited: false, batch, count };
+    }
     return;
   }
   const images = process === undefined ? trace.processes.map((row) => row.process) : [process];
@@ -56,6 +75,13 @@ function lineage(trace: Trace, process: number): { ancestor: number; endEvent?: 
     if (row?.how !== 'fork' || row.parent < 0 || row.parent >= child) return line;
     line.unshift({ ancestor: row.parent, endEvent: row.parent_event });
   }
+}
+
+/** How many rows of a batch stand before the C library tidies up: code that runs then is code all the same. */
+function rowsUntilExit(trace: Trace, table: Table, batch: Batch): number {
+  if (ABOUT_ALL.has(table.name)) return batch.count;
+  const exit = trace.exitEvent(batch.process);
+  return exit === undefined ? batch.count : rowsBefore(batch, exit + 1n);
 }
 
 /** How many rows of a batch, which are in order of events, precede an event. */

@@ -243,7 +243,12 @@ export class ProcessReplay implements Replay {
     this.guest.moreValues = () => this.moreValues();
     let image = trace.processes.find((row) => row.process === process);
     if (!image) throw new UserError(`The run has no process ${process}.`);
-    let leg: Leg = { process, endEvent: U64, endTick: image.ticks };
+    const exit = options.tidyUp ? undefined : trace.exitEvent(process);
+    let leg: Leg = {
+      process,
+      endEvent: exit === undefined ? U64 : exit + 1n,
+      endTick: image.ticks,
+    };
     for (let depth = 0; ; depth++) {
       this.legs.unshift(leg);
       if (image!.how !== 'fork') break;

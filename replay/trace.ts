@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { UserError } from '../schemas/errors.js';
 import type { Table } from '../schemas/schema.js';
-import { FORMAT_VERSION, processes, STORED_TABLES } from '../schemas/tables.js';
+import { FORMAT_VERSION, process_ends, processes, STORED_TABLES } from '../schemas/tables.js';
 import { ArrowFile, type Batch, type StoredRow } from './arrow-file.js';
 
 export type { AllColumns, Batch, ColumnArrays, StoredRow, VarColumn } from './arrow-file.js';
@@ -33,6 +33,7 @@ export type ProcessRow = StoredRow<typeof processes>;
 export class Trace {
   private readonly files = new Map<string, ArrowFile | undefined>();
   private processRows: ProcessRow[] | undefined;
+  private exitEvents: Map<number, bigint> | undefined;
   private divergenceSentences: string[] | undefined;
 
   private constructor(
@@ -101,6 +102,16 @@ export class Trace {
   /** The rows of a stored table as objects, for tables that are small. */
   *rows<T extends Table>(table: T, process?: number): Generator<StoredRow<T>> {
     for (const batch of this.batches(table, process)) yield* batch.rows();
+  }
+
+  /** The event with which a process image exited: what follows is the C library's tidying up. */
+  exitEvent(process: number): bigint | undefined {
+    if (!this.exitEvents) {
+      this.exitEvents = new Map();
+      for (const row of this.rows(process_ends))
+        if (row.how === 'exit') this.exitEvents.set(row.process, row.event);
+    }
+    return this.exitEvents.get(process);
   }
 
   /** Rows that a stored table has in this trace. */

@@ -94,6 +94,8 @@ export interface ReplayOptions {
   /** Follow definedness; with neither accesses nor counts. */
   readonly shadow?: ShadowHooks;
   readonly observer?: Observer;
+  /** Go on where the program has exited and the C library frees what it holds. */
+  readonly tidyUp?: boolean;
   /** Accesses before this tick may be left out. */
   readonly fromTick?: bigint;
   /** Accesses after this tick may be left out. */

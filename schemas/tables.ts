@@ -47,7 +47,7 @@ export const process_starts = table(
 
 export const process_ends = table(
   'process_ends',
-  'How a process image ended, as its tool saw it; no row for a process that was killed.',
+  'How a process image ended, as its tool saw it; no row for a process that was killed. What the C library does after an exit to free what it holds is recorded, but shown by no table.',
   {
     tick,
     how: enumOf(
@@ -498,7 +498,7 @@ export const processes = table(
       'How it ended; `killed`: without a word, as by SIGKILL.',
     ),
     status: i32('Exit status, or the number of the fatal signal; -1 when not known.'),
-    ticks: u64('Guest instructions executed, as far as the trace tells.'),
+    ticks: u64('Guest instructions executed until its end, as far as the trace tells.'),
     events: u64('Rows that its tool wrote.'),
   },
 );

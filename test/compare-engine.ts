@@ -31,14 +31,19 @@ export function cachegrindInstructions(argv: readonly string[]): bigint {
   return BigInt(/^summary: (\d+)/m.exec(readFileSync(out, 'utf8'))![1]!);
 }
 
-/** What memcheck's closing line says of the heap; releases by libc's own clean-up are left out. */
-export function memcheckHeap(argv: readonly string[]): {
+/** What memcheck's closing line says of the heap, with or without what libc's own clean-up releases. */
+export function memcheckHeap(
+  argv: readonly string[],
+  freeres = false,
+): {
   allocations: bigint;
   frees: bigint;
   bytes: bigint;
 } {
   const log = scratch('memcheck');
-  run(['valgrind', '--run-libc-freeres=no', '--run-cxx-freeres=no', `--log-file=${log}`, ...argv]);
+  const wanted = freeres ? 'yes' : 'no';
+  const cleanUp = [`--run-libc-freeres=${wanted}`, `--run-cxx-freeres=${wanted}`];
+  run(['valgrind', ...cleanUp, `--log-file=${log}`, ...argv]);
   const line = /total heap usage: ([\d,]+) allocs, ([\d,]+) frees, ([\d,]+) bytes/.exec(
     readFileSync(log, 'utf8'),
   );

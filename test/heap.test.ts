@@ -1,6 +1,9 @@
 /** Heap blocks against the guest's own list and memcheck's count. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { openReplay } from '../replay/replay.js';
+import { Trace } from '../replay/trace.js';
+import { heap } from '../schemas/tables.js';
 import { memcheckHeap } from './compare-engine.js';
 import { compile, record, type Recording } from './guest.js';
 
@@ -98,4 +101,33 @@ test('memcheck counts the same blocks', () => {
     BigInt(recording.cell(`select cast(sum(size) as bigint) from allocations`) as bigint),
     memcheck.bytes,
   );
+});
+
+/** Blocks freed in a recording, and ticks replayed, with what the C library does after the exit. */
+function toTheVeryEnd(folder: string): { frees: number; ticks: bigint } {
+  const trace = Trace.open(folder);
+  try {
+    const replay = openReplay(trace, 0, { tidyUp: true });
+    replay.finish();
+    assert.deepEqual(replay.divergences, []);
+    const frees = [...trace.rows(heap)].filter(({ known }) => known).length;
+    return { frees, ticks: replay.tick };
+  } finally {
+    trace.close();
+  }
+}
+
+test('what the C library frees after the exit is no part of the program, but is there', () => {
+  const [free, keep] = [[], ['--no-freeres']].map((options) => record(['heap.cpp'], { options }));
+  const figures = `select ticks, (select count(*) from heap), (select count(*) from syscalls),
+    (select cast(sum(instructions * executions) as bigint) from segments) from processes`;
+  assert.deepEqual(free!.row(figures), keep!.row(figures));
+  const ticks = free!.cell('select ticks from processes') as bigint;
+  assert.equal(free!.cell('select tick from process_ends'), ticks);
+  const [freed, kept] = [toTheVeryEnd(free!.folder), toTheVeryEnd(keep!.folder)];
+  assert.equal(kept.ticks, ticks);
+  assert.ok(freed.ticks > ticks);
+  const program = [compile('heap.cpp')];
+  assert.equal(BigInt(kept.frees), memcheckHeap(program).frees);
+  assert.equal(BigInt(freed.frees), memcheckHeap(program, true).frees);
 });

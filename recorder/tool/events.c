@@ -37,6 +37,7 @@ typedef struct {
    UInt number; /* unique within the process */
    Bool known;  /* replay has this thread's registers: `state` */
    Bool started;
+   Bool left;   /* it called exit: its code only runs again to tidy up */
    Bool no_redirect; /* it goes on with a function that is not to be replaced */
    Bool untouched;   /* it stopped for that only: nothing has changed its registers, which `state` lacks */
    ULong call;   /* system call under way, or 0 */
@@ -298,14 +299,21 @@ static void on_munmap(Addr address, SizeT size)
    forget_files(address, size);
 }
 
+/* Mapped, since the kernel maps pages, but not yet or no more asked for with brk. */
+static Addr beyond_brk, beyond_brk_end;
+
 static void on_brk(Addr address, SizeT size, ThreadId tid)
 {
+   beyond_brk = address + size;
+   beyond_brk_end = VG_MAX(beyond_brk_end, (beyond_brk + 4095) & ~4095UL);
    emit_mapping(tid, MAPPINGS_OP_BRK, address, size, 3);
    emit_zero(tid, MEMORY_CAUSE_BRK, address, size);
 }
 
 static void on_brk_shrink(Addr address, SizeT size)
 {
+   beyond_brk = address;
+   beyond_brk_end = VG_MAX(beyond_brk_end, address + size);
    ThreadId tid = VG_(get_running_tid)();
    emit_mapping(tid, MAPPINGS_OP_BRK_SHRINK, address, size, 0);
    emit_zero(tid, MEMORY_CAUSE_BRK, address, size);
@@ -381,7 +389,10 @@ static void on_pre_syscall(ThreadId tid, UInt number, UWord* args, UInt count)
    t->sysno = number;
    for (UInt i = 0; i < 6; i++) t->args[i] = i < count ? args[i] : 0;
    if (number == SYS_SET_TID_ADDRESS) t->clear_tid = args[0];
-   if (number == SYS_EXIT || number == SYS_EXIT_GROUP) exit_status = args[0] & 0xff;
+   if (number == SYS_EXIT || number == SYS_EXIT_GROUP) {
+      exit_status = args[0] & 0xff;
+      t->left = True;
+   }
    if (number == SYS_EXECVE || number == SYS_EXECVEAT) keep_log();
    UInt stack = stack_of(tid);
    RawSyscallEnters* r = EMIT(RawSyscallEnters, TABLE_SYSCALL_ENTERS, 0);
@@ -636,6 +647,33 @@ static void on_thread_exit(ThreadId tid)
    }
 }
 
+/* ---------------------------------------------------------------- the end of the program
+
+   When all threads have been ended by a call of exit, the engine makes the C and C++ libraries free what they hold for
+   themselves, as it does for Memcheck, so that it does not count as leaked. That is not the program's
+   doing: its end is told before it, and readers leave out what follows, unless they ask for it. */
+
+static Bool tidying_up;
+
+static void emit_all_hashes(void);
+
+static void emit_end(UChar how, Int status)
+{
+   if (opt_verify) emit_all_hashes();
+   RawProcessEnds* r = EMIT(RawProcessEnds, TABLE_PROCESS_ENDS, 0);
+   r->tick = now;
+   r->how = how;
+   r->status = status;
+   r->time_ns = monotonic_ns();
+}
+
+static void begin_to_tidy_up(void)
+{
+   if (tidying_up) return;
+   if (recording) emit_end(PROCESS_ENDS_HOW_EXIT, exit_status);
+   tidying_up = recording;
+}
+
 /* ---------------------------------------------------------------- running guest code */
 
 void for_each_thread(void (*f)(UInt, const UChar*))
@@ -676,6 +714,7 @@ static void on_start_code(ThreadId tid, ULong blocks)
 {
    Thread* t = &threads[tid];
    static UChar state[sizeof(VexGuestAMD64State)] __attribute__((aligned(16)));
+   if (t->left) begin_to_tidy_up();
    if (!recording && opt_start_tick && now >= opt_start_tick) {
       opt_start_tick = 0;
       recording_start();
@@ -719,7 +758,7 @@ static void on_start_code(ThreadId tid, ULong blocks)
    if (slice) {
       emit_slice(tid, state, state_hash(state));
       last_slice = blocks;
-      if (recording && !t->no_redirect) keyframe_maybe(tid);
+      if (recording && !tidying_up && !t->no_redirect) keyframe_maybe(tid);
    }
    t->signal = False;
    last_tid = tid;
@@ -935,7 +974,8 @@ void on_sync(ULong tick, UWord code, UWord object, UWord object2, UWord value)
 /* ---------------------------------------------------------------- answers to requests
 
    As Memcheck answers when all is well: the program is to run as it would under it. What it says of
-   definedness is not known here; memory counts as defined, and as accessible if it is mapped. */
+   definedness is not known here; memory counts as defined, and as accessible if it is mapped and below the
+   break. */
 
 #define BITS_COPIED 1
 #define BITS_NOT_ACCESSIBLE 3
@@ -965,6 +1005,18 @@ static UWord forget_block(UWord i)
    return 0;
 }
 
+/* The first address of a range that is not accessible, or 0. */
+static Addr first_not_accessible(Addr address, SizeT size)
+{
+   Addr end = address + size, mapped = address;
+   if (end < address) end = ~0UL;
+   if (size == 0 || readable(address, size)) mapped = end;
+   while (mapped < end && readable(mapped, 1)) mapped = (mapped & ~4095UL) + 4096;
+   Addr brk = VG_MAX(address, beyond_brk);
+   if (brk < VG_MIN(mapped, beyond_brk_end)) return brk;
+   return mapped < end ? mapped : 0;
+}
+
 static UWord answer_memcheck(UInt code, const UWord* args, const HChar** text)
 {
    switch (code) {
@@ -983,7 +1035,9 @@ static UWord answer_memcheck(UInt code, const UWord* args, const HChar** text)
       case VG_USERREQ__ENABLE_ADDR_ERROR_REPORTING_IN_RANGE:
       case VG_USERREQ__DISABLE_ADDR_ERROR_REPORTING_IN_RANGE: return args[2] > 0;
       case _VG_USERREQ__MEMCHECK_RECORD_OVERLAP_ERROR: *text = guest_string(args[1]); return 0;
-      /* Checks find nothing; no leak was counted: the counters stay as the guest's macro set them. */
+      case VG_USERREQ__CHECK_MEM_IS_ADDRESSABLE:
+      case VG_USERREQ__CHECK_MEM_IS_DEFINED: return first_not_accessible(args[1], args[2]);
+      /* No leak was counted: the counters stay as the guest's macro set them. */
       default: return 0;
    }
 }
@@ -1206,12 +1260,8 @@ void events_end(Int signal)
              "the function, tick or request at which the recording was to begin did not come");
    if (signal) emit_death(signal);
    if (last_tid != VG_INVALID_THREADID) emit_slice(last_tid, threads[last_tid].state, 0);
-   if (opt_verify) emit_all_hashes();
-   RawProcessEnds* r = EMIT(RawProcessEnds, TABLE_PROCESS_ENDS, 0);
-   r->tick = now;
-   r->how = signal ? PROCESS_ENDS_HOW_SIGNAL : PROCESS_ENDS_HOW_EXIT;
-   r->status = signal ? -1 : exit_status;
-   r->time_ns = monotonic_ns();
+   if (signal) emit_end(PROCESS_ENDS_HOW_SIGNAL, -1);
+   else if (!tidying_up) emit_end(PROCESS_ENDS_HOW_EXIT, exit_status);
 }
 
 void events_init(void)

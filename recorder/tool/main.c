@@ -89,6 +89,8 @@ static void before_options(void)
    VG_(details_bug_reports_to)("the grind authors");
    VG_(details_avg_translation_sizeB)(300);
    VG_(basic_tool_funcs)(on_options_read, instrument, on_end);
+   VG_(needs_libc_freeres)();
+   VG_(needs_cxx_freeres)();
    VG_(needs_command_line_options)(on_option, print_usage, print_debug_usage);
    symbols_init();
    events_init();

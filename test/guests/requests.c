@@ -1,5 +1,8 @@
 // Client requests of valgrind.h and memcheck.h, with their arguments.
+#define _GNU_SOURCE
 #include <stdint.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <valgrind/memcheck.h>
 #include <valgrind/valgrind.h>
 #include "facts.h"
@@ -19,6 +22,14 @@ static void answers(void) {
   fact("set %d %d", (int)VALGRIND_SET_VBITS(bytes, bits, 16), (int)VALGRIND_SET_VBITS(8, bits, 16));
   fact("ranges %d %d", (int)VALGRIND_DISABLE_ADDR_ERROR_REPORTING_IN_RANGE(area, 8),
        (int)VALGRIND_ENABLE_ADDR_ERROR_REPORTING_IN_RANGE(area, 0));
+  long page = sysconf(_SC_PAGESIZE);
+  char *two = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  munmap(two + page, page);
+  fact("check %ld %ld", VALGRIND_CHECK_MEM_IS_ADDRESSABLE(two, page) - 0L,
+       (char *)VALGRIND_CHECK_MEM_IS_DEFINED(two, 2 * page) - two);
+  char *brk = sbrk(100);
+  fact("brk %ld %ld", (long)VALGRIND_CHECK_MEM_IS_ADDRESSABLE(brk, 100),
+       (char *)VALGRIND_CHECK_MEM_IS_ADDRESSABLE(brk, 200) - brk);
   long leaked = 1, dubious = 2, reachable = 3, suppressed = 4;
   VALGRIND_COUNT_LEAKS(leaked, dubious, reachable, suppressed);
   fact("leaks %ld %ld %ld %ld", leaked, dubious, reachable, suppressed);
