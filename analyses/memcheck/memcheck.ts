@@ -87,6 +87,7 @@ class Memcheck {
     const { events } = this;
     this.replay = openReplay(trace, process, {
       shadow,
+      tidyUp: true,
       observer: {
         tables: events.tables,
         applied: (row) => {
