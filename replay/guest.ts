@@ -410,14 +410,16 @@ export class Guest implements Machine {
         reason,
       });
       if (this.rowsFull()) return done('buffer', at.pc);
-      if (this.tick === target && at.pc === faultPc) return done('ticks', at.pc);
+      const { record } = this.slots[this.slotNumber(at.pc, at.noRedirect)]!;
+      // With shadow, what the first instruction of a block was about to access is judged, too.
+      if (this.tick === target && at.pc === faultPc && !(this.shadow && record))
+        return done('ticks', at.pc);
       if (this.tick > target)
         throw new Divergence(
           `the fault at 0x${faultPc.toString(16)} was not reached`,
           this.tick,
           at.pc,
         );
-      const record = this.slots[this.slotNumber(at.pc, at.noRedirect)]!.record;
       if (!record) return done('missing', at.pc);
       const before = this.tick;
       const outcome = this.interpret(
