@@ -196,7 +196,7 @@ export class Guest implements Machine {
   private readonly values: Uint8Array[] = [];
   private valuesUsed = 0;
   /** Most instructions, rows and wide bytes of one block. */
-  private mostInstructions = 0;
+  mostInstructions = 0;
   private mostRows = 0;
   private mostWide = 0;
   /** Sites of the block that is being interpreted. */
@@ -431,11 +431,21 @@ export class Guest implements Machine {
     }
   }
 
-  /** Runs one superblock by the interpreter. Slow: for tests and for looking closer. */
-  step(pc: bigint, noRedirect: boolean): RunResult {
+  /**
+   * Runs one superblock by the interpreter. Slow: for tests and for looking closer.
+   * @param before - told the address of each instruction before it takes effect
+   */
+  step(pc: bigint, noRedirect: boolean, before?: (pc: bigint) => void): RunResult {
     const { record } = this.slots[this.slotNumber(pc, noRedirect)]!;
     if (!record) return { ticks: 0, pc, noRedirect, reason: 'missing' };
-    const { instructions, next, jumpKind } = this.interpret(record);
+    const { instructions, next, jumpKind } = this.interpret(
+      record,
+      before &&
+        ((_, address) => {
+          before(address);
+          return false;
+        }),
+    );
     return {
       ticks: instructions,
       pc: next,

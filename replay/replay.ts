@@ -218,6 +218,13 @@ export class ProcessReplay implements Replay {
   private current: Thread | undefined;
   private readonly layout: GuestManifest;
   private ended = false;
+  private pause:
+    | {
+        readonly tick: bigint;
+        readonly events: 'before' | 'after';
+        readonly instruction: ((pc: bigint) => void) | undefined;
+      }
+    | undefined;
   /** Accesses of the image itself are delivered, not those of the ancestors. */
   private leg = -1;
 
@@ -293,6 +300,44 @@ export class ProcessReplay implements Replay {
     this.guest.resetAccesses();
   }
 
+  /**
+   * Runs to a tick of the image itself and stops there, before the instruction that is to run next: the
+   * superblock in which the tick falls is completed. Returns false when the process ended before.
+   * @param events - whether those of the tick that was reached have happened
+   * @param instruction - told the address of each instruction before it takes effect, which is slow
+   */
+  runUntil(
+    tick: bigint,
+    events: 'before' | 'after' = 'after',
+    instruction?: (pc: bigint) => void,
+  ): boolean {
+    this.pause = { tick, events, instruction };
+    try {
+      while (!this.isPaused()) {
+        if (!this.step()) return false;
+        this.guest.resetAccesses();
+      }
+      return true;
+    } finally {
+      this.pause = undefined;
+    }
+  }
+
+  private isPaused(): boolean {
+    if (!this.pause || !this.inLastLeg || !this.current || this.tick < this.pause.tick)
+      return false;
+    if (this.pause.events === 'before') return true;
+    const next = this.nextCursor();
+    return !next || next.u64('tick') > this.tick;
+  }
+
+  /** Where to stop on the way to a tick, unless a fault in the middle of a superblock is too near. */
+  private stopBefore(tick: bigint, isInside: boolean): bigint {
+    if (!this.pause || !this.inLastLeg || this.pause.tick >= tick) return tick;
+    const near = isInside ? BigInt(this.guest.mostInstructions) : 0n;
+    return this.pause.tick + near > tick ? tick : this.pause.tick;
+  }
+
   /** Registers with their shadow, in a replay that follows definedness. */
   readonly registers = new ReplayRegisters(this);
 
@@ -359,11 +404,12 @@ export class ProcessReplay implements Replay {
         ) {
           return this.end();
         }
+        if (this.isPaused()) return true;
         const cursor = this.nextCursor();
         if (!cursor) {
           const { endTick } = this.legs[this.leg]!;
           if (this.current && this.tick < endTick) {
-            if (this.runTo(endTick)) return true;
+            if (this.runTo(this.stopBefore(endTick, false))) return true;
           } else if (!this.nextLeg()) {
             return this.end();
           }
@@ -372,14 +418,19 @@ export class ProcessReplay implements Replay {
         const tick = cursor.u64('tick');
         if (this.current && this.isInsideBlock(cursor)) {
           const pc = cursor.u64('pc');
+          const stop = this.stopBefore(tick, true);
           const isThere = this.tick === tick && this.current.pc === pc;
+          if (stop < tick && this.tick < stop) {
+            if (this.runTo(stop)) return true;
+            continue;
+          }
           if (!isThere || this.mustJudge(cursor)) {
             this.judgedFault = cursor.event;
             if (this.runInto(tick, pc)) return true;
             continue;
           }
         } else if (this.current && this.tick < tick) {
-          if (this.runTo(tick)) return true;
+          if (this.runTo(this.stopBefore(tick, false))) return true;
           continue;
         }
         if (!this.current) this.guest.tick = tick;
@@ -553,6 +604,8 @@ export class ProcessReplay implements Replay {
   /** Runs the current thread to a tick. Returns true when accesses are to be delivered first. */
   private runTo(tick: bigint): boolean {
     const { pc, noRedirect } = this.current!;
+    if (this.pause?.instruction && this.inLastLeg)
+      return this.ran(this.guest.step(pc, noRedirect, this.pause.instruction));
     return this.ran(this.guest.run(pc, noRedirect, Number(tick - this.tick)));
   }
 

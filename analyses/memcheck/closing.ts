@@ -1,6 +1,6 @@
 /** What memcheck says at the end of a process: the heap, the leaks in order of size, and their totals. */
 import type { Closing, OptionValues, Weight } from '../analysis.js';
-import type { Finding, Outcome } from '../finding.js';
+import type { Finding, FindingStack, Outcome } from '../finding.js';
 import { commas } from './describe.js';
 import type { Heap } from './heap.js';
 import type { LeakReport } from './leaks.js';
@@ -48,6 +48,14 @@ export function lossFindings(
       weights.set(finding, { isShown: shown, isError: error });
       return finding;
     });
+}
+
+/** The same finding with further stacks. */
+export function withStacks(finding: Finding, stacks: readonly FindingStack[]): Finding {
+  const extended = { ...finding, stacks: [...finding.stacks, ...stacks] };
+  const weight = weights.get(finding);
+  if (weight) weights.set(extended, weight);
+  return extended;
 }
 
 /** Loss records count as their check says; everything else is an error and is shown. */

@@ -52,6 +52,7 @@ import {
   type LeakCheckRequest,
   type LeakOptions,
   type LeakReport,
+  type LeakSearch,
 } from './leaks.js';
 
 /** An occurrence, as reported; equal ones are merged elsewhere. `count` is 1, or a leak's blocks. */
@@ -314,9 +315,7 @@ export class MemcheckEvents implements Observer {
   }
 
   leakCheck(request: LeakCheckRequest, tick: bigint, thread: number): LeakReport {
-    for (const number of this.rootThreads) {
-      this.space.growStack(number, this.register(number, 'RSP'));
-    }
+    this.growStacks();
     const report = this.leaks.check(request);
     for (const record of report.records) {
       if (!record.shown) continue;
@@ -326,6 +325,18 @@ export class MemcheckEvents implements Observer {
     }
     this.context.leakChecked?.(report, { tick, thread });
     return report;
+  }
+
+  /** What is reachable now, and how; undefined when there are no blocks. As `LeakChecker.search`. */
+  searchLeaks(isSpilled?: (address: bigint) => boolean): LeakSearch | undefined {
+    this.growStacks();
+    return this.leaks.search(isSpilled);
+  }
+
+  private growStacks(): void {
+    for (const number of this.rootThreads) {
+      this.space.growStack(number, this.register(number, 'RSP'));
+    }
   }
 
   /** Reports an error, unless the thread asked for none. */

@@ -113,10 +113,23 @@ export interface LossRecord {
   readonly suppressed: boolean;
 }
 
+/** A word or register that holds a pointer to a block. */
+export interface Link {
+  /** Address of the word; offset in the guest state of the register. */
+  readonly place: bigint;
+  /** The thread whose register it is; 0 for a word of memory. */
+  readonly thread: number;
+  readonly value: bigint;
+  /** Number of the block that the word is in; −1 outside of the heap. */
+  readonly holder: number;
+}
+
 /** One block, as the check found it. */
 export interface CheckedBlock {
   readonly block: HeapBlock;
   readonly state: LeakKind;
+  /** The record that it belongs to. */
+  readonly record: LossRecord;
   /** For a block that is lost indirectly: the block that leads to it. */
   readonly leader: HeapBlock | undefined;
 }
@@ -202,27 +215,43 @@ export class LeakChecker {
     }
     const search = new LeakSearch(this.context, blocks, this.options.heuristics);
     search.run();
-    const records = this.record(search, request);
+    const { records, ofBlocks } = this.record(search, request);
     return {
       records,
       totals: this.totals,
       blocks: blocks.map((block, i) => ({
         block,
         state: STATES[search.states[i]!]!,
+        record: ofBlocks[i]!,
         leader: search.states[i] === INDIRECT ? blocks[search.cliques[i]!] : undefined,
       })),
     };
   }
 
+  /**
+   * Searches without a report, noting how each block is reached.
+   * @param isSpilled - tells of a word of memory that it only keeps a register
+   */
+  search(isSpilled: (address: bigint) => boolean = () => false): LeakSearch | undefined {
+    const blocks = blocksToCheck(this.context.heap);
+    if (blocks.length === 0) return undefined;
+    const search = new LeakSearch(this.context, blocks, this.options.heuristics, isSpilled);
+    search.run();
+    return search;
+  }
+
   /** Merges the blocks into records and puts these in order. */
-  private record(search: LeakSearch, { mode, delta }: LeakCheckRequest): LossRecord[] {
+  private record(
+    search: LeakSearch,
+    { mode, delta }: LeakCheckRequest,
+  ): { records: LossRecord[]; ofBlocks: LossRecord[] } {
     for (const [key, record] of this.kept) {
       if (record.now.blocks === 0) this.kept.delete(key);
       record.old = record.now;
       record.now = nothing();
     }
     const totals = (this.totals = noTotals());
-    search.blocks.forEach((block, i) => {
+    const keptOf = search.blocks.map((block, i) => {
       const state = search.states[i]!;
       const heuristic = HEURISTICS[search.heuristics[i]! - 1];
       if (heuristic) add(totals.heuristics[heuristic], block.sizeBytes, 1);
@@ -235,9 +264,10 @@ export class LeakChecker {
       record.now.bytes += block.sizeBytes;
       record.now.blocks++;
       if (state === UNREACHED) record.now.indirectBytes += BigInt(search.indirectBytes[i]!);
+      return record;
     });
     const sorted = [...this.kept.values()].sort(compareRecords);
-    return sorted.map((record, i) => {
+    const records = sorted.map((record, i) => {
       const { bytes, indirectBytes, blocks } = record.now;
       const state = STATES[record.state]!;
       const kind = KIND_NAMES[state];
@@ -259,6 +289,8 @@ export class LeakChecker {
         suppressed,
       };
     });
+    const places = new Map(sorted.map((record, i) => [record, i]));
+    return { records, ofBlocks: keptOf.map((record) => records[places.get(record)!]!) };
   }
 
   /** Stacks with the same key are one place of allocation. */
@@ -377,7 +409,7 @@ function find(blocks: readonly HeapBlock[], starts: Float64Array, address: bigin
 }
 
 /** One search. The arrays have an entry for each of `blocks`. */
-class LeakSearch {
+export class LeakSearch {
   readonly states: Uint8Array;
   /** Number of the heuristic that explains an interior pointer, from 1; 0 for none. */
   readonly heuristics: Uint8Array;
@@ -385,6 +417,15 @@ class LeakSearch {
   readonly indirectBytes: Float64Array;
   /** For one that is lost indirectly: number of the block that leads to it. */
   readonly cliques: Int32Array;
+  /** What made each block reached as it is, where that is wanted. */
+  readonly links: (Link | undefined)[] | undefined;
+  /** What is being scanned: the word or register, and the block that the word is in. */
+  private place = 0n;
+  private thread = 0;
+  private segment = 0n;
+  /** Words that keep registers, with their values. */
+  private readonly spilled: (readonly [bigint, bigint])[] = [];
+  private holder = -1;
   private readonly starts: Float64Array;
   private readonly ends: Float64Array;
   private readonly pending: Uint8Array;
@@ -397,8 +438,10 @@ class LeakSearch {
     private readonly context: LeakContext,
     readonly blocks: readonly HeapBlock[],
     private readonly chosen: ReadonlySet<Heuristic>,
+    private readonly isSpilled?: (address: bigint) => boolean,
   ) {
     const { length } = blocks;
+    this.links = isSpilled ? new Array<undefined>(length).fill(undefined) : undefined;
     this.states = new Uint8Array(length).fill(UNREACHED);
     this.heuristics = new Uint8Array(length);
     this.indirectBytes = new Float64Array(length);
@@ -415,8 +458,11 @@ class LeakSearch {
   }
 
   run(): void {
-    this.scanRoots();
-    this.process((value, definite) => this.reach(value, definite));
+    const follow = (value: bigint, definite: boolean): void => this.reach(value, definite);
+    this.scanMemory();
+    this.process(follow);
+    this.scanRegisters();
+    this.process(follow);
     // What is not reached leads a clique of blocks that are lost with it; a later one may take in
     // earlier ones.
     for (let leader = 0; leader < this.blocks.length; leader++) {
@@ -426,10 +472,15 @@ class LeakSearch {
     }
   }
 
-  private scanRoots(): void {
-    const { memory, registers, space, rootThreads } = this.context;
+  private scanMemory(): void {
+    const { memory, space } = this.context;
     const visit = (address: bigint, value: bigint) => {
       if (value >= this.lowest && value < this.highest && !this.context.isIgnored(address)) {
+        if (this.isSpilled?.(address)) {
+          this.spilled.push([address, value]);
+          return;
+        }
+        this.place = address;
         this.reach(value, true);
       }
     };
@@ -437,11 +488,27 @@ class LeakSearch {
       // Only what the program can both read and write holds pointers to the heap. Heap blocks are
       // not in the address space's segments: these are scanned when they are reached.
       const isDevice = file.startsWith('/dev/') && file !== '/dev/zero';
+      this.segment = start;
       if ((protection & 3) === 3 && !isDevice) memory.visitDefinedWords(start, end - start, visit);
     }
+  }
+
+  /** After memory, so that what memory reaches is not said to be reached by a register. */
+  private scanRegisters(): void {
+    const { registers, rootThreads } = this.context;
     const offsets = GP_REGISTERS.map((name) => registers.registerOffset(name));
     for (const thread of rootThreads.call(this.context)) {
-      for (const offset of offsets) this.reach(registers.readRegister(thread, offset), true);
+      this.thread = thread;
+      this.holder = -1;
+      for (const offset of offsets) {
+        this.place = BigInt(offset);
+        this.reach(registers.readRegister(thread, offset), true);
+      }
+    }
+    this.thread = 0;
+    for (const [address, value] of this.spilled) {
+      this.place = address;
+      this.reach(value, true);
     }
   }
 
@@ -453,7 +520,9 @@ class LeakSearch {
       this.pending[at] = 0;
       const definite = this.states[at] !== POSSIBLE;
       const { address, sizeBytes } = this.blocks[at]!;
+      this.holder = at;
       memory.visitDefinedWords(address, sizeBytes, (word, value) => {
+        this.place = word;
         if (value < this.lowest || value >= this.highest) return;
         if (!isIgnored.call(this.context, word)) follow(value, definite, at);
       });
@@ -488,6 +557,7 @@ class LeakSearch {
     const atStart = value === this.blocks[at]!.address;
     if (this.states[at] === REACHABLE) {
       if (atStart) this.heuristics[at] = 0;
+      if (atStart && this.links) this.preferLasting(at, value);
       return;
     }
     let surely = atStart;
@@ -497,11 +567,32 @@ class LeakSearch {
     }
     if (surely && definite) {
       this.states[at] = REACHABLE;
-      this.push(at);
     } else if (this.states[at] === UNREACHED) {
       this.states[at] = POSSIBLE;
-      this.push(at);
+    } else return;
+    this.push(at);
+    const { links, place, thread, holder } = this;
+    if (links) links[at] = { place, thread, value, holder };
+  }
+
+  /**
+   * Another pointer to a block: noted if it is likely to stay longer. Of pointers on one stack that is the
+   * one in the outermost frame; and a word of memory stays longer than a register.
+   */
+  private preferLasting(at: number, value: bigint): void {
+    const { place, thread, holder } = this;
+    const links = this.links!;
+    const known = links[at]!;
+    if (thread !== 0) return;
+    if (holder < 0) {
+      const isRoot = known.holder < 0 && known.thread === 0;
+      if (isRoot && known.place >= this.segment) links[at] = { place, thread, value, holder };
+      return;
     }
+    if (known.thread === 0) return;
+    // The way to the block that holds it must not lead through this one.
+    for (let from = holder; from >= 0; from = links[from]!.holder) if (from === at) return;
+    links[at] = { place, thread, value, holder };
   }
 
   /** `value` stands in block `from`, which is lost with the clique of `leader`. */

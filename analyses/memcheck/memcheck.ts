@@ -9,11 +9,12 @@ import type { ShadowEvent, ShadowHooks } from '../../replay/shadow-guest.js';
 import { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
 import type { Analysis, AnalysisContext } from '../analysis.js';
-import type { Outcome, Pc } from '../finding.js';
+import type { Finding, Outcome, Pc } from '../finding.js';
 import { Findings } from '../findings.js';
-import { closeMemcheck, heapSummary, lossFindings, weighMemcheck } from './closing.js';
+import { closeMemcheck, heapSummary, lossFindings, weighMemcheck, withStacks } from './closing.js';
 import { MemcheckEvents, type EventContext, type Found } from './events.js';
 import { instrument } from './instrument.js';
+import { findLeakPoints } from './leak-points.js';
 import type { LeakReport } from './leaks.js';
 import { MEMCHECK_OPTIONS, memcheckSettings, type MemcheckSettings } from './options.js';
 import { touchedRegisters, trackedWords, type RegisterOffsets } from './registers.js';
@@ -62,9 +63,10 @@ class Memcheck {
   private readonly symbols: Symbols;
   private readonly stacks: ReadonlyMap<number, readonly Pc[]>;
   private lastCheck: LeakReport | undefined;
+  private lastLosses: readonly Finding[] = [];
 
   constructor(
-    trace: Trace,
+    private readonly trace: Trace,
     private readonly process: number,
     private readonly settings: MemcheckSettings,
     private readonly context: AnalysisContext,
@@ -120,7 +122,8 @@ class Memcheck {
       leakChecked: (report, at) => {
         this.lastCheck = report;
         if (!this.replay.isInImage) return;
-        for (const finding of lossFindings(report, this.process, at)) this.findings.add(finding);
+        this.lastLosses = lossFindings(report, this.process, at);
+        for (const finding of this.lastLosses) this.findings.add(finding);
       },
       functionAt: (pc) => {
         const { symbols } = this;
@@ -146,12 +149,32 @@ class Memcheck {
   run(): Outcome {
     this.replay.finish();
     this.events.finish(this.replay.tick);
+    const points = this.leakPoints();
     return {
       process: this.process,
-      findings: [...this.findings.list],
+      findings: this.findings.list.map((finding) => points.of.get(finding) ?? finding),
       summary: heapSummary(this.events.heap, this.lastCheck),
-      missing: this.replay.divergences,
+      missing: [...this.replay.divergences, ...points.missing],
     };
+  }
+
+  /** Findings of the last leak check with where their blocks were lost. */
+  private leakPoints(): { of: ReadonlyMap<Finding, Finding>; missing: readonly string[] } {
+    const { trace, process, settings, lastCheck } = this;
+    const of = new Map<Finding, Finding>();
+    const { tick, divergences } = this.replay;
+    const isWanted = settings.leakPoints !== 'no' && settings.leaks.leakCheck === 'full';
+    if (!isWanted || !lastCheck || divergences.length > 0) return { of, missing: [] };
+    const stackOf = (stack: number) => this.shown(this.stacks.get(stack) ?? []);
+    const { stacks, missing } = findLeakPoints(
+      ...([trace, process, settings, lastCheck, tick, stackOf, this.symbols] as const),
+    );
+    const records = lastCheck.records.filter(({ blocks }) => blocks > 0);
+    this.lastLosses.forEach((finding, i) => {
+      const found = stacks.get(records[i]!) ?? [];
+      if (found.length > 0) of.set(finding, withStacks(finding, found));
+    });
+    return { of, missing };
   }
 
   /** The frames that a user wants to see of a stack. */

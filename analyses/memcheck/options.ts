@@ -30,6 +30,12 @@ export const MEMCHECK_OPTIONS = {
     describe: `What makes a pointer into a block one to the block: ${HEURISTICS.join(', ')}, all, none`,
     default: 'all',
   },
+  'leak-points': {
+    describe:
+      'Say where lost blocks were lost; auto: when --leak-check=full shows some and the execution is short',
+    default: 'auto',
+    values: ['auto', 'yes', 'no'],
+  },
   'undef-value-errors': {
     describe: 'Report uses of undefined values',
     default: 'yes',
@@ -66,6 +72,7 @@ export const MEMCHECK_OPTIONS = {
 
 /** What the options mean. */
 export interface MemcheckSettings extends MemcheckOptions {
+  readonly leakPoints: 'auto' | 'yes' | 'no';
   readonly undefValueErrors: boolean;
   readonly partialLoadsOk: boolean;
   /** First and last address of ranges that may be accessed. */
@@ -103,6 +110,7 @@ export function memcheckSettings(values: OptionValues): MemcheckSettings {
       bigBlockBytes: bytes('freelist-big-blocks'),
     },
     mismatchedFrees: one('show-mismatched-frees', YES_NO) === 'yes',
+    leakPoints: one('leak-points', ['auto', 'yes', 'no']),
     undefValueErrors: one('undef-value-errors', YES_NO) === 'yes',
     partialLoadsOk: one('partial-loads-ok', YES_NO) === 'yes',
     ignoredRanges: parseRanges(value('ignore-ranges')),
