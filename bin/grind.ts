@@ -9,6 +9,7 @@ const COMMANDS: Record<string, () => Promise<CommandModule>> = {
   ls: async () => (await import('./ls.js')).lsCommand as CommandModule,
   info: async () => (await import('./info.js')).infoCommand as CommandModule,
   query: async () => (await import('./query.js')).queryCommand as CommandModule,
+  why: async () => (await import('./why.js')).whyCommand as CommandModule,
   analyze: async () => (await (await import('./analyze.js')).analyzeCommand()) as CommandModule,
 };
 

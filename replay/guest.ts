@@ -182,6 +182,8 @@ export class Guest implements Machine {
   /** Executions after which a block is compiled; 0 compiles all. */
   hotAfter = HOT_AFTER;
   private readonly threaded: ThreadedCode;
+  /** Blocks as `step` runs them when it is watched. */
+  private readonly stepped = new Map<BlockRecord, CompileUnit>();
   private readonly dirties: Dirty[] = [];
   private readonly slots: Slot[] = [];
   private readonly slotNumbers: readonly [Map<bigint, number>, Map<bigint, number>] = [
@@ -438,6 +440,12 @@ export class Guest implements Machine {
   step(pc: bigint, noRedirect: boolean, before?: (pc: bigint) => void): RunResult {
     const { record } = this.slots[this.slotNumber(pc, noRedirect)]!;
     if (!record) return { ticks: 0, pc, noRedirect, reason: 'missing' };
+    let unit = before && this.stepped.get(record);
+    if (before && !unit)
+      this.stepped.set(
+        record,
+        (unit = this.shadow ? this.exactUnit(record, 0) : this.decode(record)),
+      );
     const { instructions, next, jumpKind } = this.interpret(
       record,
       before &&
@@ -445,6 +453,7 @@ export class Guest implements Machine {
           before(address);
           return false;
         }),
+      unit,
     );
     return {
       ticks: instructions,
@@ -869,10 +878,9 @@ export class Guest implements Machine {
   private interpret(
     record: BlockRecord,
     stopBefore?: (completed: number, pc: bigint) => boolean,
+    unit = this.shadow ? this.exactUnit(record, 0) : this.decode(record),
   ): ReturnType<typeof interpretBlock> {
-    const { block, firstSite, firstSegment } = this.shadow
-      ? this.exactUnit(record, 0)
-      : this.decode(record);
+    const { block, firstSite, firstSegment } = unit;
     this.interpreting = { firstSite, tick: this.tick };
     const outcome = interpretBlock(this, block, stopBefore, this.shadow && this.shadowMachine());
     this.tick += BigInt(outcome.instructions);

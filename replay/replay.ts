@@ -612,6 +612,9 @@ export class ProcessReplay implements Replay {
   /** Runs the current thread to the middle of a superblock. */
   private runInto(tick: bigint, faultPc: bigint): boolean {
     const { pc, noRedirect } = this.current!;
+    const isFar = this.tick + BigInt(this.guest.mostInstructions) < tick;
+    if (this.pause?.instruction && this.inLastLeg && isFar)
+      return this.ran(this.guest.step(pc, noRedirect, this.pause.instruction));
     return this.ran(this.guest.runToFault(pc, noRedirect, Number(tick - this.tick), faultPc));
   }
 

@@ -7,7 +7,7 @@ import { openReplay, type ProcessReplay } from '../../replay/replay.js';
 import type { ShadowGuest, ShadowEvent } from '../../replay/shadow-guest.js';
 import type { Trace } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
-import { MemcheckEvents, type EventContext } from './events.js';
+import { MemcheckEvents, type EventContext, type Found } from './events.js';
 import { instrument } from './instrument.js';
 import type { MemcheckSettings } from './options.js';
 import { touchedRegisters, type RegisterOffsets, type RegisterRange } from './registers.js';
@@ -21,6 +21,7 @@ export interface SecondLook {
 /** What a second look does otherwise than memcheck. */
 export interface LookOptions {
   report?(event: ShadowEvent): void;
+  found?(finding: Found): void;
   /** A row took effect, in the guest and in the shadow state. */
   applied?(row: EventRow): void;
   /** In the place of memcheck's own, with the offsets of registers. */
@@ -48,7 +49,7 @@ export function lookAgain(
       return replay.registers;
     },
     stackOf: () => [],
-    found: () => undefined,
+    found: (finding) => options.found?.(finding),
   };
   const events = options.events?.(context, settings) ?? new MemcheckEvents(context, settings);
   const replay: ProcessReplay = openReplay(trace, process, {
