@@ -26,6 +26,11 @@ export class ReplayRegisters implements ShadowRegisters {
     this.visit(thread, () => this.replay.guest.shadow!.writeRegisters(offset, size, 0n, 0));
   }
 
+  /** Sets which bits of 8 bytes of the guest state are undefined, and of what origin they are. */
+  markRegister(thread: number, offset: number, bits: bigint, origin: OriginTag): void {
+    this.visit(thread, () => this.replay.guest.shadow!.writeRegisters(offset, 8, bits, origin));
+  }
+
   firstUndefinedRegister(
     thread: number,
     offset: number,

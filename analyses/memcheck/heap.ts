@@ -42,7 +42,7 @@ export function isNear(block: HeapBlock, address: bigint, redzoneBytes: bigint):
 const CELL_BITS = [12n, 20n, 28n] as const;
 
 /** Finds blocks by address. Blocks may overlap. */
-class BlockIndex {
+export class BlockIndex {
   private readonly cells = CELL_BITS.map(() => new Map<bigint, HeapBlock[]>());
   private readonly huge = new Set<HeapBlock>();
 

@@ -232,7 +232,7 @@ function noteAccesses(
     blocks.reduce((end, { block }) => (endOf(block) > end ? endOf(block) : end), 0n),
   ];
   const stores: Stored[] = [];
-  const replay = openReplay(trace, process, { accesses: true, fromTick, toTick });
+  const replay = openReplay(trace, process, { accesses: true, fromTick, toTick, tidyUp: true });
   for (let batch = replay.nextAccesses(); batch; batch = replay.nextAccesses()) {
     const { ticks, count } = batch;
     const open = windows.filter(

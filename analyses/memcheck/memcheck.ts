@@ -17,6 +17,7 @@ import { instrument } from './instrument.js';
 import { findLeakPoints } from './leak-points.js';
 import type { LeakReport } from './leaks.js';
 import { MEMCHECK_OPTIONS, memcheckSettings, type MemcheckSettings } from './options.js';
+import { findReuse, type Reuse } from './reuse.js';
 import { touchedRegisters, trackedWords, type RegisterOffsets } from './registers.js';
 
 export const analysis: Analysis = {
@@ -150,12 +151,26 @@ class Memcheck {
     this.replay.finish();
     this.events.finish(this.replay.tick);
     const points = this.leakPoints();
+    const reuse = this.reuse();
+    const findings = this.findings.list.map((finding) => points.of.get(finding) ?? finding);
+    for (const finding of reuse.findings) {
+      const at = findings.findIndex(({ tick }) => tick > finding.tick);
+      findings.splice(at < 0 ? findings.length : at, 0, finding);
+    }
     return {
       process: this.process,
-      findings: this.findings.list.map((finding) => points.of.get(finding) ?? finding),
+      findings,
       summary: heapSummary(this.events.heap, this.lastCheck),
-      missing: [...this.replay.divergences, ...points.missing],
+      missing: [...this.replay.divergences, ...points.missing, ...reuse.missing],
     };
+  }
+
+  /** Accesses to blocks whose memory belongs to others by now. */
+  private reuse(): Reuse {
+    const { trace, process, settings } = this;
+    const { tick, divergences } = this.replay;
+    if (divergences.length > 0) return { findings: [], missing: [] };
+    return findReuse(trace, process, settings, tick, (pcs) => this.shown(pcs));
   }
 
   /** Findings of the last leak check with where their blocks were lost. */

@@ -36,6 +36,12 @@ export const MEMCHECK_OPTIONS = {
     default: 'auto',
     values: ['auto', 'yes', 'no'],
   },
+  'reused-memory': {
+    describe:
+      'Find accesses through pointers to freed blocks whose memory was used again; auto: unless the execution is long',
+    default: 'auto',
+    values: ['auto', 'yes', 'no'],
+  },
   'undef-value-errors': {
     describe: 'Report uses of undefined values',
     default: 'yes',
@@ -73,6 +79,7 @@ export const MEMCHECK_OPTIONS = {
 /** What the options mean. */
 export interface MemcheckSettings extends MemcheckOptions {
   readonly leakPoints: 'auto' | 'yes' | 'no';
+  readonly reusedMemory: 'auto' | 'yes' | 'no';
   readonly undefValueErrors: boolean;
   readonly partialLoadsOk: boolean;
   /** First and last address of ranges that may be accessed. */
@@ -111,6 +118,7 @@ export function memcheckSettings(values: OptionValues): MemcheckSettings {
     },
     mismatchedFrees: one('show-mismatched-frees', YES_NO) === 'yes',
     leakPoints: one('leak-points', ['auto', 'yes', 'no']),
+    reusedMemory: one('reused-memory', ['auto', 'yes', 'no']),
     undefValueErrors: one('undef-value-errors', YES_NO) === 'yes',
     partialLoadsOk: one('partial-loads-ok', YES_NO) === 'yes',
     ignoredRanges: parseRanges(value('ignore-ranges')),

@@ -10,7 +10,12 @@ import type { EventRow } from '../../replay/types.js';
 import { MemcheckEvents, type EventContext, type Found } from './events.js';
 import { instrument } from './instrument.js';
 import type { MemcheckSettings } from './options.js';
-import { touchedRegisters, type RegisterOffsets, type RegisterRange } from './registers.js';
+import {
+  touchedRegisters,
+  trackedWords,
+  type RegisterOffsets,
+  type RegisterRange,
+} from './registers.js';
 
 export interface SecondLook {
   readonly replay: ProcessReplay;
@@ -59,9 +64,11 @@ export function lookAgain(
         const { reads, writes } = touchedRegisters(block, registers);
         return [...reads, ...writes, ...(options.touched ?? [])];
       },
+      trackedWords: trackedWords(registers),
       report: (event) => options.report?.(event),
       partialLoadsOk: settings.partialLoadsOk,
     },
+    tidyUp: true,
     observer: {
       tables: events.tables,
       applied: (row) => {

@@ -254,6 +254,7 @@ class Explainer {
   private lastWrite({ address, tick }: Passage): Passage | undefined {
     const replay = openReplay(this.trace, this.finding.process, {
       accesses: true,
+      tidyUp: true,
       addresses: [address - 31n, address],
       toTick: tick,
     });
