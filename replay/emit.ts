@@ -49,7 +49,7 @@ export const IMPORTS = {
   /** Marks n bytes at an address as all of one state (8 times the byte), with an origin. */
   markSlowly: { parameters: [I64, I32, I64, I32], results: [] },
   /** The stack pointer goes from one stack to another. */
-  switchStack: { parameters: [I64, I64], results: [] },
+  moveStackFar: { parameters: [I64, I64, I32], results: [] },
   /** Makes room among the frames. */
   dropFrames: { parameters: [], results: [] },
   /** Shadow of n bytes at an address, for a shadow site: bits to the scratch result; returns the origin. */

@@ -211,7 +211,9 @@ class ElfReader {
     return sections.flatMap(({ nameAt, flags, address, size }) => {
       const end = names.indexOf(0, nameAt);
       if (!(flags & SHF_ALLOC) || size === 0 || nameAt >= names.length || end < 0) return [];
-      return [{ address, end: address + BigInt(size), name: names.toString('latin1', nameAt, end) }];
+      return [
+        { address, end: address + BigInt(size), name: names.toString('latin1', nameAt, end) },
+      ];
     });
   }
 

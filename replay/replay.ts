@@ -705,6 +705,8 @@ export class ProcessReplay implements Replay {
 
   private applyMemory(cursor: Cursor): void {
     const address = cursor.u64('address');
+    if (cursor.name('cause') === 'signal')
+      this.guest.shadow?.beginHandler(address, cursor.bytes('bytes'));
     switch (cursor.name('op')) {
       case 'bytes':
         return this.guest.writeMemory(address, cursor.bytes('bytes'));
@@ -737,7 +739,7 @@ export class ProcessReplay implements Replay {
   private applySignal(cursor: Cursor): void {
     const { shadow } = this.guest;
     if (shadow && cursor.name('op') === 'deliver')
-      shadow.pushFrame(shadow.stackPointer - 8n, cursor.u64('pc'));
+      shadow.deliverSignal(cursor.u64('pc'), cursor.u32('alternate_stack') !== 0);
   }
 
   private applySlice(cursor: Cursor): void {

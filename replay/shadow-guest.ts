@@ -20,6 +20,7 @@ import {
 } from './layout.js';
 import { STACK_REDZONE, stackOrigin, type OriginTag } from './shadow.js';
 import { ShadowPlanes } from './shadow-memory.js';
+import { FAR_STACK_MOVE } from './support-shadow.js';
 
 /** Something that an analysis of definedness may want to report. */
 export interface ShadowEvent {
@@ -39,6 +40,15 @@ export interface ShadowEvent {
   stack(): readonly bigint[];
 }
 
+/** What a large move of the stack pointer means. */
+export interface StackMove {
+  /** What is left loses access, and what is won is undefined, as within one stack. */
+  readonly marks: boolean;
+  /** Keys of the two stacks, each of which has calls of its own; undefined when not known. */
+  readonly from: unknown;
+  readonly to: unknown;
+}
+
 /** What an analysis brings along to follow definedness. */
 export interface ShadowHooks {
   /** The statements of a block from a number on, with those that follow definedness. */
@@ -48,8 +58,8 @@ export interface ShadowHooks {
   /** Bits of the 8-byte words of the guest state that have a shadow: of the others all are defined. */
   readonly trackedWords: bigint;
   report(event: ShadowEvent): void;
-  /** The stack pointer went from one stack to another. */
-  switchStack?(from: bigint, to: bigint): void;
+  /** The stack pointer moved by much: whether from one stack to another. Absent: never. */
+  moveStackFar?(from: bigint, to: bigint): StackMove;
   /** Loads that are partly beyond accessible memory are let pass, as by Memcheck: see its manual. */
   readonly partialLoadsOk: boolean;
 }
@@ -63,10 +73,27 @@ export interface SavedShadow {
 }
 
 const REGISTERS_SIZE = 2 * MAX_SHADOWED_STATE;
+/** In the place of a frame's address: the frames before are on another stack. It is above all others. */
+const OTHER_STACK = 0xffff_ffff_ffff_ffffn;
+/** Stacks on which nothing runs whose calls are remembered. */
+const MAX_PARKED = 4096;
+
+/** Offset and size of the parts in which a range is judged that a helper reads or writes: 4, 2 and 1 bytes. */
+function* rangeParts(size: number): Generator<readonly [at: number, length: number]> {
+  for (let at = 0; at < size;) {
+    const length = size - at >= 4 ? 4 : size - at >= 2 ? 2 : 1;
+    yield [at, length];
+    at += length;
+  }
+}
 
 export class ShadowGuest {
   readonly planes: ShadowPlanes;
   private readonly sites: ShadowSite[] = [];
+  /** The calls under way on stacks that were left for another, by the stack's key. */
+  private readonly parked = new Map<unknown, Uint8Array>();
+  /** The signal whose handler is about to begin. */
+  private delivered: { pc: bigint; sp: bigint; alternateStack: boolean } | undefined;
 
   constructor(
     private readonly memory: GuestMemory,
@@ -144,9 +171,11 @@ export class ShadowGuest {
     const { view } = this.memory;
     const frames = [{ pc, sp }];
     let at = view.getUint32(CELL.frames, true) - FRAME_SIZE;
+    let live = sp;
     for (; at >= FRAMES && frames.length < limit; at -= FRAME_SIZE) {
       const returnAt = view.getBigUint64(at, true);
-      if (returnAt < sp) continue; // it has returned
+      if (returnAt === OTHER_STACK) live = 0n;
+      if (returnAt < live || returnAt === OTHER_STACK) continue; // it has returned
       frames.push({ pc: view.getBigUint64(at + 8, true), sp: returnAt + 8n });
     }
     return frames;
@@ -157,10 +186,43 @@ export class ShadowGuest {
     const { view } = this.memory;
     let top = view.getUint32(CELL.frames, true);
     while (top > FRAMES && view.getBigUint64(top - FRAME_SIZE, true) <= sp) top -= FRAME_SIZE;
+    view.setUint32(CELL.frames, top, true);
+    this.addFrame(sp, pc);
+  }
+
+  private addFrame(sp: bigint, pc: bigint): void {
+    const { view } = this.memory;
+    const top = view.getUint32(CELL.frames, true);
     view.setBigUint64(top, sp, true);
     view.setBigUint64(top + 8, pc, true);
     view.setUint32(CELL.frames, top + FRAME_SIZE, true);
     if (top + FRAME_SIZE >= FRAMES + FRAME_SIZE * MAX_FRAMES) this.dropFrames();
+  }
+
+  /** A signal interrupts the thread at `pc`; where its handler's frame is, is told by `beginHandler`. */
+  deliverSignal(pc: bigint, alternateStack: boolean): void {
+    this.delivered = { pc, sp: this.stackPointer, alternateStack };
+  }
+
+  /**
+   * The frame of a handler was written: first of all the address that the handler returns to, which is
+   * a caller, as is the code that was interrupted.
+   */
+  beginHandler(address: bigint, frame: Uint8Array): void {
+    if (!this.delivered || frame.length < 8) return;
+    const { pc, sp, alternateStack } = this.delivered;
+    this.delivered = undefined;
+    this.pushFrame(sp - 8n, pc);
+    if (alternateStack) this.addFrame(OTHER_STACK, 0n);
+    this.pushFrame(address, bitsOf(frame.subarray(0, 8)) - 1n);
+  }
+
+  /** The calls from below the last signal handler that runs on a stack of its own; undefined without one. */
+  private callsBelowHandler(): Uint8Array | undefined {
+    const { bytes, view } = this.memory;
+    for (let at = view.getUint32(CELL.frames, true) - FRAME_SIZE; at >= FRAMES; at -= FRAME_SIZE)
+      if (view.getBigUint64(at, true) === OTHER_STACK) return bytes.slice(FRAMES, at);
+    return undefined;
   }
 
   /** Forgets the outer half of the calls. */
@@ -178,11 +240,17 @@ export class ShadowGuest {
     return this.memory.view.getBigUint64(STATE + this.RSP, true);
   }
 
-  /** As compiled code does when the stack pointer moves by an ordinary amount. */
+  /** As compiled code does when the stack pointer moves. */
   moveStack(before: bigint, after: bigint, pc: bigint): void {
     const grows = BigInt.asIntN(64, before - after);
-    if (grows > 2_000_000n || grows < -2_000_000n) this.switchStack(before, after);
-    else if (grows > 0n) this.planes.markUndefined(after - STACK_REDZONE, grows, stackOrigin(pc));
+    if (grows > FAR_STACK_MOVE || grows < -FAR_STACK_MOVE)
+      this.moveStackFar(before, after, stackOrigin(pc));
+    else this.markMove(before, after, stackOrigin(pc));
+  }
+
+  private markMove(before: bigint, after: bigint, origin: OriginTag): void {
+    const grows = BigInt.asIntN(64, before - after);
+    if (grows > 0n) this.planes.markUndefined(after - STACK_REDZONE, grows, origin);
     else this.planes.markNoAccess(before - STACK_REDZONE, -grows);
   }
 
@@ -190,8 +258,20 @@ export class ShadowGuest {
     this.planes.markUndefined(base, BigInt(size), stackOrigin(pc));
   }
 
-  switchStack(from: bigint, to: bigint): void {
-    this.hooks.switchStack?.(from, to);
+  private moveStackFar(before: bigint, after: bigint, origin: OriginTag): void {
+    const move = this.hooks.moveStackFar?.(before, after);
+    if (move?.marks ?? true) this.markMove(before, after, origin);
+    if (move?.from === undefined || move.to === undefined || move.from === move.to) return;
+    const { bytes, view } = this.memory;
+    // A handler that is left by a jump is not come back to.
+    const interrupted = this.callsBelowHandler();
+    const calls = interrupted ?? this.parked.get(move.to) ?? new Uint8Array(0);
+    this.parked.delete(move.to);
+    if (!interrupted)
+      this.parked.set(move.from, bytes.slice(FRAMES, view.getUint32(CELL.frames, true)));
+    if (this.parked.size > MAX_PARKED) this.parked.delete(this.parked.keys().next().value);
+    bytes.set(calls, FRAMES);
+    view.setUint32(CELL.frames, FRAMES + calls.length, true);
   }
 
   mark(address: bigint, size: number, pattern: bigint, origin: OriginTag): void {
@@ -220,9 +300,14 @@ export class ShadowGuest {
     return bitsOf(bits);
   }
 
+  /** The shadow of a store; each 8 bytes of a vector that may not be written are reported. */
   store(address: bigint, size: number, bits: bigint, origin: OriginTag, site: ShadowSite): void {
-    if (this.planes.store(address, size, bits, origin) > 0)
-      this.noAccess(address, size, true, site);
+    for (let at = 0; at < size; at += 8) {
+      const length = Math.min(size - at, 8);
+      const part = BigInt.asUintN(8 * length, bits >> BigInt(8 * at));
+      if (this.planes.store(address + BigInt(at), length, part, origin) > 0)
+        this.noAccess(address + BigInt(at), length, true, site);
+    }
   }
 
   check(origin: OriginTag, site: ShadowSite): void {
@@ -236,8 +321,13 @@ export class ShadowGuest {
   }
 
   readRange(address: bigint, size: number, site: ShadowSite): { bits: bigint; origin: OriginTag } {
-    const { bits, origin } = this.load(address, size, site);
-    return { bits: bits === 0n ? 0n : 0xffff_ffff_ffff_ffffn, origin };
+    let [undefinedBits, from] = [0n, 0];
+    for (const [at, length] of rangeParts(size)) {
+      const { bits, origin } = this.load(address + BigInt(at), length, site);
+      if (undefinedBits === 0n) from = origin;
+      undefinedBits |= bits;
+    }
+    return { bits: undefinedBits === 0n ? 0n : 0xffff_ffff_ffff_ffffn, origin: from };
   }
 
   writeRange(
@@ -247,8 +337,10 @@ export class ShadowGuest {
     origin: OriginTag,
     site: ShadowSite,
   ): void {
-    const all = bits === 0n ? 0n : (1n << BigInt(8 * size)) - 1n;
-    this.store(address, size, all, origin, site);
+    for (const [at, length] of rangeParts(size)) {
+      const all = bits === 0n ? 0n : (1n << BigInt(8 * length)) - 1n;
+      this.store(address + BigInt(at), length, all, origin, site);
+    }
   }
 
   private noAccess(address: bigint, sizeBytes: number, store: boolean, site: ShadowSite): void {
@@ -275,8 +367,8 @@ export class ShadowGuest {
     },
     markSlowly: (address: bigint, size: number, pattern: bigint, origin: number) =>
       this.mark(BigInt.asUintN(64, address), size >>> 0, pattern, origin >>> 0),
-    switchStack: (from: bigint, to: bigint) =>
-      this.switchStack(BigInt.asUintN(64, from), BigInt.asUintN(64, to)),
+    moveStackFar: (from: bigint, to: bigint, origin: number) =>
+      this.moveStackFar(BigInt.asUintN(64, from), BigInt.asUintN(64, to), origin >>> 0),
     dropFrames: () => this.dropFrames(),
     shadowLoad: (address: bigint, size: number, site: number): number => {
       const { bits, origin } = this.load(BigInt.asUintN(64, address), size, this.sites[site]!);

@@ -23,8 +23,8 @@ interface Support {
   readonly emit: (code: Code, context: ModuleContext) => void;
 }
 
-/** A change of the stack pointer by more than this goes to another stack (Valgrind's --max-stackframe). */
-const MAX_STACK_FRAME = 2_000_000n;
+/** Whether a change of the stack pointer by more than this goes to another stack is asked of the host, in bytes. */
+export const FAR_STACK_MOVE = 16_384n;
 
 const allBytes = (state: number): bigint => 0x0101010101010101n * BigInt(state);
 
@@ -132,14 +132,15 @@ function moveStack(c: Code, context: ModuleContext): void {
   c.op('return');
   c.end();
   c.get(grows);
-  c.i64(MAX_STACK_FRAME);
+  c.i64(FAR_STACK_MOVE);
   c.op('i64_add');
-  c.i64(2n * MAX_STACK_FRAME);
+  c.i64(2n * FAR_STACK_MOVE);
   c.op('i64_gt_u');
   c.open('if');
   c.get(before);
   c.get(after);
-  c.call(context.import('switchStack'));
+  c.get(origin);
+  c.call(context.import('moveStackFar'));
   c.op('return');
   c.end();
   c.get(grows);

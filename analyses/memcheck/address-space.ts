@@ -117,6 +117,11 @@ export class AddressSpace {
     return this.registerStack(this.startOfRun(segment.start), end, thread);
   }
 
+  /** The stack that an address is in. */
+  stackAt(address: bigint): StackRange | undefined {
+    return this.stacks.find(({ start, end }) => start <= address && address <= end);
+  }
+
   deregisterStack(id: number): void {
     const at = this.stacks.findIndex((stack) => stack.id === id);
     if (at >= 0) this.stacks.splice(at, 1);
@@ -137,6 +142,12 @@ export class AddressSpace {
     if (start < 0n || (below && start < below.end) || stack.end - start > 1n << 30n) return;
     this.map({ ...segment, start });
     stack.start = start;
+  }
+
+  /** As `growStack`, when it is not known which thread's stack the pointer is in. */
+  growFirstStack(sp: bigint): void {
+    const first = this.stacks.find(({ id }) => id === 0);
+    if (first) this.growStack(first.thread, sp);
   }
 
   /** Splits the segment that `address` lies within. */

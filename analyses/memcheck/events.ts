@@ -25,10 +25,10 @@ import {
   type ShadowMemory,
   type ShadowRegisters,
 } from '../../replay/shadow.js';
-import type { ShadowEvent } from '../../replay/shadow-guest.js';
+import type { ShadowEvent, StackMove } from '../../replay/shadow-guest.js';
 import type { EventRow, Observer } from '../../replay/types.js';
 import type { Finding, FindingStack, Pc } from '../finding.js';
-import { AddressSpace } from './address-space.js';
+import { AddressSpace, type StackRange } from './address-space.js';
 import { ClientRequests } from './client-requests.js';
 import {
   describe,
@@ -110,6 +110,8 @@ const SYS_EXIT_GROUP = 231;
 const SIGBUS = 7;
 const SIGSEGV = 11;
 const STACK_REDZONE_BYTES = 128n;
+/** Valgrind's --max-stackframe: a larger move of the stack pointer goes to another stack. */
+const MAX_STACK_FRAME_BYTES = 2_000_000n;
 /** Memory of the guest lies below. */
 const ADDRESS_END = 1n << 48n;
 /** Words that the engine writes before and after what it saves in a signal frame. */
@@ -194,6 +196,8 @@ export class MemcheckEvents implements Observer {
   private exiting = false;
   /** Threads whose registers are gone before the last leak check: they called exit. */
   private readonly left = new Set<number>();
+  /** The known stack that the stack pointer was in last. */
+  private currentStack: StackRange | undefined;
   private readonly describeContext: DescribeContext;
   /** Repeated errors of compiled code, so that their addresses are described once. */
   private readonly known = new Map<string, Found>();
@@ -337,6 +341,19 @@ export class MemcheckEvents implements Observer {
     for (const number of this.rootThreads) {
       this.space.growStack(number, this.register(number, 'RSP'));
     }
+  }
+
+  /** The running thread's stack pointer moved by much: the rules of Memcheck on what that means. */
+  moveStackFar(from: bigint, to: bigint): StackMove {
+    const { space, heap } = this;
+    space.growFirstStack(to);
+    const [before, after] = [space.stackAt(from) ?? this.currentStack, space.stackAt(to)];
+    this.currentStack = after ?? before;
+    const distance = from < to ? to - from : from - to;
+    const marks = distance <= MAX_STACK_FRAME_BYTES && (!after || after === before);
+    const key = (sp: bigint) =>
+      space.stackAt(sp) ?? heap.live.near(sp, 0n) ?? space.segment(sp)?.start;
+    return { marks, from: key(from), to: key(to) };
   }
 
   /** Reports an error, unless the thread asked for none. */

@@ -84,6 +84,7 @@ class Memcheck {
       },
       trackedWords: trackedWords(registers),
       report: (event) => this.report(event),
+      moveStackFar: (from, to) => this.events.moveStackFar(from, to),
       partialLoadsOk: settings.partialLoadsOk,
     };
     this.events = new MemcheckEvents(this.eventContext(), settings);
