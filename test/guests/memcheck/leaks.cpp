@@ -1,0 +1,150 @@
+// Leaks of each kind, the heuristics for interior pointers, and leak checks in the middle of the run.
+// build: g++ -O0 -std=c++17
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <valgrind/memcheck.h>
+
+#include "bug.h"
+
+struct Node {
+  Node *next;
+  char text[24];
+};
+
+static Node *reachable;
+static char *interior;
+static char *volatile scratch;
+
+// Overwrites what earlier calls left on the stack and in registers.
+NOINLINE static void wipe() {
+  volatile char room[4096];
+  for (size_t i = 0; i < sizeof room; i++)
+    room[i] = 0;
+  __asm__ volatile("xor %%eax, %%eax; xor %%ecx, %%ecx; xor %%edx, %%edx; xor %%esi, %%esi;"
+                   "xor %%edi, %%edi; xor %%r8, %%r8; xor %%r9, %%r9; xor %%r10, %%r10; xor %%r11, %%r11"
+                   :
+                   :
+                   : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11");
+}
+
+NOINLINE static void lost() {
+  Node *first = (Node *)calloc(1, sizeof(Node));  // expect: Leak_DefinitelyLost
+  first->next = (Node *)calloc(1, sizeof(Node));  // expect: Leak_IndirectlyLost
+  scratch = (char *)first;
+#ifdef CLEAN
+  free(first->next);
+  free(first);
+#endif
+  scratch = nullptr;
+}
+
+NOINLINE static void cycle() {
+  Node *a = (Node *)calloc(1, sizeof(Node));  // expect: Leak_DefinitelyLost
+  Node *b = (Node *)calloc(1, sizeof(Node));  // expect: Leak_IndirectlyLost
+  a->next = b;
+  b->next = a;
+#ifdef CLEAN
+  free(a);
+  free(b);
+#endif
+}
+
+NOINLINE static void kept() {
+  reachable = (Node *)calloc(1, sizeof(Node));  // expect: Leak_StillReachable
+  reachable->next = (Node *)calloc(1, sizeof(Node));  // expect: Leak_StillReachable
+#ifdef CLEAN
+  free(reachable->next);
+  free(reachable);
+#endif
+}
+
+NOINLINE static void possible() {
+  interior = (char *)calloc(1, 100) + 50;  // expect: Leak_PossiblyLost
+#ifdef CLEAN
+  free(interior - 50);
+#endif
+}
+
+// As an old std::string: length, capacity, count, characters; the program holds a pointer to those.
+static char *string_like;
+NOINLINE static void heuristic_string() {
+  size_t *block = (size_t *)calloc(1, 24 + 30 + 1);  // expect: Leak_StillReachable
+  block[0] = 10;
+  block[1] = 30;
+  string_like = (char *)(block + 3);
+#ifdef CLEAN
+  free(block);
+#endif
+}
+
+static char *sized;
+NOINLINE static void heuristic_length64() {
+  uint64_t *block = (uint64_t *)calloc(1, 48);  // expect: Leak_StillReachable
+  block[0] = 40;
+  sized = (char *)(block + 1);
+#ifdef CLEAN
+  free(block);
+#endif
+}
+
+struct Element {
+  ~Element() { KEEP(this); }
+  char bytes[11];
+};
+static Element *elements;
+NOINLINE static void heuristic_newarray() {
+  elements = new Element[5];  // expect: Leak_StillReachable
+#ifdef CLEAN
+  delete[] elements;
+#endif
+}
+
+struct Left {
+  virtual ~Left() {}
+  virtual void left() {}
+  int l = 1;
+};
+struct Right {
+  virtual ~Right() {}
+  virtual void right() {}
+  int r = 2;
+};
+struct Both : Left, Right {
+  int b = 3;
+};
+static Right *second_base;
+NOINLINE static void heuristic_bases() {
+  second_base = new Both;  // expect: Leak_StillReachable
+#ifdef CLEAN
+  delete second_base;
+#endif
+}
+
+// Found while it runs; it is freed before the end.
+static uintptr_t disguised;
+NOINLINE static void middle() {
+  disguised = ~(uintptr_t)calloc(1, 77);  // expect: Leak_DefinitelyLost
+}
+
+NOINLINE static void reappear() { free((void *)~disguised); }
+
+int main() {
+#ifndef CLEAN
+  middle();
+  wipe();
+  VALGRIND_DO_ADDED_LEAK_CHECK;
+  reappear();
+  disguised = 0;
+#endif
+  lost();
+  cycle();
+  kept();
+  possible();
+  heuristic_string();
+  heuristic_length64();
+  heuristic_newarray();
+  heuristic_bases();
+  wipe();
+  return 0;
+}
