@@ -41,7 +41,7 @@ export function lossFindings(
   { tick, thread }: { readonly tick: bigint; readonly thread: number },
 ): Finding[] {
   return records
-    .filter(({ blocks }) => blocks > 0)
+    .filter(({ blocks, shown }) => blocks > 0 || shown)
     .map(({ kind, what, stacks, bytes, indirectBytes, blocks, shown, error }) => {
       const leak = { bytes, indirectBytes, blocks };
       const finding = { kind, what, notes: [], process, thread, tick, stacks, count: blocks, leak };
