@@ -1,6 +1,5 @@
 // Threads: each with its own stack and registers, and blocks that go from one to another.
 // build: gcc -O0 -pthread
-// analyze: --leak-check=no
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
