@@ -50,6 +50,14 @@ static void close_log_in_child(ThreadId tid)
    close_log_descriptor();
 }
 
+/* strlen, index and strchr of the dynamic linker read whole vectors, beyond the ends of blocks. The engine
+   replaces them from the very start, but only for a tool of this name; it asks right after the options.
+   (A failed assertion of ours prints that name, too.) */
+static void replace_in_linker(void)
+{
+   VG_(details_name)("Memcheck");
+}
+
 static void on_options_read(void)
 {
    if (opt_spool == NULL) VG_(fmsg_bad_option)("--grind-spool", "this tool is started by `grind record`\n");
@@ -64,6 +72,7 @@ static void on_options_read(void)
    }
    recording = !(opt_start_tick || opt_start_function || opt_start_request);
    events_begin();
+   replace_in_linker();
 }
 
 static void on_end(Int exit_code)

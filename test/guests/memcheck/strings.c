@@ -1,5 +1,6 @@
 // Vectorised string code reads whole vectors beyond a string's end, and is right to: nothing is to be found.
 // build: gcc -O3 -mavx2
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,16 @@ static void library(size_t size) {
   free(b);
 }
 
+// The dynamic linker has string code of its own.
+static void linker(size_t size) {
+  char *name = malloc(size + 1);
+  memset(name, 'a', size);
+  name[0] = '/';
+  name[size] = 0;
+  sink = dlopen(name, RTLD_NOW) != NULL;
+  free(name);
+}
+
 NOINLINE static int sum(const int *values, int count) {
   int total = 0;
   for (int i = 0; i < count; i++)
@@ -43,6 +54,8 @@ NOINLINE static int sum(const int *values, int count) {
 int main(void) {
   for (size_t size = 1; size < 80; size += 3)
     library(size);
+  for (size_t size = 1; size < 40; size++)
+    linker(size);
   int *values = malloc(37 * sizeof(int));
   for (int i = 0; i < BUG(36, 37); i++)
     values[i] = i;
