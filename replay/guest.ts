@@ -389,10 +389,10 @@ export class Guest implements Machine {
   }
 
   /**
-   * Like `run`, but stops in the middle of a block: at the first arrival at `faultPc` at which the
-   * completed segments have brought the tick `ticks` further. Nothing of the instruction there, or
-   * after it, takes effect; `ticks` of the result does not count the instructions of the segment
-   * that was broken off, as the recorder's tick does not. The caller sets the state that follows.
+   * Like `run`, but stops in the middle of a block: at the first arrival at `faultPc` after `ticks`
+   * instructions or more. Nothing of the instruction there, or after it, takes effect; `ticks` of the
+   * result does not count the instructions that came after these, as the recorder's tick does not.
+   * The caller sets the state that follows.
    */
   runToFault(pc: bigint, noRedirect: boolean, ticks: number, faultPc: bigint): RunResult {
     const start = this.tick;
@@ -426,9 +426,12 @@ export class Guest implements Machine {
       const before = this.tick;
       const outcome = this.interpret(
         record,
-        (completed, address) => address === faultPc && before + BigInt(completed) >= target,
+        (instructions, address) => address === faultPc && before + BigInt(instructions) >= target,
       );
-      if (outcome.stopped) return done('ticks', outcome.next);
+      if (outcome.stopped) {
+        this.tick = target;
+        return done('ticks', outcome.next);
+      }
       at = { pc: outcome.next, noRedirect: outcome.jumpKind === JUMP_NO_REDIRECT };
     }
   }
@@ -877,7 +880,7 @@ export class Guest implements Machine {
 
   private interpret(
     record: BlockRecord,
-    stopBefore?: (completed: number, pc: bigint) => boolean,
+    stopBefore?: (instructions: number, pc: bigint) => boolean,
     unit = this.shadow ? this.exactUnit(record, 0) : this.decode(record),
   ): ReturnType<typeof interpretBlock> {
     const { block, firstSite, firstSegment } = unit;

@@ -133,13 +133,13 @@ export function applyDirty(
 
 /**
  * Runs one superblock.
- * @param stopBefore - asked before each instruction, with the instructions of completed segments
- *   and its address; true stops there
+ * @param stopBefore - asked before each instruction, with the number of instructions before it in
+ *   the block and its address; true stops there
  */
 export function interpretBlock(
   machine: Machine,
   block: Block,
-  stopBefore?: (completed: number, pc: bigint) => boolean,
+  stopBefore?: (instructions: number, pc: bigint) => boolean,
   shadow?: ShadowMachine,
 ): Outcome {
   const temps = new Array<bigint>(block.temps.length).fill(0n);
@@ -256,7 +256,7 @@ export function interpretBlock(
         });
         break;
       case 'IMark':
-        if (stopBefore?.(completed, statement.address)) {
+        if (stopBefore?.(instruction + 1, statement.address)) {
           stoppedAt = statement.address;
           if (!shadow) return stop();
           faulted = true;

@@ -42,6 +42,17 @@ test('handlers, alternate stacks, siglongjmp out of a fault, repairing a fault',
   );
 });
 
+test('a fault in a loop that the engine has unrolled: every step before it is there', () => {
+  for (const skipped of [0, 1, 2, 3]) {
+    const recording = record(['walk.c', String(skipped)]);
+    const steps = recording.facts.int('steps');
+    assert.equal(steps, 64n - BigInt(skipped));
+    const stores = recording.row(`select count(*) as n, max(value) as last from accesses
+      where kind = 'store' and addr = ${recording.facts.hex('address')}`);
+    assert.deepEqual(stores, { n: steps, last: steps });
+  }
+});
+
 const DEATHS: readonly { how: string; status: number; end: string; code: number }[] = [
   { how: 'return', status: 3, end: 'exit', code: 3 },
   { how: 'exit', status: 4, end: 'exit', code: 4 },

@@ -667,12 +667,20 @@ IRSB* instrument(VgCallbackClosure* closure, IRSB* in, const VexGuestLayout* lay
       IRExpr* full = assign(out, Ity_I1, IRExpr_Binop(Iop_CmpLT64U, word((Addr)(log_base + LOG_SIZE - LOG_SLACK)), at));
       add_call(out, "log_full", log_full, 0, mkIRExprVec_0(), full);
    }
+   Addr next_address = 0;
    for (Int i = 0; i < in->stmts_used; i++) {
       IRStmt* st = in->stmts[i];
       if (st->tag == Ist_NoOp) continue;
       if (st->tag == Ist_IMark) {
          /* At the beginning of a block all registers are in the guest state. */
          if (st->Ist.IMark.addr == sync_marker && instructions == 0) add_sync(out, layout, cells, sync_marker);
+         /* A loop was unrolled: an address is to be there once between two ticks, so that replay knows where a
+            fault was. */
+         if (instructions > 0 && st->Ist.IMark.addr != next_address) {
+            add_ticks(out, cells, pending);
+            pending = 0;
+         }
+         next_address = st->Ist.IMark.addr + st->Ist.IMark.len;
          instructions++;
          pending++;
          describe_instruction(st->Ist.IMark.addr, st->Ist.IMark.len);
