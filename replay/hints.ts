@@ -82,7 +82,7 @@ const COLUMNS: Readonly<Record<string, keyof Hints>> = {
 function scanHints(filters: string | readonly string[] = []): Hints {
   const hints: { -readonly [K in keyof Hints]: Range } = { ...ANYTHING };
   for (const filter of typeof filters === 'string' ? [filters] : filters) {
-    const terms = filter
+    const terms = plain(filter)
       .split(' AND ')
       .map((term) => /^(process|thread|tick|addr)(<=|>=|=|<|>)(\d{1,20})$/.exec(term));
     if (!terms.every((term) => term !== null)) continue;
@@ -98,6 +98,17 @@ function scanHints(filters: string | readonly string[] = []): Hints {
     }
   }
   return hints;
+}
+
+/**
+ * A condition in its plainest form. Where a bound was computed, as in `tick < 1000 + 5`, the planner
+ * compares in a wider type, which changes no value, and prints that cast and a pair of parentheses.
+ */
+function plain(filter: string): string {
+  return filter
+    .replace(/CAST\((\w+) AS (?:BIGINT|HUGEINT)\)/g, '$1')
+    .replace(/\((\w+) BETWEEN (\d+) AND (\d+)\)/g, '$1>=$2 AND $1<=$3')
+    .replace(/\((\w+) (<=|>=|=|<|>) (\d+)\)/g, '$1$2$3');
 }
 
 const larger = (a: bigint, b: bigint) => (a > b ? a : b);

@@ -72,6 +72,13 @@ test('hints reach replay, and skip nothing that a statement needs', async () => 
   assert.deepEqual(await opened('select * from accesses where 10 < tick limit 1'), [
     { process: 0, accesses: true, columns: all, fromTick: 11n },
   ]);
+  for (const condition of ['tick between 5 * 2 and 10 + 10', 'tick >= 5 * 2 and 21 - 1 >= tick']) {
+    assert.deepEqual(
+      await opened(`select * from accesses where ${condition} and process = 4 - 1`),
+      [{ process: 3, accesses: true, columns: all, fromTick: 10n, toTick: 20n }],
+      condition,
+    );
+  }
   const columns = async (sql: string) => [...(await opened(sql))[0]!.columns!].sort();
   assert.deepEqual(await columns('select kind, size, count(*) from accesses group by all'), []);
   assert.deepEqual(await columns('select max(value), max(pc) from accesses'), ['values']);
@@ -96,7 +103,11 @@ test('hints reach replay, and skip nothing that a statement needs', async () => 
     if (depth > 0 && random(3) > 0)
       return `(${condition(depth - 1)} ${['and', 'and', 'or'][random(3)]} ${condition(depth - 1)})`;
     const value = random(4) === 0 ? big() : String(number());
-    switch (random(7)) {
+    switch (random(9)) {
+      case 7:
+        return `${column()} between ${value} - 1 and ${value} + ${number()}`;
+      case 8:
+        return `${column()} ${['<', '>', '=', '<=', '>='][random(5)]} ${value} - ${number()}`;
       case 0:
         return `${column()} between ${value} and ${number()}`;
       case 1:
