@@ -371,11 +371,14 @@ export class ShadowGuest {
       this.moveStackFar(BigInt.asUintN(64, from), BigInt.asUintN(64, to), origin >>> 0),
     dropFrames: () => this.dropFrames(),
     shadowLoad: (address: bigint, size: number, site: number): number => {
+      const simple = this.planes.loadSimple(address, size, SCRATCH_RESULT);
+      if (simple >= 0) return simple;
       const { bits, origin } = this.load(BigInt.asUintN(64, address), size, this.sites[site]!);
       this.memory.bytes.set(bytesOf(bits, size), SCRATCH_RESULT);
       return origin;
     },
     shadowStore: (address: bigint, size: number, origin: number, site: number) => {
+      if (this.planes.storeSimple(address, size, SCRATCH_RESULT, origin >>> 0)) return;
       const bits = bitsOf(this.memory.bytes.subarray(SCRATCH_RESULT, SCRATCH_RESULT + size));
       this.store(BigInt.asUintN(64, address), size, bits, origin >>> 0, this.sites[site]!);
     },

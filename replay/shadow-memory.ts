@@ -1,6 +1,7 @@
 /** `ShadowMemory` on the planes that stand beside guest memory in linear memory (layout.ts). */
 import { bytesOf, type GuestMemory } from './guest-memory.js';
 import {
+  ADDRESS_BITS,
   BITS_PLANE,
   DEFINED,
   GRANULE_BITS,
@@ -15,6 +16,8 @@ import type { OriginTag, ShadowMemory } from './shadow.js';
 
 /** Larger ranges are changed by visiting the granules that exist, not those of the range. */
 const MANY_GRANULES = 1 << 16;
+
+const ADDRESS_END = 2 ** ADDRESS_BITS;
 
 /** What a load finds: undefined bits (little-endian), and an origin if there are any. */
 export interface ShadowValue {
@@ -229,6 +232,51 @@ export class ShadowPlanes implements ShadowMemory {
     const inaccessible = this.load(address, size).inaccessible;
     this.setUndefinedBits(address, bytesOf(bits, size), origin);
     return inaccessible;
+  }
+
+  /**
+   * As `load`, of bytes of one granule that may all be accessed, to a place in linear memory.
+   * @returns the origin, or −1 when it is not as simple as that
+   */
+  loadSimple(address: bigint, size: number, to: number): OriginTag | -1 {
+    const { bytes, view } = this.memory;
+    const at = Number(address);
+    if (!(at >= 0 && at < ADDRESS_END)) return -1;
+    const offset = at % GRANULE_SIZE;
+    if (offset + size > GRANULE_SIZE) return -1;
+    const place = this.memory.place((at - offset) / GRANULE_SIZE);
+    const states = place + STATE_PLANE + offset;
+    let origin = 0;
+    for (let i = 0; i < size; i++) {
+      const state = bytes[states + i]!;
+      if (state === NO_ACCESS) return -1;
+      if (state === DEFINED) bytes[to + i] = 0;
+      else {
+        bytes[to + i] = state === PARTIAL ? bytes[place + BITS_PLANE + offset + i]! : 0xff;
+        origin ||= view.getUint32(place + ORIGIN_PLANE + ((offset + i) & ~3), true);
+      }
+    }
+    return origin;
+  }
+
+  /** As `store` of what stands at a place in linear memory; false when it is not as simple as `loadSimple`. */
+  storeSimple(address: bigint, size: number, from: number, origin: OriginTag): boolean {
+    const { bytes, view, granules, sharedZero } = this.memory;
+    const at = Number(address);
+    if (!(at >= 0 && at < ADDRESS_END)) return false;
+    const offset = at % GRANULE_SIZE;
+    const place = granules.get((at - offset) / GRANULE_SIZE);
+    if (place === undefined || place === sharedZero || offset + size > GRANULE_SIZE) return false;
+    const states = place + STATE_PLANE + offset;
+    for (let i = 0; i < size; i++) if (bytes[states + i] === NO_ACCESS) return false;
+    for (let i = 0; i < size; i++) {
+      const byte = bytes[from + i]!;
+      bytes[states + i] = byte === 0 ? DEFINED : byte === 0xff ? UNDEFINED : PARTIAL;
+      if (byte === 0) continue;
+      bytes[place + BITS_PLANE + offset + i] = byte;
+      view.setUint32(place + ORIGIN_PLANE + ((offset + i) & ~3), origin, true);
+    }
+    return true;
   }
 
   private find(
