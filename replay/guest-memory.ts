@@ -139,12 +139,15 @@ export class GuestMemory {
     size: number,
     visit: (granule: number, offset: number, done: number, count: number) => void,
   ): void {
+    const start = Number(BigInt.asUintN(ADDRESS_BITS, address));
+    let offset = start % GRANULE_SIZE;
+    let granule = (start - offset) / GRANULE_SIZE;
     for (let done = 0; done < size;) {
-      const at = BigInt.asUintN(ADDRESS_BITS, address + BigInt(done));
-      const offset = Number(at & BigInt(GRANULE_SIZE - 1));
       const count = Math.min(size - done, GRANULE_SIZE - offset);
-      visit(Number(at >> BigInt(GRANULE_BITS)), offset, done, count);
+      visit(granule, offset, done, count);
       done += count;
+      offset = 0;
+      granule = (granule + 1) % 2 ** (ADDRESS_BITS - GRANULE_BITS);
     }
   }
 

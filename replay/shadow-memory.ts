@@ -31,7 +31,7 @@ export class ShadowPlanes implements ShadowMemory {
   constructor(private readonly memory: GuestMemory) {}
 
   markNoAccess(address: bigint, size: bigint): void {
-    this.parts(address, size, true, (granule, offset, count) => {
+    this.parts(address, size, true, (granule, offset, _done, count) => {
       const place = this.memory.granules.get(granule);
       if (place === undefined) return;
       if (count === GRANULE_SIZE && place === this.memory.sharedZero) {
@@ -45,7 +45,7 @@ export class ShadowPlanes implements ShadowMemory {
   }
 
   markDefined(address: bigint, size: bigint): void {
-    this.parts(address, size, false, (granule, offset, count) => {
+    this.parts(address, size, false, (granule, offset, _done, count) => {
       const { granules } = this.memory;
       if (granules.get(granule) === this.memory.sharedZero) return;
       if (count === GRANULE_SIZE && !granules.has(granule)) {
@@ -59,7 +59,7 @@ export class ShadowPlanes implements ShadowMemory {
   }
 
   markUndefined(address: bigint, size: bigint, origin: OriginTag): void {
-    this.parts(address, size, false, (granule, offset, count) => {
+    this.parts(address, size, false, (granule, offset, _done, count) => {
       const place = this.memory.own(granule);
       this.memory.fillState(place, offset, count, UNDEFINED);
       this.origins(place, offset, count).fill(origin);
@@ -68,7 +68,7 @@ export class ShadowPlanes implements ShadowMemory {
   }
 
   markDefinedIfAccessible(address: bigint, size: bigint): void {
-    this.parts(address, size, true, (granule, offset, count) => {
+    this.parts(address, size, true, (granule, offset, _done, count) => {
       const place = this.memory.granules.get(granule);
       if (place === undefined || place === this.memory.sharedZero) return;
       const states = this.states(place, offset, count);
@@ -78,7 +78,7 @@ export class ShadowPlanes implements ShadowMemory {
 
   /** What is not accessible of the range becomes defined; what is stays as it is. */
   markDefinedIfNoAccess(address: bigint, size: bigint): void {
-    this.parts(address, size, false, (granule, offset, count) => {
+    this.parts(address, size, false, (granule, offset, _done, count) => {
       const { granules } = this.memory;
       if (granules.get(granule) === this.memory.sharedZero) return;
       if (!granules.has(granule)) {
@@ -96,24 +96,22 @@ export class ShadowPlanes implements ShadowMemory {
     if (from === to || size <= 0n) return;
     // Whole copies first: the ranges may overlap.
     const pieces: { at: bigint; states: Uint8Array; bits: Uint8Array; origins: Uint32Array }[] = [];
-    this.parts(from, size, false, (granule, offset, count, done) => {
+    this.parts(from, size, false, (granule, offset, done, count) => {
       const place = this.memory.place(granule);
-      pieces.push({
-        at: to + done,
-        states: this.states(place, offset, count).slice(),
-        bits: this.bits(place, offset, count).slice(),
-        origins: Uint32Array.from({ length: count }, (_, i) => this.originAt(place, offset + i)),
-      });
+      const states = this.states(place, offset, count).slice();
+      const origins = new Uint32Array(count);
+      for (let i = 0; i < count; i++)
+        if (states[i] !== DEFINED) origins[i] = this.originAt(place, offset + i);
+      const bits = this.bits(place, offset, count).slice();
+      pieces.push({ at: to + BigInt(done), states, bits, origins });
     });
     for (const { at, states, bits, origins } of pieces) {
-      this.parts(at, BigInt(states.length), false, (granule, offset, count, done) => {
-        const first = Number(done);
+      this.parts(at, BigInt(states.length), false, (granule, offset, done, count) => {
         const place = this.memory.own(granule);
-        this.states(place, offset, count).set(states.subarray(first, first + count));
-        this.bits(place, offset, count).set(bits.subarray(first, first + count));
+        this.states(place, offset, count).set(states.subarray(done, done + count));
+        this.bits(place, offset, count).set(bits.subarray(done, done + count));
         for (let i = 0; i < count; i++) {
-          if (states[first + i] !== DEFINED)
-            this.origins(place, offset + i, 1)[0] = origins[first + i]!;
+          if (states[done + i] !== DEFINED) this.setOrigin(place, offset + i, origins[done + i]!);
         }
         this.memory.cache(granule);
       });
@@ -150,16 +148,16 @@ export class ShadowPlanes implements ShadowMemory {
   }
 
   setUndefinedBits(address: bigint, bits: Uint8Array, origin: OriginTag): void {
-    this.parts(address, BigInt(bits.length), false, (granule, offset, count, done) => {
+    this.parts(address, BigInt(bits.length), false, (granule, offset, done, count) => {
       const place = this.memory.own(granule);
       const states = this.states(place, offset, count);
       const plane = this.bits(place, offset, count);
       for (let i = 0; i < count; i++) {
         if (states[i] === NO_ACCESS) continue;
-        const byte = bits[Number(done) + i]!;
+        const byte = bits[done + i]!;
         states[i] = byte === 0 ? DEFINED : byte === 0xff ? UNDEFINED : PARTIAL;
         plane[i] = byte;
-        if (byte !== 0) this.origins(place, offset + i, 1)[0] = origin;
+        if (byte !== 0) this.setOrigin(place, offset + i, origin);
       }
       this.memory.cache(granule);
     });
@@ -177,7 +175,7 @@ export class ShadowPlanes implements ShadowMemory {
     const first = (address + 7n) & ~7n;
     const count = address + size - first;
     if (count < 8n) return;
-    this.parts(first, count & ~7n, true, (granule, offset, length, done) => {
+    this.parts(first, count & ~7n, true, (granule, offset, done, length) => {
       const place = this.memory.place(granule);
       const states = new Int32Array(
         this.memory.wasm.buffer,
@@ -187,7 +185,7 @@ export class ShadowPlanes implements ShadowMemory {
       const values = new BigUint64Array(this.memory.wasm.buffer, place + offset, length / 8);
       for (let i = 0; i < values.length; i++) {
         if (states[2 * i] === 0 && states[2 * i + 1] === 0)
-          visit(first + done + BigInt(8 * i), values[i]!);
+          visit(first + BigInt(done + 8 * i), values[i]!);
       }
     });
   }
@@ -211,14 +209,14 @@ export class ShadowPlanes implements ShadowMemory {
     const bits = new Uint8Array(size);
     let origin = 0;
     let inaccessible = 0;
-    this.parts(address, BigInt(size), false, (granule, offset, count, done) => {
+    this.parts(address, BigInt(size), false, (granule, offset, done, count) => {
       const place = this.memory.place(granule);
       const states = this.states(place, offset, count);
       const plane = this.bits(place, offset, count);
       for (let i = 0; i < count; i++) {
         const state = states[i]!;
         if (state === DEFINED) continue;
-        const at = Number(done) + i;
+        const at = done + i;
         bits[at] = state === PARTIAL ? plane[i]! : 0xff;
         if (state === NO_ACCESS) inaccessible++;
         else origin ||= this.originAt(place, offset + i);
@@ -313,15 +311,13 @@ export class ShadowPlanes implements ShadowMemory {
     address: bigint,
     size: bigint,
     existing: boolean,
-    visit: (granule: number, offset: number, count: number, done: bigint) => void,
+    visit: (granule: number, offset: number, done: number, count: number) => void,
   ): void {
     if (size <= 0n) return;
     const first = Number(BigInt.asUintN(48, address) >> BigInt(GRANULE_BITS));
     const granules = Number(size >> BigInt(GRANULE_BITS));
     if (!existing || granules < MANY_GRANULES) {
-      this.memory.parts(address, Number(size), (granule, offset, done, count) =>
-        visit(granule, offset, count, BigInt(done)),
-      );
+      this.memory.parts(address, Number(size), visit);
       return;
     }
     const start = BigInt.asUintN(48, address);
@@ -331,7 +327,7 @@ export class ShadowPlanes implements ShadowMemory {
       const at = BigInt(granule) << BigInt(GRANULE_BITS);
       const from = at > start ? at : start;
       const to = at + BigInt(GRANULE_SIZE) < end ? at + BigInt(GRANULE_SIZE) : end;
-      if (from < to) visit(granule, Number(from - at), Number(to - from), from - start);
+      if (from < to) visit(granule, Number(from - at), Number(from - start), Number(to - from));
     }
   }
 
@@ -350,6 +346,10 @@ export class ShadowPlanes implements ShadowMemory {
     const first = offset >> 2;
     const end = (offset + count + 3) >> 2;
     return new Uint32Array(this.memory.wasm.buffer, place + ORIGIN_PLANE + 4 * first, end - first);
+  }
+
+  private setOrigin(place: number, offset: number, origin: OriginTag): void {
+    this.memory.view.setUint32(place + ORIGIN_PLANE + (offset & ~3), origin, true);
   }
 
   private originAt(place: number, offset: number): OriginTag {

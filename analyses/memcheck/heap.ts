@@ -387,6 +387,11 @@ export class Heap {
     this.history.add(block);
   }
 
+  /** Whether memory of freed blocks can have been used again: some block has left the quarantine. */
+  get canReuse(): boolean {
+    return this.history.count > 0;
+  }
+
   /** The freed block in the quarantine that contains the address or is near it. */
   freedNear(address: bigint): HeapBlock | undefined {
     return this.quarantine.near(address);

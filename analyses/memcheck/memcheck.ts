@@ -170,7 +170,7 @@ class Memcheck {
   private reuse(): Reuse {
     const { trace, process, settings } = this;
     const { tick, divergences } = this.replay;
-    if (divergences.length > 0) return { findings: [], missing: [] };
+    if (divergences.length > 0 || !this.events.heap.canReuse) return { findings: [], missing: [] };
     return findReuse(trace, process, settings, tick, (pcs) => this.shown(pcs));
   }
 
