@@ -90,6 +90,11 @@ const LINK_FLAGS = [
   // What events.c has to say about fatal signals, it sees here.
   '-Wl,--wrap=vgPlain_nuke_all_threads_except',
   '-Wl,--wrap=vgPlain_kill_self',
+  // What engine.c does in the engine's stead.
+  '-Wl,--wrap=vgPlain_string_match',
+  '-Wl,--wrap=cprop_BB',
+  '-Wl,--wrap=do_deadcode_BB',
+  '-Wl,--wrap=sanityCheckIRSB',
 ];
 const PRELOAD_FLAGS = [
   '-O2',
