@@ -191,6 +191,7 @@ export class Report {
           process: row.process,
           pid: row.pid,
           executable: row.executable,
+          end: row.end,
           ...countsJson(countErrors(reported)),
           ...Object.fromEntries(
             Object.entries(outcome.summary).map(([name, value]) => [name, exact(value)]),

@@ -7,13 +7,15 @@
  *     npm run compare -- [options] --list FILE
  *
  * A line of FILE is a command with its arguments; `cwd=FOLDER` before it sets its working folder, and
- * # begins a comment. Only the first process image of each program is compared. Ends with status 1 when
- * anything differs.
+ * # begins a comment. Only the first process image of each program is compared; with --children all of
+ * them, the findings of those with the same program together. Images that end by exec are left out then,
+ * as Memcheck has their output overwritten by that of the image that follows. Ends with status 1 when anything
+ * differs.
  */
 import { spawnSync, type SpawnSyncReturns } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { argv } from 'node:process';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -22,9 +24,12 @@ import { child, children, parseXml, text, type XmlNode } from './xml.js';
 /** Frames that are compared, and with --whole. */
 const FRAMES = 3;
 const WHOLE_FRAMES = 12;
-/** Kinds that only grind has: they are listed, but make no difference. */
-const BEYOND =
-  /^(?!Invalid|Uninit|Mismatched|SyscallParam|ClientCheck|Overlap|Fishy|Leak_|CoreMem|Realloc|Bad)/;
+/** Kinds that Memcheck has. Those that only grind has make no difference. */
+const KINDS =
+  /^(Invalid(Read|Write|Jump|Free|MemPool)|Uninit(Condition|Value)|MismatchedFree|SyscallParam|ClientCheck|Overlap|FishyValue|Leak_\w+|CoreMemError|ReallocSizeZero|Bad\w+)$/;
+
+/** Options of ours that leave out what Memcheck cannot find, which costs time. */
+const WITHOUT_EXTRAS = ['--leak-points=no', '--reused-memory=no'];
 
 /** How often something was found. */
 export interface Tally {
@@ -58,7 +63,7 @@ const unvarying = (sentence: string): string =>
     .replace(/\.\d+(?= segment$)/, '.…')
     .replace(/ in loss record .*/, '');
 
-function keyOf({ kind, what, functions, more }: Told, whole: boolean): string {
+function keyOf({ kind, what, functions, more }: Told, whole = false): string {
   const short = `${kind}: ${chain(functions, whole ? WHOLE_FRAMES : FRAMES) || 'no stack'}`;
   if (!whole) return short;
   const lines = more.map(({ sentence, functions: inner }) =>
@@ -75,14 +80,27 @@ function note(tallies: Tallies, key: string, { count, bytes }: Tally): void {
   } else tallies.set(key, { count, bytes });
 }
 
+/** What tells findings apart. */
+interface KeyOptions {
+  /** All that is said of them. */
+  readonly whole?: boolean;
+  /** The program: findings of several process images are told. */
+  readonly children?: boolean;
+}
+
 /**
  * What Memcheck found, from its XML output (protocol 4). The output may be cut off.
- * @param whole - tell findings apart by all that is said of them
+ * @param tallies - where to add it
  */
-export function memcheckTallies(xml: string, whole = false): Tallies {
-  const tallies: Tallies = new Map();
+export function memcheckTallies(
+  xml: string,
+  options: KeyOptions = {},
+  tallies: Tallies = new Map(),
+): Tallies {
   const root = children(parseXml(xml), 'valgrindoutput')[0];
   if (!root) return tallies;
+  const program = child(child(root, 'args') ?? root, 'argv');
+  const prefix = options.children && program ? `${basename(text(program, 'exe'))} ` : '';
   const counts = new Map<string, number>();
   const lastCounts = children(root, 'errorcounts').at(-1);
   for (const pair of lastCounts ? children(lastCounts, 'pair') : [])
@@ -90,7 +108,7 @@ export function memcheckTallies(xml: string, whole = false): Tallies {
   for (const error of children(root, 'error')) {
     const what = child(error, 'xwhat');
     const blocks = what && text(what, 'leakedblocks');
-    note(tallies, keyOf(toldBy(error), whole), {
+    note(tallies, prefix + keyOf(toldBy(error), options.whole), {
       count: blocks ? Number(blocks) : (counts.get(text(error, 'unique')) ?? 1),
       bytes: BigInt((what && text(what, 'leakedbytes')) || 0),
     });
@@ -120,6 +138,7 @@ function toldBy(error: XmlNode): Told {
 
 interface JsonReport {
   readonly findings: readonly {
+    readonly process?: number;
     readonly kind: string;
     readonly count: number;
     readonly what?: string;
@@ -130,12 +149,19 @@ interface JsonReport {
     }[];
     readonly leak?: { readonly bytes: string; readonly indirect_bytes: string; blocks: number };
   }[];
+  readonly summary?: {
+    readonly processes: readonly { process: number; executable: string; end: string }[];
+    readonly missing: readonly { readonly sentence: string }[];
+  };
 }
 
-/** What grind found, from its JSON report; `whole` as in `memcheckTallies`. */
-export function grindTallies(json: string, whole = false): Tallies {
+/** What grind found, by its JSON report. */
+export function grindTallies(report: JsonReport, options: KeyOptions = {}): Tallies {
   const tallies: Tallies = new Map();
-  for (const finding of (JSON.parse(json) as JsonReport).findings) {
+  for (const finding of report.findings) {
+    const image = report.summary?.processes.find(({ process }) => process === finding.process);
+    if (options.children && image?.end === 'exec') continue;
+    const prefix = options.children && image ? `${basename(image.executable)} ` : '';
     const { kind, what = '', count, notes = [], leak } = finding;
     const stacks = finding.stacks.map(({ role = '', frames }) => ({
       sentence: role,
@@ -144,7 +170,7 @@ export function grindTallies(json: string, whole = false): Tallies {
     const plain = notes.map((sentence) => ({ sentence, functions: [] }));
     const more = [...plain, ...stacks.slice(1)];
     const told = { kind, what, functions: stacks[0]?.functions ?? [], more };
-    note(tallies, keyOf(told, whole), {
+    note(tallies, prefix + keyOf(told, options.whole), {
       count: leak?.blocks ?? count,
       bytes: leak ? BigInt(leak.bytes) + BigInt(leak.indirect_bytes) : 0n,
     });
@@ -164,7 +190,7 @@ export function differences(memcheck: Tallies, grind: Tallies, counts = true): D
   return keys.flatMap((key) => {
     const difference = { key, memcheck: memcheck.get(key), grind: grind.get(key) };
     const { memcheck: a, grind: b } = difference;
-    if (!a && BEYOND.test(key)) return [];
+    if (!a && !KINDS.test(/(\w+):/.exec(key)![1]!)) return [];
     if (a && b && (!counts || (a.count === b.count && a.bytes === b.bytes))) return [];
     return [difference];
   });
@@ -194,12 +220,11 @@ export function parseList(list: string): Command[] {
   });
 }
 
-interface Options {
+interface Options extends KeyOptions {
   /** Options of Memcheck, given to both. */
   readonly options: readonly string[];
   readonly analysis: string;
   readonly counts: boolean;
-  readonly whole: boolean;
   readonly timeoutMs: number;
 }
 
@@ -226,6 +251,9 @@ function failure(name: string, result: SpawnSyncReturns<string>): Error {
   return new Error(`${name} failed: ${why}`);
 }
 
+/** What Memcheck says when it cannot go on. */
+const GAVE_UP = /^.*the 'impossible' happened.*$|^.*Valgrind: FATAL.*$/m;
+
 /** Runs a program under both. Throws when one of them gives no result. */
 function compare(command: Command, options: Options): { found: number; lines: string[] } {
   const folder = mkdtempSync(join(tmpdir(), 'grind-compare-'));
@@ -235,7 +263,7 @@ function compare(command: Command, options: Options): { found: number; lines: st
       '--tool=memcheck',
       '--xml=yes',
       `--xml-file=${join(folder, 'memcheck.%p.xml')}`,
-      '--child-silent-after-fork=yes',
+      options.children ? '--trace-children=yes' : '--child-silent-after-fork=yes',
       '--leak-check=full',
       '--track-origins=yes',
       ...options.options,
@@ -243,9 +271,13 @@ function compare(command: Command, options: Options): { found: number; lines: st
       ...command.argv,
     ];
     const memcheckRun = run(valgrind, command, options.timeoutMs);
-    const file = readdirSync(folder).find((name) => name.startsWith('memcheck.'));
-    if (file === undefined) throw failure('Memcheck', memcheckRun);
-    const memcheck = memcheckTallies(readFileSync(join(folder, file), 'utf8'), options.whole);
+    const files = readdirSync(folder).filter((name) => name.startsWith('memcheck.'));
+    const gaveUp = GAVE_UP.exec(memcheckRun.stderr);
+    if (gaveUp) throw new Error(`Memcheck gave up: ${gaveUp[0]}`);
+    if (files.length === 0) throw failure('Memcheck', memcheckRun);
+    const memcheck: Tallies = new Map();
+    for (const file of options.children ? files : files.slice(0, 1))
+      memcheckTallies(readFileSync(join(folder, file), 'utf8'), options, memcheck);
 
     const grind = [process.execPath, join(ROOT, 'dist', 'bin', 'grind.js')];
     const place = ['--out', folder, '--name', 'run'];
@@ -258,15 +290,19 @@ function compare(command: Command, options: Options): { found: number; lines: st
       options.analysis,
       join(folder, 'run'),
       '--format=json',
-      '--process=0',
+      ...(options.children ? [] : ['--process=0']),
       '--leak-check=full',
+      ...(options.analysis === 'memcheck' ? WITHOUT_EXTRAS : []),
       ...options.options,
     ];
     const analyzeRun = run(analyze, {} as Command, options.timeoutMs);
     if (analyzeRun.status !== 0) throw failure('The analysis', analyzeRun);
-    const ours = grindTallies(analyzeRun.stdout, options.whole);
-    const lines = differences(memcheck, ours, options.counts).map(describe);
-    return { found: memcheck.size, lines: lines.sort() };
+    const report = JSON.parse(analyzeRun.stdout) as JsonReport;
+    const ours = grindTallies(report, options);
+    const lines = differences(memcheck, ours, options.counts).map(describe).sort();
+    const missing =
+      report.summary?.missing.map(({ sentence }) => `  grind says: ${sentence}`) ?? [];
+    return { found: memcheck.size, lines: lines.length > 0 ? [...lines, ...missing] : [] };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -280,6 +316,7 @@ function main(): void {
       analysis: { type: 'string', default: 'memcheck' },
       'no-counts': { type: 'boolean', default: false },
       whole: { type: 'boolean', default: false },
+      children: { type: 'boolean', default: false },
       timeout: { type: 'string', default: '300' },
     },
     args: argv.slice(2, 2 + ownArguments(argv.slice(2))),
@@ -290,7 +327,7 @@ function main(): void {
   if (program.length > 0) commands.push({ argv: program });
   if (commands.length === 0 || positionals.length > 0) {
     console.error(
-      'Say which program to compare: npm run compare -- [--option=--OPTION-OF-MEMCHECK]… [--no-counts] [--whole] [--timeout SECONDS] [--list FILE] PROGRAM ARGS…',
+      'Say which program to compare: npm run compare -- [--option=--OPTION-OF-MEMCHECK]… [--no-counts] [--whole] [--children] [--timeout SECONDS] [--list FILE] PROGRAM ARGS…',
     );
     process.exitCode = 2;
     return;
@@ -300,6 +337,7 @@ function main(): void {
     analysis: existsSync(values.analysis) ? resolve(values.analysis) : values.analysis,
     counts: !values['no-counts'],
     whole: values.whole,
+    children: values.children,
     timeoutMs: Number(values.timeout) * 1000,
   };
   let [same, different, failed] = [0, 0, 0];

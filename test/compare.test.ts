@@ -65,7 +65,7 @@ test('differences on both sides; kinds that Memcheck does not have make none', (
       leak: { bytes: '30', indirect_bytes: '8', blocks: 2 },
     },
   ];
-  const ours = grindTallies(JSON.stringify({ findings: found }));
+  const ours = grindTallies({ findings: found });
   const theirs = memcheckTallies(XML);
   assert.deepEqual(differences(theirs, ours), [
     { key: LEAK, memcheck: { count: 2, bytes: 40n }, grind: { count: 2, bytes: 38n } },
@@ -76,6 +76,27 @@ test('differences on both sides; kinds that Memcheck does not have make none', (
     ['InvalidRead: f'],
   );
   assert.deepEqual(differences(theirs, new Map()).length, 2);
+  const kept = (key: string) => differences(new Map(), new Map([[key, { count: 1, bytes: 0n }]]));
+  assert.equal(kept('InvalidReadReused: f').length, 0);
+  assert.equal(kept('InvalidRead: f').length, 1);
+});
+
+test('findings of several processes are told by the program; those of images before an exec are left out', () => {
+  const program = '<args><argv><exe>/usr/bin/sh</exe></argv></args><error>';
+  const theirs = memcheckTallies(XML.replace('<error>', program), { children: true });
+  assert.deepEqual([...theirs.keys()], [`sh ${COND}`, `sh ${LEAK}`]);
+  const finding = { kind: 'InvalidRead', count: 1, stacks: [{ frames: [{ fn: 'f' }] }] };
+  const report = {
+    findings: [0, 1].map((process) => ({ ...finding, process })),
+    summary: {
+      processes: [
+        { process: 0, executable: '/usr/bin/env', end: 'exec' },
+        { process: 1, executable: '/usr/bin/sh', end: 'exit' },
+      ],
+      missing: [],
+    },
+  };
+  assert.deepEqual([...grindTallies(report, { children: true }).keys()], ['sh InvalidRead: f']);
 });
 
 test('lists of programs', () => {
