@@ -7,7 +7,7 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
-import type { Finding, Outcome } from './finding.js';
+import type { Finding, Outcome, Summary } from './finding.js';
 
 /** An option of the command line that only one analysis has. Its value is text. */
 export interface AnalysisOption {
@@ -40,14 +40,18 @@ export interface Weight {
   readonly isError: boolean;
 }
 
-/** What is said at the end of a process, in the text format. */
+/** What is said of a process besides its findings, once suppressions have been applied. */
 export interface Closing {
+  /** Lines that stand between the findings: after those up to the tick. In order of the tick. */
+  readonly during?: readonly { readonly tick: bigint; readonly lines: readonly string[] }[];
   /** Lines before `late`. */
   readonly before: readonly string[];
   /** The findings to be printed here and not in order of time. */
   readonly late: readonly Finding[];
   /** Lines after `late`. */
   readonly after: readonly string[];
+  /** In the JSON format instead of the outcome's summary. */
+  readonly summary?: Summary;
 }
 
 export interface Analysis {
@@ -67,7 +71,7 @@ export interface Analysis {
   ): AsyncIterable<Outcome> | Iterable<Outcome>;
   /** Absent: all findings are shown and are errors. */
   weigh?(finding: Finding, options: OptionValues): Weight;
-  /** Absent: the outcome's summary is printed as names and values. */
+  /** Given the outcome with all findings. Absent: its summary is printed as names and values. */
   close?(outcome: Outcome, options: OptionValues): Closing;
 }
 

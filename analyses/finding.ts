@@ -46,12 +46,18 @@ export interface Finding {
   suppressedBy?: string;
 }
 
+export type SummaryValue = string | number | bigint;
+
+/** Name to value, or to a list of such things, printed at the end: heap use, leak checks. */
+export type Summary = Readonly<
+  Record<string, SummaryValue | readonly Readonly<Record<string, SummaryValue>>[]>
+>;
+
 /** What an analysis says of a whole process image. */
 export interface Outcome {
   readonly process: number;
   readonly findings: Finding[];
-  /** Name to number or text, printed at the end: heap use, leak totals. */
-  readonly summary: Readonly<Record<string, string | number | bigint>>;
+  readonly summary: Summary;
   /** What could not be judged, one sentence each: divergences, damage, code that is missing. */
   readonly missing: readonly string[];
 }

@@ -6,7 +6,7 @@ import { LinkNames } from '../replay/link-names.js';
 import { Symbols, type Frame } from '../replay/symbols.js';
 import type { ProcessRow, Trace } from '../replay/trace.js';
 import type { Analysis, OptionValues } from './analysis.js';
-import type { Finding, Outcome } from './finding.js';
+import type { Finding, Outcome, Summary, SummaryValue } from './finding.js';
 import { Findings } from './findings.js';
 import {
   formatSuppression,
@@ -168,7 +168,13 @@ export class Report {
       yield '';
       if (entry.generated) yield* entry.generated.trimEnd().split('\n');
     };
-    for (const entry of reported) if (!late.has(entry.finding)) yield* print(entry);
+    const during = [...(closing.during ?? [])];
+    for (const entry of reported) {
+      while (during.length > 0 && during[0]!.tick < entry.finding.tick)
+        yield* during.shift()!.lines;
+      if (!late.has(entry.finding)) yield* print(entry);
+    }
+    for (const { lines } of during) yield* lines;
     yield* closing.before;
     for (const entry of reported) if (late.has(entry.finding)) yield* print(entry);
     yield* closing.after;
@@ -193,8 +199,8 @@ export class Report {
           executable: row.executable,
           end: row.end,
           ...countsJson(countErrors(reported)),
-          ...Object.fromEntries(
-            Object.entries(outcome.summary).map(([name, value]) => [name, exact(value)]),
+          ...summaryJson(
+            this.analysis.close?.(outcome, this.settings.options).summary ?? outcome.summary,
           ),
         })),
         suppressions: [...this.uses].map(([{ name, file, line }, uses]) => ({
@@ -261,7 +267,13 @@ function processTitle({ process, pid, executable, arguments: json }: ProcessRow)
 
 function summaryLines({ summary }: Outcome): string[] {
   const entries = Object.entries(summary);
-  return entries.length > 0 ? [...entries.map(([name, value]) => `${name}: ${value}`), ''] : [];
+  const shown = (value: SummaryValue | object) =>
+    typeof value === 'object'
+      ? JSON.stringify(value, (_, inner) => exact(inner as SummaryValue))
+      : value;
+  return entries.length > 0
+    ? [...entries.map(([name, value]) => `${name}: ${shown(value)}`), '']
+    : [];
 }
 
 /** A finding in Valgrind's words: the sentence, where it happened, and what is known of the address or value. */
@@ -321,5 +333,16 @@ function findingJson({ number, finding, stacks, generated }: ReportedFinding): o
   };
 }
 
-const exact = (value: string | number | bigint): string | number =>
+function summaryJson(summary: Summary): object {
+  const values = (row: Readonly<Record<string, SummaryValue>>) =>
+    Object.fromEntries(Object.entries(row).map(([name, value]) => [name, exact(value)]));
+  return Object.fromEntries(
+    Object.entries(summary).map(([name, value]) => [
+      name,
+      typeof value === 'object' ? value.map(values) : exact(value),
+    ]),
+  );
+}
+
+const exact = (value: SummaryValue): string | number =>
   typeof value === 'bigint' ? String(value) : value;

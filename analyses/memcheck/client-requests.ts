@@ -19,8 +19,18 @@ const METAPOOL = 2n;
 /** As much as GET_VBITS and SET_VBITS copy at once, in bytes. */
 const VBITS_LIMIT = 1n << 28n;
 
+/** Answers to GET_VBITS and SET_VBITS. */
+const BITS_COPIED = 1n;
+const BITS_NOT_ACCESSIBLE = 3n;
+
 /** Answers to GET_VBITS that are kept. */
 const GOT_BITS_LIMIT = 64;
+
+/** Requests that the recorder answered otherwise than Memcheck would have. */
+interface OtherAnswers {
+  count: number;
+  readonly first: bigint;
+}
 
 interface Range {
   readonly start: bigint;
@@ -34,6 +44,7 @@ export class ClientRequests {
   private readonly gotBits: { address: bigint; contents: Uint8Array; bits: Uint8Array }[] = [];
   /** In rising order, without overlap. */
   private ignored: Range[] = [];
+  private readonly otherAnswers = new Map<string, OtherAnswers>();
 
   constructor(
     private readonly events: MemcheckEvents,
@@ -45,6 +56,24 @@ export class ClientRequests {
     [Symbol.iterator]: () =>
       this.namedBlocks.filter((block) => block !== undefined)[Symbol.iterator](),
   };
+
+  /**
+   * What Memcheck would have answered otherwise than the recorder, which knows of no errors: one sentence
+   * for each kind of request. The program may have gone another way for it.
+   */
+  get unlikeMemcheck(): string[] {
+    return [...this.otherAnswers].map(
+      ([name, { count, first }]) =>
+        `what the program does when Memcheck answers VALGRIND_${name}: ${count} times, first at tick ${first}, ` +
+        'it was answered as if nothing were wrong, which Memcheck would not have said.',
+    );
+  }
+
+  private answeredOtherwise(name: string, { tick }: Moment): void {
+    const known = this.otherAnswers.get(name);
+    if (known) known.count++;
+    else this.otherAnswers.set(name, { count: 1, first: tick });
+  }
 
   isIgnored(address: bigint): boolean {
     const { ignored } = this;
@@ -60,7 +89,8 @@ export class ClientRequests {
     const c = row.u64('arg3');
     const d = row.u64('arg4');
     const size = a >= ADDRESS_END ? 0n : b > ADDRESS_END - a ? ADDRESS_END - a : b;
-    switch (REQUEST_NAMES.get(row.u32('code'))) {
+    const name = REQUEST_NAMES.get(row.u32('code'));
+    switch (name) {
       case 'MAKE_MEM_NOACCESS':
         return memory.markNoAccess(a, size);
       case 'MAKE_MEM_UNDEFINED':
@@ -70,22 +100,34 @@ export class ClientRequests {
       case 'MAKE_MEM_DEFINED_IF_ADDRESSABLE':
         return memory.markDefinedIfAccessible(a, size);
       case 'CHECK_MEM_IS_ADDRESSABLE': {
-        if (a >= ADDRESS_END && b > 0n) return this.failedCheck(a, moment);
-        const bad = memory.firstNoAccess(a, size);
+        const bad = a >= ADDRESS_END && b > 0n ? a : memory.firstNoAccess(a, size);
         if (bad !== undefined) this.failedCheck(bad, moment);
+        if ((bad ?? 0n) !== row.u64('result')) this.answeredOtherwise(name, moment);
         return;
       }
-      case 'CHECK_MEM_IS_DEFINED':
-        if (a >= ADDRESS_END && b > 0n) return this.failedCheck(a, moment);
-        return this.checkDefined(a, size, moment);
-      case 'GET_VBITS':
-        if (this.canCopyBits(a, b, c)) this.getBits(a, b, Number(c));
+      case 'CHECK_MEM_IS_DEFINED': {
+        const bad = this.checkDefined(a, a >= ADDRESS_END ? b : size, moment);
+        if ((bad ?? 0n) !== row.u64('result')) this.answeredOtherwise(name, moment);
         return;
+      }
+      case 'GET_VBITS': {
+        const answer = this.canCopyBits(a, b, c) ? BITS_COPIED : BITS_NOT_ACCESSIBLE;
+        const areDefined = answer !== BITS_COPIED || this.getBits(a, b, Number(c));
+        if (answer !== row.u64('result') || !areDefined) this.answeredOtherwise(name, moment);
+        return;
+      }
       case 'SET_VBITS':
         if (this.canCopyBits(a, b, c)) {
           const bits = this.bitsAt(b, Number(c));
           memory.setUndefinedBits(a, bits, events.origin(moment.stack, ORIGIN_KIND.request));
-        }
+        } else if (row.u64('result') !== BITS_NOT_ACCESSIBLE) this.answeredOtherwise(name, moment);
+        return;
+      case 'COUNT_LEAKS':
+      case 'COUNT_LEAK_BLOCKS':
+        if (events.leaks.hasCounted) this.answeredOtherwise(name, moment);
+        return;
+      case 'COUNT_ERRORS':
+        if (context.hasErrors?.()) this.answeredOtherwise(name, moment);
         return;
       case 'CREATE_BLOCK':
         return this.createBlock(a, b, row, moment.stack);
@@ -103,7 +145,8 @@ export class ClientRequests {
       case 'DO_LEAK_CHECK': {
         const mode = a === 1n ? 'summary' : 'full';
         const delta = b === 1n ? 'increased' : b === 2n ? 'changed' : 'any';
-        events.leakCheck({ mode, delta }, moment.tick, moment.thread);
+        const { tick, thread } = moment;
+        events.leakCheck({ mode, delta, tick, thread, atEnd: false });
         return;
       }
       case 'MEMCHECK_RECORD_OVERLAP_ERROR':
@@ -272,13 +315,16 @@ export class ClientRequests {
     }
   }
 
-  private checkDefined(address: bigint, size: bigint, moment: Moment): void {
+  /** Gives the first address that is not defined, if any. */
+  private checkDefined(address: bigint, size: bigint, moment: Moment): bigint | undefined {
     const { memory } = this.context;
-    const noAccess = memory.firstNoAccess(address, size);
+    const isBeyond = address >= ADDRESS_END && size > 0n;
+    const noAccess = isBeyond ? address : memory.firstNoAccess(address, size);
     const accessible = noAccess === undefined ? size : noAccess - address;
-    const bad = memory.firstUndefined(address, accessible);
+    const bad = isBeyond ? undefined : memory.firstUndefined(address, accessible);
     if (bad) this.failedCheck(bad.address, moment, bad.origin);
     if (noAccess !== undefined) this.failedCheck(noAccess, moment);
+    return bad?.address ?? noAccess;
   }
 
   /** `origin` is given for memory that is accessible but not defined. */
@@ -291,14 +337,18 @@ export class ClientRequests {
     events.foundAt(moment, 'ClientCheck', what, { notes, stacks: [...stacks, ...from] });
   }
 
-  /** Memcheck would have written the bits, which nobody knew while recording: they are kept here. */
-  private getBits(address: bigint, to: bigint, size: number): void {
+  /**
+   * Memcheck would have written the bits, which nobody knew while recording: they are kept here.
+   * Tells whether all are defined.
+   */
+  private getBits(address: bigint, to: bigint, size: number): boolean {
     const { memory } = this.context;
     const bits = memory.undefinedBits(address, size) ?? new Uint8Array(size);
     memory.markDefined(to, BigInt(size));
     const contents = memory.readMemory(to, size);
     this.gotBits.push({ address: to, contents, bits });
     if (this.gotBits.length > GOT_BITS_LIMIT) this.gotBits.shift();
+    return bits.every((byte) => byte === 0);
   }
 
   /** What the program has at an address as definedness bits: what it got there, unless it changed that. */

@@ -49,7 +49,7 @@ import {
 import {
   LEAK_DEFAULTS,
   LeakChecker,
-  type LeakCheckRequest,
+  type LeakCheckMoment,
   type LeakOptions,
   type LeakReport,
   type LeakSearch,
@@ -101,8 +101,10 @@ export interface EventContext extends Names {
   stackOrigin?(number: number): readonly Pc[];
   /** Whether a suppression hides a leak: then the totals count it as suppressed. */
   isSuppressed?(kind: string, stacks: readonly FindingStack[]): boolean;
+  /** Whether anything that counts as an error was found up to now. */
+  hasErrors?(): boolean;
   /** Each leak check, whether at the end or asked for by the program. */
-  leakChecked?(report: LeakReport, at: { readonly tick: bigint; readonly thread: number }): void;
+  leakChecked?(report: LeakReport, moment: LeakCheckMoment): void;
 }
 
 const SYS_EXIT = 60;
@@ -305,6 +307,11 @@ export class MemcheckEvents implements Observer {
     return describe(this.describeContext, address, sp);
   }
 
+  /** Questions of the program that Memcheck would have answered otherwise, one sentence each. */
+  get unlikeMemcheck(): string[] {
+    return this.requests.unlikeMemcheck;
+  }
+
   /** The program asked that accesses to this address not be judged. */
   isIgnored(address: bigint): boolean {
     return this.requests.isIgnored(address);
@@ -315,19 +322,20 @@ export class MemcheckEvents implements Observer {
     const { leakCheck } = this.options.leaks;
     if (leakCheck === 'no') return undefined;
     for (const number of this.left) this.rootThreads.delete(number);
-    return this.leakCheck({ mode: leakCheck, delta: 'any' }, tick, 1);
+    return this.leakCheck({ mode: leakCheck, delta: 'any', tick, thread: 1, atEnd: true });
   }
 
-  leakCheck(request: LeakCheckRequest, tick: bigint, thread: number): LeakReport {
+  leakCheck(moment: LeakCheckMoment): LeakReport {
     this.growStacks();
-    const report = this.leaks.check(request);
+    const report = this.leaks.check(moment);
+    const { tick, thread } = moment;
     for (const record of report.records) {
       if (!record.shown) continue;
       const { kind, what, stacks, blocks: count, bytes, indirectBytes } = record;
       const leak = { bytes, indirectBytes, blocks: count };
       this.found({ kind, what, notes: [], stacks, tick, thread, count, leak });
     }
-    this.context.leakChecked?.(report, { tick, thread });
+    this.context.leakChecked?.(report, moment);
     return report;
   }
 

@@ -148,6 +148,14 @@ export interface LeakCheckRequest {
   readonly delta: 'any' | 'increased' | 'changed';
 }
 
+/** A check, and when it was made. */
+export interface LeakCheckMoment extends LeakCheckRequest {
+  readonly tick: bigint;
+  readonly thread: number;
+  /** It is the last one, which the program did not ask for. */
+  readonly atEnd: boolean;
+}
+
 export interface LeakContext {
   readonly heap: Heap;
   readonly space: AddressSpace;
@@ -206,6 +214,12 @@ export class LeakChecker {
     private readonly context: LeakContext,
     private readonly options: LeakOptions = LEAK_DEFAULTS,
   ) {}
+
+  /** The last check found blocks of any kind. */
+  get hasCounted(): boolean {
+    const { totals } = this;
+    return [...STATES, 'suppressed' as const].some((kind) => totals[kind].blocks > 0);
+  }
 
   check(request: LeakCheckRequest): LeakReport {
     const blocks = blocksToCheck(this.context.heap);

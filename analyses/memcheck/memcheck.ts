@@ -11,7 +11,15 @@ import type { Trace } from '../../replay/trace.js';
 import type { Analysis, AnalysisContext } from '../analysis.js';
 import type { Finding, Outcome, Pc } from '../finding.js';
 import { Findings } from '../findings.js';
-import { closeMemcheck, heapSummary, lossFindings, weighMemcheck, withStacks } from './closing.js';
+import {
+  closeMemcheck,
+  heapSummary,
+  leakCheckRow,
+  lossFindings,
+  weighMemcheck,
+  withStacks,
+  type LeakCheckRow,
+} from './closing.js';
 import { MemcheckEvents, type EventContext, type Found } from './events.js';
 import { instrument } from './instrument.js';
 import { findLeakPoints } from './leak-points.js';
@@ -64,6 +72,7 @@ class Memcheck {
   private readonly symbols: Symbols;
   private readonly stacks: ReadonlyMap<number, readonly Pc[]>;
   private lastCheck: LeakReport | undefined;
+  private readonly checks: LeakCheckRow[] = [];
   private lastLosses: readonly Finding[] = [];
 
   constructor(
@@ -121,10 +130,12 @@ class Memcheck {
         return this.shown(shadow().stack(pc, shadow().stackPointer));
       },
       stackOrigin: (number) => this.symbols.withLowBits(number, 30),
-      leakChecked: (report, at) => {
+      hasErrors: () => this.findings.list.some((finding) => weighMemcheck(finding).isError),
+      leakChecked: (report, moment) => {
         this.lastCheck = report;
         if (!this.replay.isInImage) return;
-        this.lastLosses = lossFindings(report, this.process, at);
+        this.checks.push(leakCheckRow(report, moment));
+        this.lastLosses = lossFindings(report, this.process, moment);
         for (const finding of this.lastLosses) this.findings.add(finding);
       },
       functionAt: (pc) => {
@@ -161,8 +172,13 @@ class Memcheck {
     return {
       process: this.process,
       findings,
-      summary: heapSummary(this.events.heap, this.lastCheck),
-      missing: [...this.replay.divergences, ...points.missing, ...reuse.missing],
+      summary: heapSummary(this.events.heap, this.checks),
+      missing: [
+        ...this.replay.divergences,
+        ...this.events.unlikeMemcheck,
+        ...points.missing,
+        ...reuse.missing,
+      ],
     };
   }
 

@@ -12,8 +12,9 @@
 /* Bytes of freed blocks kept back; blocks from BIG_BLOCK on are let go first. */
 #define QUARANTINE_SIZE 20000000UL
 #define BIG_BLOCK 1000000UL
-/* From here on, memory fresh from the kernel is likely: look before writing. */
+/* From here on, whole pages are given back to the kernel and come zeroed: those never used cost nothing. */
 #define LARGE (256u << 10)
+#define MADV_DONTNEED 4
 
 typedef struct _Block {
    struct _Block* next;
@@ -41,20 +42,13 @@ static RawHeap* emit_heap(ThreadId tid, UChar op, Addr address, SizeT size)
 
 static void zero(Addr address, SizeT size)
 {
-   if (size < LARGE) {
+   Addr end = address + size, first = (address + 4095) & ~4095UL, last = end & ~4095UL;
+   if (size < LARGE || raw_syscall(__NR_madvise, first, last - first, MADV_DONTNEED, 0, 0, 0) != 0) {
       VG_(memset)((void*)address, 0, size);
       return;
    }
-   for (Addr end = address + size; address < end;) {
-      Addr stop = VG_MIN(end, (address & ~4095UL) + 4096);
-      for (UChar* p = (UChar*)address; p < (UChar*)stop; p++) {
-         if (*p) {
-            VG_(memset)(p, 0, stop - (Addr)p);
-            break;
-         }
-      }
-      address = stop;
-   }
+   VG_(memset)((void*)address, 0, first - address);
+   VG_(memset)((void*)last, 0, end - last);
 }
 
 static void retire(Block* b)
