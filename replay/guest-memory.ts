@@ -218,10 +218,13 @@ export class GuestMemory {
     if (place === undefined || place === this.sharedZero) return;
     const state = this.bytes[place + STATE_PLANE]!;
     if (state !== DEFINED && state !== NO_ACCESS) return;
-    const words = new Uint32Array(this.wasm.buffer, place, (2 * GRANULE_SIZE) / 4);
-    const expected = (state * 0x01010101) >>> 0;
-    for (let i = 0; i < words.length; i++)
-      if (words[i] !== (i < GRANULE_SIZE / 4 ? 0 : expected)) return;
+    const equal = (from: number, as: number) =>
+      Buffer.compare(
+        this.bytes.subarray(from, from + GRANULE_SIZE),
+        this.bytes.subarray(as, as + GRANULE_SIZE),
+      ) === 0;
+    const model = state === DEFINED ? SHADOW_ZERO : SHADOW_NO_ACCESS;
+    if (!equal(place, this.base) || !equal(place + STATE_PLANE, model + STATE_PLANE)) return;
     this.release(granule, state === DEFINED);
   }
 

@@ -6,7 +6,12 @@ import assert from 'node:assert/strict';
 import { existsSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { closeMemcheck, lossFindings, weighMemcheck } from '../analyses/memcheck/closing.js';
+import {
+  closeMemcheck,
+  lossFindings,
+  weighMemcheck,
+  type LeakCheckRow,
+} from '../analyses/memcheck/closing.js';
 import { memcheckSettings } from '../analyses/memcheck/options.js';
 import { Findings } from '../analyses/findings.js';
 import type { OptionValues } from '../analyses/analysis.js';
@@ -353,7 +358,7 @@ test('memcheck’s options', () => {
   for (const wrong of wrongs) assert.throws(() => memcheckSettings(wrong), UserError);
 });
 
-test('leaks at the end: those of the last check, suppressed ones apart', () => {
+test('leaks: totals of each check, suppressed ones apart; those of the last at the end', () => {
   const lost = (kind: string, bytes: bigint, tick: bigint, suppressedBy?: string) =>
     finding(kind, '', [], {
       tick,
@@ -372,11 +377,37 @@ test('leaks at the end: those of the last check, suppressed ones apart', () => {
     heap_allocs: 5,
     heap_frees: 2,
     heap_allocated_bytes: 123456n,
-    heuristic_newarray_blocks: 1,
-    heuristic_newarray_bytes: 30n,
+    leak_checks: [
+      leakCheck(3n, 0, 'request', 'full', 'any'),
+      leakCheck(5n, 1, 'request', 'summary', 'changed'),
+      {
+        ...leakCheck(9n, 3, 'end', 'full', 'any'),
+        heuristic_newarray_blocks: 1,
+        heuristic_newarray_bytes: 30n,
+      },
+    ],
   };
   const outcome = { process: 0, findings, summary, missing: [] };
   const closing = closeMemcheck(outcome, { 'leak-check': 'full' });
+  assert.deepEqual(closing.during, [
+    { tick: 3n, lines: ['All heap blocks were freed -- no leaks are possible', ''] },
+    {
+      tick: 5n,
+      lines: [
+        'LEAK SUMMARY:',
+        '   definitely lost: 7 (+7) bytes in 1 (+1) blocks',
+        '   indirectly lost: 0 (+0) bytes in 0 (+0) blocks',
+        '     possibly lost: 0 (+0) bytes in 0 (+0) blocks',
+        '   still reachable: 0 (+0) bytes in 0 (+0) blocks',
+        '        suppressed: 0 (+0) bytes in 0 (+0) blocks',
+        'Rerun with --leak-check=full to see details of leaked memory',
+        '',
+      ],
+    },
+  ]);
+  const [, midway, last] = closing.summary!['leak_checks'] as readonly LeakCheckRow[];
+  assert.deepEqual([midway!['definite_bytes'], midway!['definite_blocks']], [7n, 1]);
+  assert.deepEqual([last!['suppressed_bytes'], last!['reachable_bytes']], [8n, 30n]);
   assert.deepEqual(closing.late, findings.slice(1));
   assert.deepEqual(closing.before, [
     'HEAP SUMMARY:',
@@ -398,6 +429,14 @@ test('leaks at the end: those of the last check, suppressed ones apart', () => {
     '',
   ]);
 });
+
+const leakCheck = (
+  tick: bigint,
+  blocks: number,
+  cause: LeakCheckRow['cause'],
+  detail: LeakCheckRow['detail'],
+  compare: LeakCheckRow['compare'],
+): LeakCheckRow => ({ tick, thread: 1, cause, detail, compare, blocks });
 
 test('what a leak check does not show is known all the same', () => {
   const record = {

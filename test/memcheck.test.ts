@@ -27,7 +27,8 @@ interface Report {
   }[];
   readonly summary: {
     readonly suppressed_errors: number;
-    readonly missing: readonly unknown[];
+    readonly missing: readonly { readonly sentence: string }[];
+    readonly processes: readonly { readonly leak_checks: readonly object[] }[];
   };
 }
 
@@ -47,6 +48,16 @@ function expected(file: string): Counts {
   }
   return counts;
 }
+
+/** Requests that a guest is not answered as by Memcheck, by its line `unlike Memcheck:`. */
+const unlikeMemcheck = (file: string): string[] =>
+  /^\/\/ unlike Memcheck: (.*)$/m
+    .exec(readFileSync(join(GUESTS, file), 'utf8'))?.[1]!
+    .split(' ')
+    .sort() ?? [];
+
+const missing = ({ summary }: Report): string[] =>
+  summary.missing.map(({ sentence }) => /VALGRIND_(\w+)/.exec(sentence)?.[1] ?? sentence).sort();
 
 /** What was found, by the innermost frame that lies in the guest's own source. */
 function found({ findings }: Report, file: string): Counts {
@@ -102,13 +113,13 @@ describe('memcheck', { concurrency: 2 }, () => {
     test(`${file}: what its source announces`, async () => {
       const report = await analyze(await record(file), ...optionsOf(file));
       assert.deepEqual(found(report, file), expected(file));
-      assert.deepEqual(report.summary.missing, []);
+      assert.deepEqual(missing(report), unlikeMemcheck(file));
     });
 
     test(`${file}: nothing without its bugs`, async () => {
       const report = await analyze(await record(file, '-DCLEAN'), ...optionsOf(file));
       assert.deepEqual(found(report, file), {});
-      assert.deepEqual(report.summary.missing, []);
+      assert.deepEqual(missing(report), []);
     });
   }
 

@@ -1,5 +1,6 @@
 // Client requests: access and definedness, pools, an allocator of the program's own, ranges not judged.
 // build: gcc -O0
+// unlike Memcheck: CHECK_MEM_IS_DEFINED CHECK_MEM_IS_ADDRESSABLE COUNT_ERRORS GET_VBITS COUNT_LEAKS
 #include <stdlib.h>
 #include <string.h>
 #include <valgrind/memcheck.h>
@@ -91,8 +92,24 @@ NOINLINE static void pools(void) {
   free(space);
 }
 
+// What the recorder cannot know: it answers as if all were well, which the report tells.
+NOINLINE static void questions(void) {
+  static char *kept;
+  unsigned long leaked, dubious, reachable, suppressed;
+  char bits[4], value[4] = {0};
+  sink = VALGRIND_COUNT_ERRORS;
+  VALGRIND_MAKE_MEM_UNDEFINED(value, BUG(4, 0));
+  VALGRIND_GET_VBITS(value, bits, 4);
+  kept = BUG(malloc(40), 0);  // expect: Leak_StillReachable
+  VALGRIND_DO_LEAK_CHECK;
+  VALGRIND_COUNT_LEAKS(leaked, dubious, reachable, suppressed);
+  free(kept);
+  VALGRIND_DO_LEAK_CHECK;
+}
+
 int main(void) {
   access_and_definedness();
+  questions();
   own_allocator();
   pools();
   return 0;
