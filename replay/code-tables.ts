@@ -29,15 +29,24 @@ export class Sites implements SiteTable {
     const first = this.count;
     this.reserve(first + sites.length);
     for (const site of sites) {
-      this.pcs[this.count] = site.pc;
-      this.blocks[this.count] = block;
-      this.sizes[this.count] = Math.min(site.size, 0xffff);
-      this.stores[this.count] = site.kind === 'store' ? 1 : 0;
-      this.atomics[this.count] = site.atomic ? 1 : 0;
-      this.guarded[this.count] = site.guarded ? 1 : 0;
-      this.count++;
+      const at = this.addPlain(block, site.pc, site.size, site.kind === 'store');
+      this.atomics[at] = site.atomic ? 1 : 0;
+      this.guarded[at] = site.guarded ? 1 : 0;
     }
     return first;
+  }
+
+  /** Appends the site of a load or store that is neither atomic nor guarded. */
+  addPlain(block: number, pc: bigint, size: number, isStore: boolean): number {
+    const at = this.count++;
+    this.reserve(this.count);
+    this.pcs[at] = pc;
+    this.blocks[at] = block;
+    this.sizes[at] = Math.min(size, 0xffff);
+    this.stores[at] = isStore ? 1 : 0;
+    this.atomics[at] = 0;
+    this.guarded[at] = 0;
+    return at;
   }
 
   /** Appends rows of another table. */
@@ -53,6 +62,7 @@ export class Sites implements SiteTable {
   }
 
   private reserve(count: number): void {
+    if (count <= this.guarded.length) return;
     this.pcs = grown(this.pcs, count);
     this.blocks = grown(this.blocks, count);
     this.sizes = grown(this.sizes, count);
@@ -72,16 +82,18 @@ export class Segments {
   /** Appends the segments of a superblock and returns the number of the first. */
   add(block: number, segments: readonly Segment[]): number {
     const first = this.count;
-    const total = first + segments.length;
-    this.blocks = grown(this.blocks, total);
-    this.addresses = grown(this.addresses, total);
-    this.instructions = grown(this.instructions, total);
-    for (const segment of segments) {
-      this.blocks[this.count] = block;
-      this.addresses[this.count] = segment.address;
-      this.instructions[this.count] = segment.instructions;
-      this.count++;
-    }
+    for (const { address, instructions } of segments) this.addOne(block, address, instructions);
     return first;
+  }
+
+  /** Appends one. */
+  addOne(block: number, address: bigint, instructions: number): void {
+    const at = this.count++;
+    this.blocks = grown(this.blocks, this.count);
+    this.addresses = grown(this.addresses, this.count);
+    this.instructions = grown(this.instructions, this.count);
+    this.blocks[at] = block;
+    this.addresses[at] = address;
+    this.instructions[at] = instructions;
   }
 }

@@ -183,7 +183,9 @@ export class CleanBlockCompiler extends ShadowBlockCompiler {
     this.bailDepth = code.depth;
     super.compileStatement(statement, before, after);
     code.end();
-    code.returnCall(this.chain); // temporaries are where the exact version looks for them
+    // Temporaries are where the exact version looks for them.
+    storeAt(code, CELL.bailed, I32, 0);
+    code.returnCall(this.chain);
     return code;
   }
 

@@ -7,7 +7,7 @@ import { UserError } from '../schemas/errors.js';
 import { Segments, Sites } from './code-tables.js';
 import assert from 'node:assert/strict';
 import type { CompileUnit, Modes } from './compile-block.js';
-import { spilledOf, type ShadowUnit } from './compile-shadow.js';
+import { spilledOf, type ShadowSite, type ShadowUnit } from './compile-shadow.js';
 import { compileBlocks, compileDispatcher } from './compile.js';
 import { EVALUATION_NUMBERS, IMPORTS, type ImportName } from './emit.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
@@ -25,6 +25,7 @@ import {
   type AccessSite,
   type Block,
   type DirtyStatement,
+  type Statement,
   type Type,
 } from './ir.js';
 import {
@@ -58,7 +59,7 @@ import {
   WIDE_SIZE,
 } from './layout.js';
 import { ShadowGuest, type ShadowHooks } from './shadow-guest.js';
-import { ThreadedCode } from './threaded.js';
+import { ThreadedCode, type Translation } from './threaded.js';
 import type { SegmentTable, SiteTable } from './types.js';
 
 /** Replay no longer follows the recorded execution. */
@@ -121,6 +122,8 @@ interface BlockRecord {
   /** Number of its function in the table, and where its threaded code is; 0 while there is none. */
   functionIndex: number;
   threaded: number;
+  /** Slots of its exact versions by the statement that they begin with. */
+  exactSlots: Map<number, number> | undefined;
   /** Its place in the order of announcement. */
   readonly position: number;
   /** What is known of its code once that was needed. */
@@ -131,7 +134,7 @@ interface BlockRecord {
 interface BlockNumbers {
   readonly firstSite: number;
   readonly firstSegment: number;
-  /** Of its first dirty statement, in `dirties`. */
+  /** Of its first dirty statement, in `dirties`; 0 when it has none. */
   readonly firstDirty: number;
 }
 
@@ -165,6 +168,8 @@ const EXACT_HOT_AFTER = 12;
 
 const NO_SITES: readonly AccessSite[] = [];
 
+const NOWHERE: Slot = { entry: 0n, noRedirect: false, record: undefined };
+
 const NAMES_BY_NUMBER = [...EVALUATION_NUMBERS.keys()];
 
 export class Guest implements Machine {
@@ -186,10 +191,15 @@ export class Guest implements Machine {
   private readonly stepped = new Map<BlockRecord, CompileUnit>();
   private readonly dirties: Dirty[] = [];
   private readonly slots: Slot[] = [];
-  private readonly slotNumbers: readonly [Map<bigint, number>, Map<bigint, number>] = [
-    new Map(),
-    new Map(),
-  ];
+  /** By address, below 2^53 as a number: those are found faster. */
+  private readonly slotNumbers = [
+    new Map<bigint | number, number>(),
+    new Map<bigint | number, number>(),
+  ] as const;
+  /** Blocks by the number of their threaded code. */
+  private readonly threadedBlocks: BlockRecord[] = [];
+  /** Where threaded code goes that needs an exact version, while there is none. */
+  private readonly bailSlot: number;
   private readonly functions: WebAssembly.Table;
   private nextFunction = 1;
   private readonly imports: WebAssembly.Imports;
@@ -234,7 +244,7 @@ export class Guest implements Machine {
           `The trace has a guest state of ${layout.stateSize} bytes, whose definedness cannot be followed; record it again with this version.`,
         );
       }
-      this.shadow = new ShadowGuest(this.memory, hooks, layout.RSP);
+      this.shadow = new ShadowGuest(this.memory, hooks, layout.RSP, (at) => this.threadedSite(at));
     }
     this.functions = new WebAssembly.Table({ element: 'anyfunc', initial: 1024 });
     const implementations: Partial<Record<ImportName, (...args: never[]) => unknown>> = {
@@ -276,14 +286,21 @@ export class Guest implements Machine {
       this.imports,
     );
     this.dispatch = dispatcher.exports['dispatch'] as (slot: number) => number;
-    this.threaded = new ThreadedCode(
-      this.memory,
-      this.modes,
-      () => this.nextFunction++,
-      (binary, numbers) => this.enterFunctions(binary, numbers),
-      layout.RSP,
-      hooks?.trackedWords ?? 0n,
-    );
+    this.bailSlot = SLOTS + SLOT_SIZE * this.addSlot({ ...NOWHERE });
+    this.threaded = new ThreadedCode({
+      memory: this.memory,
+      modes: this.modes,
+      opNames,
+      stateSize: layout.stateSize,
+      RSP: layout.RSP,
+      trackedWords: hooks?.trackedWords ?? 0n,
+      sites: this.siteColumns,
+      segments: this.segmentColumns,
+      bailSlot: this.bailSlot,
+      slotFor: (target, noRedirect) => this.slotAddress(target, noRedirect),
+      reserve: () => this.nextFunction++,
+      instantiate: (binary, numbers) => this.enterFunctions(binary, numbers),
+    });
     this.memory.view.setUint32(CELL.values, VALUES, true);
     this.memory.view.setUint32(CELL.valuesEnd, VALUES, true);
     this.limitRows();
@@ -365,6 +382,7 @@ export class Guest implements Machine {
     for (;;) {
       this.memory.view.setBigUint64(CELL.limit, limit, true);
       slot = this.dispatch(slot) >>> 0;
+      if (slot === this.bailSlot) slot = this.bail();
       const target = this.slots[(slot - SLOTS) / SLOT_SIZE]!;
       if (target.exactFrom !== undefined) {
         slot = this.runExact(target, slot);
@@ -510,6 +528,7 @@ export class Guest implements Machine {
       definition,
       functionIndex: 0,
       threaded: 0,
+      exactSlots: undefined,
       position: this.announced.length,
       numbers: undefined,
     };
@@ -592,9 +611,36 @@ export class Guest implements Machine {
     };
   }
 
+  /** The slot of the exact version of a block from a statement on. */
   private exactSlot(record: BlockRecord, from: number): number {
-    const { entry, noRedirect } = record.definition;
-    return SLOTS + SLOT_SIZE * this.addSlot({ entry, noRedirect, record, exactFrom: from });
+    record.exactSlots ??= new Map();
+    let slot = record.exactSlots.get(from);
+    if (slot === undefined) {
+      const { entry, noRedirect } = record.definition;
+      slot = SLOTS + SLOT_SIZE * this.addSlot({ entry, noRedirect, record, exactFrom: from });
+      record.exactSlots.set(from, slot);
+    }
+    return slot;
+  }
+
+  /** Threaded code came upon something undefined: its slot from now on. */
+  private bail(): number {
+    const address = this.memory.view.getUint32(CELL.bailed, true);
+    const { number, statement } = this.threaded.find(address);
+    const slot = this.exactSlot(this.threadedBlocks[number]!, statement);
+    this.threaded.setBailSlot(address, slot);
+    return slot;
+  }
+
+  /** The site of a load or store in threaded code, by where the instruction stands. */
+  private threadedSite(address: number): ShadowSite {
+    const { number, statement } = this.threaded.find(address);
+    const { block } = this.decode(this.threadedBlocks[number]!, false);
+    const marks = block.statements.slice(0, statement).filter(({ tag }) => tag === 'IMark');
+    const last = marks.at(-1) as Extract<Statement, { tag: 'IMark' }> | undefined;
+    const pc = last ? last.address + BigInt(last.delta) : 0n;
+    const instruction = Math.max(marks.length - 1, 0);
+    return { pc: BigInt.asUintN(64, pc), instruction, use: 'value', sizeBytes: 0 };
   }
 
   /** Runs the exact version of a block, or compiles it; returns the slot to go on with. */
@@ -639,11 +685,6 @@ export class Guest implements Machine {
     const firstSegment = this.modes.counts
       ? this.segmentColumns.add(id, segmentsOf(block, address))
       : 0;
-    if (this.segmentColumns.count > MAX_SEGMENTS) {
-      throw new UserError(
-        'The program has more code than replay can count; ask for a smaller part of it.',
-      );
-    }
     const firstSite = this.modes.accesses ? this.siteColumns.add(id, sites) : 0;
     const firstDirty = this.dirties.length;
     block.statements.forEach((statement, index) => {
@@ -657,28 +698,44 @@ export class Guest implements Machine {
       });
     });
     let instructions = 0;
-    let passesTime = true;
+    let firstInstructions = -1;
     for (const statement of block.statements) {
       if (statement.tag === 'IMark') instructions++;
-      else if (instructions === 0 && endsSegment(statement)) passesTime = false;
+      else if (endsSegment(statement) && firstInstructions < 0) firstInstructions = instructions;
     }
-    if (!passesTime || instructions === 0) {
+    if (firstInstructions < 0) firstInstructions = instructions;
+    const wideBytes = sites.reduce((sum, { size }) => sum + (size > 8 ? size : 0), 0);
+    this.checkBlock({ instructions, firstInstructions, rows: sites.length, wideBytes });
+    return { firstSite, firstSegment, firstDirty };
+  }
+
+  /** Refuses a block that could not run to its end, and takes note of the largest. */
+  private checkBlock({
+    instructions,
+    firstInstructions,
+    rows,
+    wideBytes,
+  }: Pick<Translation, 'instructions' | 'firstInstructions' | 'rows' | 'wideBytes'>): void {
+    if (this.segmentColumns.count > MAX_SEGMENTS) {
+      throw new UserError(
+        'The program has more code than replay can count; ask for a smaller part of it.',
+      );
+    }
+    if (firstInstructions === 0) {
       // a loop of such blocks would never end, as no tick passes
       throw new UserError(
         'The trace is damaged: a block of code has no instruction; record the program again.',
       );
     }
-    const wide = sites.reduce((sum, { size }) => sum + (size > 8 ? size : 0), 0);
-    if (sites.length > MAX_ROWS / 4 || wide > WIDE_SIZE / 4) {
+    if (rows > MAX_ROWS / 4 || wideBytes > WIDE_SIZE / 4) {
       throw new UserError(
         'The trace is damaged: a block of code has too many accesses; record the program again.',
       );
     }
     this.mostInstructions = Math.max(this.mostInstructions, instructions);
-    this.mostRows = Math.max(this.mostRows, sites.length);
-    this.mostWide = Math.max(this.mostWide, wide);
+    this.mostRows = Math.max(this.mostRows, rows);
+    this.mostWide = Math.max(this.mostWide, wideBytes);
     this.limitRows();
-    return { firstSite, firstSegment, firstDirty };
   }
 
   /** Makes a block ready to run, together with others that are waiting. */
@@ -689,32 +746,40 @@ export class Guest implements Machine {
       if (batch.length >= this.blocksPerModule) break;
       if (this.announced[i]!.functionIndex === 0) batch.push(this.announced[i]!);
     }
-    const left = batch.filter((record) => {
-      if (this.hotAfter === 0) return true;
-      record.threaded = this.threaded.encode(this.decode(record, false), this.hotAfter) ?? 0;
-      if (record.threaded !== 0) record.functionIndex = this.threaded.entry;
-      return record.threaded === 0;
-    });
+    const left = batch.filter((record) => this.hotAfter === 0 || !this.thread(record));
     this.threaded.flush();
     if (left.length > 0) this.compile(left);
     for (const record of batch) this.enterSlot(record);
   }
 
+  /** Makes the threaded code of a block; false when it has to be compiled. */
+  private thread(record: BlockRecord): boolean {
+    const { id, address, ir } = record.definition;
+    const translation = this.threaded.translate({ id, address, ir }, this.hotAfter);
+    if (!translation) return false;
+    this.checkBlock(translation);
+    const { number, start, firstSite, firstSegment } = translation;
+    record.numbers ??= { firstSite, firstSegment, firstDirty: 0 };
+    record.threaded = start;
+    record.functionIndex = this.threaded.entry;
+    this.threadedBlocks[number] = record;
+    return true;
+  }
+
   /** Compiles a block that has run often, and others that are on the way there: modules cost, too. */
   private compileHot(wanted: BlockRecord): void {
-    const warm = this.announced.filter(
-      (record) =>
-        record !== wanted &&
-        record.threaded !== 0 &&
-        this.threaded.left(record.threaded) < this.hotAfter * WARM,
-    );
-    this.compile([wanted, ...warm.slice(0, MOST_AT_ONCE)]);
+    const warm = this.threaded
+      .warm(this.hotAfter * WARM, MOST_AT_ONCE)
+      .map((number) => this.threadedBlocks[number]!)
+      .filter((record) => record !== wanted);
+    this.compile([wanted, ...warm]);
   }
 
   private compile(batch: readonly BlockRecord[]): void {
     const indices = this.instantiate(batch.map((record) => () => this.decode(record)));
     batch.forEach((record, i) => {
       record.functionIndex = indices[i]!;
+      if (record.threaded !== 0) this.threaded.retire(this.threaded.find(record.threaded).number);
       record.threaded = 0;
       this.enterSlot(record);
     });
@@ -758,10 +823,11 @@ export class Guest implements Machine {
 
   private slotNumber(entry: bigint, noRedirect: boolean): number {
     const numbers = this.slotNumbers[noRedirect ? 1 : 0];
-    let number = numbers.get(entry);
+    const key = entry <= Number.MAX_SAFE_INTEGER ? Number(entry) : entry;
+    let number = numbers.get(key);
     if (number === undefined) {
       number = this.addSlot({ entry, noRedirect, record: undefined });
-      numbers.set(entry, number);
+      numbers.set(key, number);
     }
     return number;
   }

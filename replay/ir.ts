@@ -198,10 +198,12 @@ export interface Block {
   readonly offsIP: number;
 }
 
-const damaged = (what: string): UserError =>
+/** The error that a block is not well-formed. */
+export const damaged = (what: string): UserError =>
   new UserError(`The trace is damaged: a block of code has ${what}; record the program again.`);
 
-class Reader {
+/** Reads the parts of an encoded block, none beyond its end. */
+export class Reader {
   position = 0;
   private readonly view: DataView;
   constructor(private readonly bytes: Uint8Array) {
@@ -246,6 +248,14 @@ class Reader {
     }
   }
 
+  /** Four bytes, as a number without sign. */
+  word(): number {
+    if (this.position + 4 > this.bytes.length) throw damaged('too few bytes');
+    const value = this.view.getUint32(this.position, true);
+    this.position += 4;
+    return value;
+  }
+
   bits64(): bigint {
     if (this.position + 8 > this.bytes.length) throw damaged('too few bytes');
     const value = this.view.getBigUint64(this.position, true);
@@ -264,6 +274,37 @@ class Reader {
     return this.position === this.bytes.length;
   }
 }
+
+/** Numbers of statements and expressions, as stored. */
+export const STATEMENT = {
+  IMark: 1,
+  AbiHint: 2,
+  Put: 3,
+  PutI: 4,
+  WrTmp: 5,
+  Store: 6,
+  StoreG: 7,
+  LoadG: 8,
+  CAS: 9,
+  Dirty: 10,
+  MBE: 11,
+  Exit: 12,
+} as const;
+export const EXPRESSION = {
+  Get: 1,
+  GetI: 2,
+  RdTmp: 3,
+  Unop: 4,
+  Binop: 5,
+  Triop: 6,
+  Qop: 7,
+  Load: 8,
+  Const: 9,
+  ITE: 10,
+  CCall: 11,
+} as const;
+/** In the number of a statement: its result is in the value log. */
+export const LOGGED = 0x80;
 
 /** Expands a constant's mask of bytes: bit i set makes byte i 0xff. */
 function expandMask(mask: bigint, size: number): bigint {
@@ -370,26 +411,26 @@ export function decodeBlock(
   const expression = (): Expression => {
     const tag = reader.byte();
     switch (tag) {
-      case 1: {
+      case EXPRESSION.Get: {
         const offset = reader.count();
         const got = type();
         return { tag: 'Get', offset: stateRange(offset, TYPE_SIZES[got]), type: got };
       }
-      case 2:
+      case EXPRESSION.GetI:
         return { tag: 'GetI', ...stateArray() };
-      case 3:
-      case 9:
+      case EXPRESSION.RdTmp:
+      case EXPRESSION.Const:
         return { tag: 'Atom', operand: operand() };
-      case 4:
-      case 5:
-      case 6:
-      case 7:
-        return { tag: 'Op', op: op(), args: operands(tag - 3) };
-      case 8:
+      case EXPRESSION.Unop:
+      case EXPRESSION.Binop:
+      case EXPRESSION.Triop:
+      case EXPRESSION.Qop:
+        return { tag: 'Op', op: op(), args: operands(tag - EXPRESSION.Unop + 1) };
+      case EXPRESSION.Load:
         return { tag: 'Load', type: type(), address: typed(TYPE.I64) };
-      case 10:
+      case EXPRESSION.ITE:
         return { tag: 'ITE', condition: typed(TYPE.I1), ifTrue: operand(), ifFalse: operand() };
-      case 11: {
+      case EXPRESSION.CCall: {
         const name = reader.string();
         const result = type();
         return { tag: 'CCall', name, type: result, args: operands(reader.length()) };
@@ -420,9 +461,9 @@ export function decodeBlock(
 
   const statement = (): Statement => {
     const first = reader.byte();
-    const logged = (first & 0x80) !== 0;
-    switch (first & 0x7f) {
-      case 1: {
+    const logged = (first & LOGGED) !== 0;
+    switch (first & ~LOGGED) {
+      case STATEMENT.IMark: {
         const relative = reader.zigzag();
         return {
           tag: 'IMark',
@@ -431,18 +472,18 @@ export function decodeBlock(
           delta: reader.byte(),
         };
       }
-      case 2:
+      case STATEMENT.AbiHint:
         return { tag: 'AbiHint', base: operand(), size: reader.count(), nia: operand() };
-      case 3: {
+      case STATEMENT.Put: {
         const offset = reader.count();
         const data = operand();
         return { tag: 'Put', offset: stateRange(offset, TYPE_SIZES[typeOf(data) as Type]), data };
       }
-      case 4: {
+      case STATEMENT.PutI: {
         const array = stateArray();
         return { tag: 'PutI', ...array, data: typed(array.elemType) };
       }
-      case 5: {
+      case STATEMENT.WrTmp: {
         const target = temp();
         const expr = expression();
         const exprType = typeOfExpression(expr);
@@ -450,11 +491,11 @@ export function decodeBlock(
           throw damaged('an assignment between two types');
         return { tag: 'WrTmp', logged, temp: target, expr };
       }
-      case 6:
+      case STATEMENT.Store:
         return { tag: 'Store', address: typed(TYPE.I64), data: operand() };
-      case 7:
+      case STATEMENT.StoreG:
         return { tag: 'StoreG', address: typed(TYPE.I64), data: operand(), guard: typed(TYPE.I1) };
-      case 8: {
+      case STATEMENT.LoadG: {
         const conversion = LOAD_CONVERSIONS[reader.byte()];
         if (!conversion) throw damaged('an unknown guarded load');
         const target = temp();
@@ -468,7 +509,7 @@ export function decodeBlock(
           guard: typed(TYPE.I1),
         };
       }
-      case 9: {
+      case STATEMENT.CAS: {
         const casType = type();
         if (casType < TYPE.I8 || casType > TYPE.I64)
           throw damaged('a compare-and-swap of an odd type');
@@ -499,7 +540,7 @@ export function decodeBlock(
           dataLo,
         };
       }
-      case 10: {
+      case STATEMENT.Dirty: {
         const name = reader.string();
         const guard = typed(TYPE.I1);
         const result = optionalTemp();
@@ -528,9 +569,9 @@ export function decodeBlock(
         }
         return { tag: 'Dirty', name, logged, guard, result, memory, state, args };
       }
-      case 11:
+      case STATEMENT.MBE:
         return { tag: 'MBE', event: reader.byte() };
-      case 12: {
+      case STATEMENT.Exit: {
         const guard = typed(TYPE.I1);
         const jumpKind = reader.byte();
         if (jumpKind >= JUMP_KINDS.length) throw damaged('an unknown kind of jump');
@@ -540,7 +581,7 @@ export function decodeBlock(
         return { tag: 'Exit', guard, jumpKind, target: constants[target >>> 1]!.bits, offsIP };
       }
       default:
-        throw damaged(`an unknown statement (${first & 0x7f})`);
+        throw damaged(`an unknown statement (${first & ~LOGGED})`);
     }
   };
 

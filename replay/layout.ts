@@ -28,6 +28,8 @@ export const CELL = {
   undefinedHigh: 112,
   /** Where the next frame of the current thread goes. */
   frames: 120,
+  /** The instruction of threaded code that needs the exact version of its block. */
+  bailed: 128,
   /** The slot whose block runs. */
   slot: 124,
 } as const;

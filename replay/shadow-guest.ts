@@ -4,6 +4,7 @@
  */
 import type { ShadowSite } from './compile-shadow.js';
 import { bitsOf, bytesOf, type GuestMemory } from './guest-memory.js';
+import { THREADED_SITE } from './handlers.js';
 import type { Block } from './ir.js';
 import {
   CELL,
@@ -99,6 +100,8 @@ export class ShadowGuest {
     private readonly memory: GuestMemory,
     readonly hooks: ShadowHooks,
     private readonly RSP: number,
+    /** The site of an instruction of threaded code. */
+    private readonly threadedSite: (address: number) => ShadowSite,
   ) {
     this.planes = new ShadowPlanes(memory);
     memory.view.setUint32(CELL.frames, FRAMES, true);
@@ -107,6 +110,12 @@ export class ShadowGuest {
   site(site: ShadowSite): number {
     this.sites.push(site);
     return this.sites.length - 1;
+  }
+
+  /** A site by its number, as compiled code gives it. */
+  private siteOf(number: number): ShadowSite {
+    const isThreaded = (number & THREADED_SITE) !== 0;
+    return isThreaded ? this.threadedSite(number & ~THREADED_SITE) : this.sites[number]!;
   }
 
   // ---- Threads ----
@@ -362,7 +371,9 @@ export class ShadowGuest {
     storeDefined: (address: bigint, size: number, site: number) => {
       const at = BigInt.asUintN(64, address);
       const value = this.memory.bytes.slice(SCRATCH_RESULT, SCRATCH_RESULT + size);
-      this.store(at, size, 0n, 0, this.sites[site]!);
+      if (this.planes.firstNoAccess(at, BigInt(size)) === undefined)
+        this.planes.markDefined(at, BigInt(size));
+      else this.store(at, size, 0n, 0, this.siteOf(site));
       this.memory.write(at, value);
     },
     markSlowly: (address: bigint, size: number, pattern: bigint, origin: number) =>
@@ -373,23 +384,23 @@ export class ShadowGuest {
     shadowLoad: (address: bigint, size: number, site: number): number => {
       const simple = this.planes.loadSimple(address, size, SCRATCH_RESULT);
       if (simple >= 0) return simple;
-      const { bits, origin } = this.load(BigInt.asUintN(64, address), size, this.sites[site]!);
+      const { bits, origin } = this.load(BigInt.asUintN(64, address), size, this.siteOf(site));
       this.memory.bytes.set(bytesOf(bits, size), SCRATCH_RESULT);
       return origin;
     },
     shadowStore: (address: bigint, size: number, origin: number, site: number) => {
       if (this.planes.storeSimple(address, size, SCRATCH_RESULT, origin >>> 0)) return;
       const bits = bitsOf(this.memory.bytes.subarray(SCRATCH_RESULT, SCRATCH_RESULT + size));
-      this.store(BigInt.asUintN(64, address), size, bits, origin >>> 0, this.sites[site]!);
+      this.store(BigInt.asUintN(64, address), size, bits, origin >>> 0, this.siteOf(site));
     },
     shadowReadRange: (address: bigint, size: number, site: number): number => {
       const at = BigInt.asUintN(64, address);
-      const { bits, origin } = this.readRange(at, size, this.sites[site]!);
+      const { bits, origin } = this.readRange(at, size, this.siteOf(site));
       this.memory.view.setBigUint64(SCRATCH_RESULT, bits, true);
       return origin;
     },
     shadowWriteRange: (address: bigint, size: number, bits: bigint, origin: number, site: number) =>
-      this.writeRange(BigInt.asUintN(64, address), size, bits, origin >>> 0, this.sites[site]!),
-    shadowCheck: (origin: number, site: number) => this.check(origin >>> 0, this.sites[site]!),
+      this.writeRange(BigInt.asUintN(64, address), size, bits, origin >>> 0, this.siteOf(site)),
+    shadowCheck: (origin: number, site: number) => this.check(origin >>> 0, this.siteOf(site)),
   };
 }
