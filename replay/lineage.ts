@@ -96,16 +96,34 @@ function rowsBefore(batch: Batch, event: bigint): number {
   return low;
 }
 
-/** Call stacks of a process image by number: addresses, innermost first. */
-export function recordedStacks(trace: Trace, process: number): Map<number, readonly bigint[]> {
-  const found = new Map<number, readonly bigint[]>();
-  for (const { batch, count } of programRows(trace, stacks, process)) {
-    const numbers = batch.column('stack');
-    const { offsets, data } = batch.column('pcs');
-    for (let i = 0; i < count; i++) {
-      const bytes = Uint8Array.from(data.subarray(offsets[i]!, offsets[i + 1]!));
-      found.set(numbers[i]!, [...new BigUint64Array(bytes.buffer, 0, bytes.length >> 3)]);
-    }
-  }
-  return found;
+/** Call stacks by number. */
+export interface RecordedStacks {
+  /** Program counters, the innermost first. */
+  get(stack: number): readonly bigint[] | undefined;
+}
+
+/**
+ * The call stacks of a process image, with those that it inherited. Many are recorded and few are asked
+ * for: each is read when it is.
+ */
+export function recordedStacks(trace: Trace, process: number): RecordedStacks {
+  const known = new Map<number, readonly bigint[]>();
+  let parts: ProgramRows<typeof stacks>[] | undefined;
+  return {
+    get(stack) {
+      const found = known.get(stack);
+      if (found) return found;
+      parts ??= [...programRows(trace, stacks, process)];
+      for (const { batch, count } of parts) {
+        const row = batch.column('stack').indexOf(stack);
+        if (row < 0 || row >= count) continue;
+        const { offsets, data } = batch.column('pcs');
+        const bytes = Uint8Array.from(data.subarray(offsets[row]!, offsets[row + 1]!));
+        const pcs = [...new BigUint64Array(bytes.buffer, 0, bytes.length >> 3)];
+        known.set(stack, pcs);
+        return pcs;
+      }
+      return undefined;
+    },
+  };
 }

@@ -39,65 +39,93 @@ export function isNear(block: HeapBlock, address: bigint, redzoneBytes: bigint):
 }
 
 /** Blocks of up to 4 KiB, 1 MiB and 256 MiB are filed by the cell of that size in which they begin. */
-const CELL_BITS = [12n, 20n, 28n] as const;
+const CELL_SIZES = [2 ** 12, 2 ** 20, 2 ** 28] as const;
+
+/** Blocks by the cell in which they begin. */
+class Cells {
+  private readonly cells = new Map<number, HeapBlock | HeapBlock[]>();
+
+  constructor(private readonly sizeBytes: number) {}
+
+  /** The cell of an address; of those that differ only above 2^52, the same. */
+  private cell(address: bigint): number {
+    return Math.floor(Number(BigInt.asUintN(52, address)) / this.sizeBytes);
+  }
+
+  add(block: HeapBlock): void {
+    const cell = this.cell(block.address);
+    const found = this.cells.get(cell);
+    if (found === undefined) this.cells.set(cell, block);
+    else if (Array.isArray(found)) found.push(block);
+    else this.cells.set(cell, [found, block]);
+  }
+
+  remove(block: HeapBlock): void {
+    const cell = this.cell(block.address);
+    const found = this.cells.get(cell)!;
+    if (!Array.isArray(found) || found.length === 1) {
+      this.cells.delete(cell);
+      return;
+    }
+    const last = found.pop()!;
+    if (last !== block) found[found.indexOf(block)] = last;
+  }
+
+  /** Visits the blocks that begin in the cells of a range, in the one before it, and perhaps others. */
+  visit(first: bigint, last: bigint, look: (block: HeapBlock) => void): void {
+    const { cells } = this;
+    if (cells.size === 0) return;
+    const each = (found: HeapBlock | HeapBlock[]): void => {
+      if (Array.isArray(found)) for (const block of found) look(block);
+      else look(found);
+    };
+    const from = this.cell(first) - 1;
+    const to = this.cell(last);
+    if (to < from || to - from > cells.size) for (const found of cells.values()) each(found);
+    else {
+      for (let cell = from; cell <= to; cell++) {
+        const found = cells.get(cell);
+        if (found !== undefined) each(found);
+      }
+    }
+  }
+}
 
 /** Finds blocks by address. Blocks may overlap. */
 export class BlockIndex {
-  private readonly cells = CELL_BITS.map(() => new Map<bigint, HeapBlock[]>());
+  private readonly levels = CELL_SIZES.map((sizeBytes) => new Cells(sizeBytes));
   private readonly huge = new Set<HeapBlock>();
 
   add(block: HeapBlock): void {
     const level = this.level(block);
-    if (level < 0) {
-      this.huge.add(block);
-      return;
-    }
-    const cell = block.address >> CELL_BITS[level]!;
-    const blocks = this.cells[level]!.get(cell);
-    if (blocks) blocks.push(block);
-    else this.cells[level]!.set(cell, [block]);
+    if (level) level.add(block);
+    else this.huge.add(block);
   }
 
   remove(block: HeapBlock): void {
     const level = this.level(block);
-    if (level < 0) {
-      this.huge.delete(block);
-      return;
-    }
-    const cell = block.address >> CELL_BITS[level]!;
-    const blocks = this.cells[level]!.get(cell)!;
-    if (blocks.length === 1) this.cells[level]!.delete(cell);
-    else {
-      const last = blocks.pop()!;
-      if (last !== block) blocks[blocks.indexOf(block)] = last;
-    }
+    if (level) level.remove(block);
+    else this.huge.delete(block);
   }
 
   /** The blocks that touch [address − reach, address + size + reach). `reach` is at most 4 KiB. */
   near(address: bigint, sizeBytes: bigint, reach: bigint): HeapBlock[] {
     const found: HeapBlock[] = [];
-    const last = address + (sizeBytes > 0n ? sizeBytes - 1n : 0n);
-    const look = (block: HeapBlock) => {
-      if (last >= block.address - reach && address < block.address + block.sizeBytes + reach) {
-        found.push(block);
-      }
+    const first = address > reach ? address - reach : 0n;
+    const last = address + (sizeBytes > 0n ? sizeBytes - 1n : 0n) + reach;
+    const look = (block: HeapBlock): void => {
+      if (last >= block.address && first < block.address + block.sizeBytes) found.push(block);
     };
-    this.cells.forEach((cells, level) => {
-      const bits = CELL_BITS[level]!;
-      const from = (address >> bits) - (level === 0 ? 2n : 1n);
-      const to = (last + reach) >> bits;
-      if (to - from > BigInt(cells.size)) {
-        for (const blocks of cells.values()) blocks.forEach(look);
-      } else {
-        for (let cell = from; cell <= to; cell++) cells.get(cell)?.forEach(look);
-      }
-    });
+    for (const level of this.levels) level.visit(first, last, look);
     this.huge.forEach(look);
     return found;
   }
 
-  private level(block: HeapBlock): number {
-    return CELL_BITS.findIndex((bits) => block.sizeBytes <= 1n << bits);
+  /** The cells in which a block is filed by its size; none for a huge one. */
+  private level({ sizeBytes }: HeapBlock): Cells | undefined {
+    if (sizeBytes <= 4096n) return this.levels[0];
+    if (sizeBytes <= 0x10_0000n) return this.levels[1];
+    return sizeBytes <= 0x1000_0000n ? this.levels[2] : undefined;
   }
 }
 

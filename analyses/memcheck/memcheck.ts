@@ -3,7 +3,7 @@
  * memory is accessible and which bits are defined; `instrument.ts` says how instructions move bits,
  * `events.ts` what system calls, allocators and client requests mean, and this puts them together.
  */
-import { recordedStacks } from '../../replay/lineage.js';
+import { recordedStacks, type RecordedStacks } from '../../replay/lineage.js';
 import { openReplay, type ProcessReplay } from '../../replay/replay.js';
 import type { ShadowEvent, ShadowHooks } from '../../replay/shadow-guest.js';
 import { Symbols } from '../../replay/symbols.js';
@@ -70,7 +70,7 @@ class Memcheck {
   private readonly events: MemcheckEvents;
   private readonly findings = new Findings();
   private readonly symbols: Symbols;
-  private readonly stacks: ReadonlyMap<number, readonly Pc[]>;
+  private readonly stacks: RecordedStacks;
   private lastCheck: LeakReport | undefined;
   private readonly checks: LeakCheckRow[] = [];
   private lastLosses: readonly Finding[] = [];

@@ -4,7 +4,7 @@
  * memory of freed blocks is used again no pointer into them can be right, so whatever looks like one then
  * is stale, and so is what is copied or computed from it (stale-pointers.ts).
  */
-import { recordedStacks } from '../../replay/lineage.js';
+import { recordedStacks, type RecordedStacks } from '../../replay/lineage.js';
 import { ORIGIN_KIND, type OriginTag } from '../../replay/shadow.js';
 import type { Trace } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
@@ -128,7 +128,7 @@ class StalePointers {
   private readonly look: SecondLook;
   private readonly findings = new Findings();
   private readonly missing = new Set<string>();
-  private readonly stacks: ReadonlyMap<number, readonly Pc[]>;
+  private readonly stacks: RecordedStacks;
   private searchedBytes = 0n;
   /** Of the address that is about to be accessed. */
   private origin: OriginTag = 0;
