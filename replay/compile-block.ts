@@ -4,7 +4,7 @@
  * temporaries are locals.
  */
 import { UserError } from '../schemas/errors.js';
-import { Emitter, ModuleContext, loadAt, locate, valueTypes } from './emit.js';
+import { BLOCK_TYPE, Emitter, ModuleContext, loadAt, locate, valueTypes } from './emit.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
 import {
   JUMP_INVALIDATE,
@@ -127,9 +127,8 @@ export class BlockCompiler {
     private readonly modes: Modes,
     /** The function that goes on with the block of a slot. */
     protected readonly chain: number,
-    parameters: readonly ValueType[] = [],
   ) {
-    this.e = new Emitter(context, unit.block, parameters);
+    this.e = new Emitter(context, unit.block, BLOCK_TYPE[0]);
     this.code = this.e.code;
     this.base = modes.shadow ? SHADOW_ZERO : ZERO;
     this.nextSite = unit.firstSite;
@@ -179,15 +178,13 @@ export class BlockCompiler {
     this.code.i32(0);
     this.e.push(next);
     this.code.memory('i64_store', STATE + offsIP);
-    this.leave();
-    const target = this.e.constant(next);
-    const noRedirect = jumpKind === JUMP_NO_REDIRECT;
-    if (target !== undefined) this.code.i32(this.unit.slotFor(target, noRedirect));
-    else {
+    this.leave(() => {
+      const target = this.e.constant(next);
+      const noRedirect = jumpKind === JUMP_NO_REDIRECT;
+      if (target !== undefined) return this.code.i32(this.unit.slotFor(target, noRedirect));
       this.e.push(next);
       this.e.support(noRedirect ? 'jump1' : 'jump0');
-    }
-    this.code.returnCall(this.chain);
+    });
   }
 
   private reloadRows(): void {
@@ -216,17 +213,23 @@ export class BlockCompiler {
     save(CELL.wide, this.wide, this.wideAhead);
   }
 
-  /** What every way out of the block does: output positions, tick, counter of the segment. */
-  private leave(): void {
+  /**
+   * What every way out of the block does: output positions, counter of the segment, tick; then it goes on
+   * with the block of the slot that is pushed, as the chain does.
+   */
+  private leave(pushSlot: () => void): void {
+    const { code } = this;
     this.saveRows();
-    if (this.instructions > 0) {
-      this.code.i32(0);
-      loadAt(this.code, CELL.tick, I64);
-      this.code.i64(BigInt(this.instructions));
-      this.code.op('i64_add');
-      this.code.memory('i64_store', CELL.tick);
-    }
     if (this.modes.counts) this.count(this.segment);
+    if (this.instructions > 0) {
+      code.i32(0);
+      loadAt(code, CELL.tick, I64);
+      code.i64(BigInt(this.instructions));
+      code.op('i64_add');
+      code.memory('i64_store', CELL.tick);
+    }
+    pushSlot();
+    code.returnCall(this.chain);
   }
 
   private count(segment: number): void {
@@ -294,9 +297,9 @@ export class BlockCompiler {
         code.i32(0);
         code.i64(statement.target);
         code.memory('i64_store', STATE + statement.offsIP);
-        this.leave();
-        code.i32(this.unit.slotFor(statement.target, statement.jumpKind === JUMP_NO_REDIRECT));
-        code.returnCall(this.chain);
+        this.leave(() =>
+          code.i32(this.unit.slotFor(statement.target, statement.jumpKind === JUMP_NO_REDIRECT)),
+        );
         code.end();
         // a segment whose exit is not taken was executed, too
         if (this.modes.counts) this.count(this.segment);

@@ -33,7 +33,7 @@ import {
 } from './layout.js';
 import { stackOrigin } from './shadow.js';
 import { shadowType } from './shadow-ir.js';
-import { I32, I64, V128, type Code, type ValueType } from './wasm.js';
+import { I32, I64, V128, type Code } from './wasm.js';
 
 /** A place of compiled code that may report something. */
 export interface ShadowSite {
@@ -72,14 +72,8 @@ abstract class ShadowBlockCompiler extends BlockCompiler {
   private nextPc: bigint;
   private pushesReturn = false;
 
-  constructor(
-    context: ModuleContext,
-    unit: CompileUnit,
-    modes: Modes,
-    chain: number,
-    parameters: readonly ValueType[] = [],
-  ) {
-    super(context, unit, modes, chain, parameters);
+  constructor(context: ModuleContext, unit: CompileUnit, modes: Modes, chain: number) {
+    super(context, unit, modes, chain);
     this.shadow = unit.shadow!;
     this.instructions = this.shadow.instructions;
     this.pc = this.shadow.pc;
@@ -184,7 +178,7 @@ export class CleanBlockCompiler extends ShadowBlockCompiler {
     super.compileStatement(statement, before, after);
     code.end();
     // Temporaries are where the exact version looks for them.
-    storeAt(code, CELL.bailed, I32, 0);
+    storeAt(code, CELL.left, I32, 0);
     code.returnCall(this.chain);
     return code;
   }

@@ -1,12 +1,9 @@
 /** Compiles superblocks to modules of WebAssembly, many to a module, and how they go on to one another. */
 import { BlockCompiler, type CompileUnit, type Modes } from './compile-block.js';
 import { CleanBlockCompiler, ExactBlockCompiler } from './compile-shadow.js';
-import { ModuleContext, loadAt } from './emit.js';
+import { BLOCK_TYPE, ModuleContext, loadAt } from './emit.js';
 import { CELL } from './layout.js';
 import { Code, I32, I64 } from './wasm.js';
-
-/** The type of a block function: nothing in, the next slot out. */
-export const BLOCK_RESULTS = [I32] as const;
 
 /**
  * Compiles blocks into one module, which exports their functions by their position: "0", "1", …
@@ -20,7 +17,7 @@ export function compileBlocks(
   const context = new ModuleContext();
   const chain = defineChain(context, modes);
   units.forEach((unit, position) => {
-    const index = context.builder.declare([], BLOCK_RESULTS);
+    const index = context.builder.declare(...BLOCK_TYPE);
     context.builder.define(index, compileBlock(context, unit(), modes, chain));
     context.builder.export(String(position), index);
   });
@@ -47,9 +44,8 @@ function compileBlock(
  */
 export function defineChain(context: ModuleContext, modes: Modes): number {
   context.builder.importTable();
-  const blockType = context.builder.type([], BLOCK_RESULTS);
-  const code = new Code([I32], BLOCK_RESULTS);
-  const callee = code.local(I32);
+  const blockType = context.builder.type(...BLOCK_TYPE);
+  const code = new Code(...BLOCK_TYPE);
   code.open('block');
   loadAt(code, CELL.tick, I64);
   loadAt(code, CELL.limit, I64);
@@ -66,21 +62,26 @@ export function defineChain(context: ModuleContext, modes: Modes): number {
       code.brIf(0);
     }
   }
-  code.i32(0);
   code.get(0);
-  code.memory('i32_store', CELL.slot);
   code.get(0);
   code.memory('i32_load', 0);
-  code.tee(callee);
-  code.op('i32_eqz');
-  code.brIf(0);
-  code.get(callee);
   code.returnCallIndirect(blockType);
   code.end();
   code.get(0);
-  const index = context.builder.declare([I32], BLOCK_RESULTS);
+  const index = context.builder.declare(...BLOCK_TYPE);
   context.builder.define(index, code);
   return index;
+}
+
+/** Exports `stop`: what runs where there is no block, and leaves the slot to the host. */
+export function compileStop(): Uint8Array<ArrayBuffer> {
+  const { builder } = new ModuleContext();
+  const code = new Code(...BLOCK_TYPE);
+  code.get(0);
+  const index = builder.declare(...BLOCK_TYPE);
+  builder.define(index, code);
+  builder.export('stop', index);
+  return builder.encode();
 }
 
 /** The way in: runs blocks from a slot until something has to be done by the host. */

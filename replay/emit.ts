@@ -67,6 +67,9 @@ export const IMPORTS = {
 >;
 export type ImportName = keyof typeof IMPORTS;
 
+/** The type of a block's function: its slot in, the next slot out. */
+export const BLOCK_TYPE = [[I32], [I32]] as const;
+
 /** Numbers by which compiled code names an operation or helper to the host. */
 export const EVALUATION_NUMBERS: ReadonlyMap<string, number> = new Map(
   [...OPERATIONS.keys(), ...EVALUATED_HELPER_TABLE.keys()].map((name, number) => [name, number]),

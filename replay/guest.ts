@@ -8,7 +8,7 @@ import { Segments, Sites } from './code-tables.js';
 import assert from 'node:assert/strict';
 import type { CompileUnit, Modes } from './compile-block.js';
 import { spilledOf, type ShadowSite, type ShadowUnit } from './compile-shadow.js';
-import { compileBlocks, compileDispatcher } from './compile.js';
+import { compileBlocks, compileDispatcher, compileStop } from './compile.js';
 import { EVALUATION_NUMBERS, IMPORTS, type ImportName } from './emit.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
 import { GuestMemory, bitsOf, bytesOf } from './guest-memory.js';
@@ -119,7 +119,7 @@ export interface Accesses {
 interface BlockRecord {
   /** As it was defined last; what was announced may not know its name space yet. */
   definition: BlockDefinition;
-  /** Number of its function in the table, and where its threaded code is; 0 while there is none. */
+  /** Number of its function in the table, and where its threaded code is; 0, which stops, while there is none. */
   functionIndex: number;
   threaded: number;
   /** Slots of its exact versions by the statement that they begin with. */
@@ -200,6 +200,8 @@ export class Guest implements Machine {
   private readonly threadedBlocks: BlockRecord[] = [];
   /** Where threaded code goes that needs an exact version, while there is none. */
   private readonly bailSlot: number;
+  /** Where it goes when it has run often. */
+  private readonly hotSlot: number;
   private readonly functions: WebAssembly.Table;
   private nextFunction = 1;
   private readonly imports: WebAssembly.Imports;
@@ -281,12 +283,15 @@ export class Guest implements Machine {
         ),
       },
     };
+    const stop = new WebAssembly.Instance(new WebAssembly.Module(compileStop()), this.imports);
+    this.functions.set(0, stop.exports['stop']);
     const dispatcher = new WebAssembly.Instance(
       new WebAssembly.Module(compileDispatcher(modes)),
       this.imports,
     );
     this.dispatch = dispatcher.exports['dispatch'] as (slot: number) => number;
     this.bailSlot = SLOTS + SLOT_SIZE * this.addSlot({ ...NOWHERE });
+    this.hotSlot = SLOTS + SLOT_SIZE * this.addSlot({ ...NOWHERE });
     this.threaded = new ThreadedCode({
       memory: this.memory,
       modes: this.modes,
@@ -297,6 +302,7 @@ export class Guest implements Machine {
       sites: this.siteColumns,
       segments: this.segmentColumns,
       bailSlot: this.bailSlot,
+      hotSlot: this.hotSlot,
       slotFor: (target, noRedirect) => this.slotAddress(target, noRedirect),
       reserve: () => this.nextFunction++,
       instantiate: (binary, numbers) => this.enterFunctions(binary, numbers),
@@ -383,6 +389,10 @@ export class Guest implements Machine {
       this.memory.view.setBigUint64(CELL.limit, limit, true);
       slot = this.dispatch(slot) >>> 0;
       if (slot === this.bailSlot) slot = this.bail();
+      else if (slot === this.hotSlot) {
+        slot = this.compileHot();
+        continue;
+      }
       const target = this.slots[(slot - SLOTS) / SLOT_SIZE]!;
       if (target.exactFrom !== undefined) {
         slot = this.runExact(target, slot);
@@ -398,11 +408,8 @@ export class Guest implements Machine {
       if (this.tick >= limit) return done('ticks');
       if (this.rowsFull()) return done('buffer');
       if (!record) return done('missing');
-      if (record.functionIndex === 0) this.prepare(record);
-      else {
-        assert(record.threaded !== 0, 'compiled code stopped without a reason');
-        this.compileHot(record);
-      }
+      assert(record.functionIndex === 0, 'compiled code stopped without a reason');
+      this.prepare(record);
     }
   }
 
@@ -623,11 +630,17 @@ export class Guest implements Machine {
     return slot;
   }
 
+  /** Where threaded code was left: the instruction, its block and the statement that it belongs to. */
+  private leftBlock(): { address: number; record: BlockRecord; statement: number } {
+    const address = this.memory.view.getUint32(CELL.left, true);
+    const { number, statement } = this.threaded.find(address);
+    return { address, record: this.threadedBlocks[number]!, statement };
+  }
+
   /** Threaded code came upon something undefined: its slot from now on. */
   private bail(): number {
-    const address = this.memory.view.getUint32(CELL.bailed, true);
-    const { number, statement } = this.threaded.find(address);
-    const slot = this.exactSlot(this.threadedBlocks[number]!, statement);
+    const { address, record, statement } = this.leftBlock();
+    const slot = this.exactSlot(record, statement);
     this.threaded.setBailSlot(address, slot);
     return slot;
   }
@@ -766,13 +779,18 @@ export class Guest implements Machine {
     return true;
   }
 
-  /** Compiles a block that has run often, and others that are on the way there: modules cost, too. */
-  private compileHot(wanted: BlockRecord): void {
+  /**
+   * Compiles the block that has run often, and others that are on the way there: modules cost, too.
+   * Returns its slot.
+   */
+  private compileHot(): number {
+    const wanted = this.leftBlock().record;
     const warm = this.threaded
       .warm(this.hotAfter * WARM, MOST_AT_ONCE)
       .map((number) => this.threadedBlocks[number]!)
       .filter((record) => record !== wanted);
     this.compile([wanted, ...warm]);
+    return this.slotAddress(wanted.definition.entry, wanted.definition.noRedirect);
   }
 
   private compile(batch: readonly BlockRecord[]): void {

@@ -5,7 +5,14 @@
  */
 import { BlockCompiler, type CompileUnit, type Modes, type Varying } from './compile-block.js';
 import { CleanBlockCompiler } from './compile-shadow.js';
-import { loadAt, storeAt, valueTypes, type Emitter, type ModuleContext } from './emit.js';
+import {
+  BLOCK_TYPE,
+  loadAt,
+  storeAt,
+  valueTypes,
+  type Emitter,
+  type ModuleContext,
+} from './emit.js';
 import {
   TYPE,
   type Block,
@@ -90,7 +97,7 @@ function buildStatement(
   };
   const Compiler = modes.shadow ? CleanBlockCompiler : BlockCompiler;
   return (context, chain) =>
-    new Compiler(context, unit, modes, chain, [I32]).compileStatement(statement, before, after);
+    new Compiler(context, unit, modes, chain).compileStatement(statement, before, after);
 }
 
 /** Words: operands, result. */
@@ -228,11 +235,11 @@ function storePart(code: Code, part: ValueType, offset: number): void {
   else code.memory(part === valueTypes(TYPE.F32)[0] ? 'f32_store' : 'f64_store', offset);
 }
 
-/** Runs the threaded code of the slot that the chain went to; the way in from compiled code. */
+/** Runs the threaded code of a slot; the way in from compiled code. */
 export const buildEntry: Build = (context) => {
-  const code = new Code([], [I32]);
+  const code = new Code(...BLOCK_TYPE);
   const pc = code.local(I32);
-  loadAt(code, CELL.slot, I32);
+  code.get(0);
   code.memory('i32_load', 4);
   code.tee(pc);
   code.get(pc);
@@ -241,8 +248,8 @@ export const buildEntry: Build = (context) => {
   return code;
 };
 
-/** Counts down; with shadow memory, goes to the exact version when a register is undefined. */
-export function buildHead(modes: Modes): Build {
+/** Counts down, and goes to `hotSlot` at 0; with shadow memory, goes to the exact version when a register is undefined. */
+export function buildHead(modes: Modes, hotSlot: number): Build {
   return (context, chain) => {
     const code = new Code(...HANDLER_TYPE);
     const left = code.local(I32);
@@ -255,7 +262,8 @@ export function buildHead(modes: Modes): Build {
     code.get(left);
     code.op('i32_eqz');
     code.open('if');
-    loadAt(code, CELL.slot, I32);
+    storeAt(code, CELL.left, I32, 0);
+    code.i32(hotSlot);
     code.op('return');
     code.end();
     if (modes.shadow) {
@@ -266,7 +274,7 @@ export function buildHead(modes: Modes): Build {
       pushWide(code, HEAD_TOUCHED + 2);
       code.ops('i64_and', 'i64_or', 'i64_eqz', 'i32_eqz');
       code.open('if');
-      storeAt(code, CELL.bailed, I32, 0);
+      storeAt(code, CELL.left, I32, 0);
       pushWord(code, HEAD_BAIL);
       code.returnCall(chain);
       code.end();

@@ -28,10 +28,8 @@ export const CELL = {
   undefinedHigh: 112,
   /** Where the next frame of the current thread goes. */
   frames: 120,
-  /** The instruction of threaded code that needs the exact version of its block. */
-  bailed: 128,
-  /** The slot whose block runs. */
-  slot: 124,
+  /** The instruction at which threaded code left it to the host to go on. */
+  left: 124,
 } as const;
 
 /** Operands (32 bytes each, at most 5) and after them the result of an operation done by the host. */

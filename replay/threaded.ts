@@ -93,8 +93,10 @@ export interface ThreadedContext {
   readonly trackedWords: bigint;
   readonly sites: Sites;
   readonly segments: Segments;
-  /** Slot that tells the host that the instruction in `CELL.bailed` needs an exact version. */
+  /** Slot that tells the host that the instruction in `CELL.left` needs an exact version. */
   readonly bailSlot: number;
+  /** Slot that tells the host that the block whose head is in `CELL.left` ran often enough. */
+  readonly hotSlot: number;
   /** Cell of a constant jump target. */
   slotFor(target: bigint, noRedirect: boolean): number;
   /** Gives out a number in the table of functions. */
@@ -118,7 +120,7 @@ export class ThreadedCode {
   /** Where the blocks begin, by number; and again, but 0 for those that are not to run any more. */
   private starts: number[] = [];
   private running = new Uint32Array(1024);
-  /** Number of the function that runs the threaded code of the slot in `CELL.slot`. */
+  /** Number of the function that runs the threaded code of a slot. */
   readonly entry: number;
 
   // Of the block that is being translated.
@@ -231,7 +233,7 @@ export class ThreadedCode {
     const [firstSite, firstSegment] = [sites.count, segments.count];
     const start = this.at << 2;
 
-    this.word(this.handler('head', () => buildHead(modes)));
+    this.word(this.handler('head', () => buildHead(modes, this.context.hotSlot)));
     this.word(executions);
     this.at += HEAD_WORDS - HEAD_TOUCHED;
     this.words[(start >> 2) + HEAD_BAIL] = this.context.bailSlot;
