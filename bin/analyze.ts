@@ -17,12 +17,16 @@ import { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
 import { storeFindings } from './finding-files.js';
 import { formatCount, RUNS_FOLDER } from './numbers.js';
+import { plainOptions } from './plain-options.js';
 import { findRun, layOut } from './runs.js';
 
 const FORMATS = ['text', 'table', 'json'] as const;
 const MAX_CALLERS = 500;
 /** The progress bar comes when an analysis takes longer than this. */
 const PATIENCE_MS = 1000;
+
+/** Executions of fewer instructions than this are short. */
+const SHORT_TICKS = 150_000_000n;
 
 /** Options of every analysis. */
 const OPTIONS = {
@@ -108,8 +112,22 @@ export async function analyzeCommand(): Promise<CommandModule<object, Arguments>
     command: 'analyze <analysis> [run]',
     describe: 'Judge a recorded execution: find memory errors and leaks',
     builder: (yargs) => declare(yargs, own) as Argv<Arguments>,
-    handler: analyze,
+    handler: runAnalyze,
   };
+}
+
+/** The arguments of a command line that is plain after the name of the analysis; undefined when it is not. */
+export async function plainArguments(
+  analysis: string,
+  argv: readonly string[],
+): Promise<Arguments | undefined> {
+  const { options } = await loadAnalysis(analysis);
+  const own = Object.entries(options).map(([name, { default: preset, values }]) => {
+    return [name, { type: 'string', default: preset, ...(values && { choices: values }) }] as const;
+  });
+  const found = plainOptions(argv, { ...Object.fromEntries(own), ...OPTIONS }, 1);
+  const [run] = found?._ ?? [];
+  return found && ({ ...found, analysis, ...(run !== undefined && { run }) } as Arguments);
 }
 
 function declare(yargs: Argv, own: Analysis['options']): Argv {
@@ -152,7 +170,8 @@ async function analysisOnCommandLine(): Promise<string | undefined> {
   return words[0] === undefined ? undefined : String(words[0]);
 }
 
-async function analyze(args: Arguments): Promise<void> {
+/** Runs an analysis and prints its report. */
+export async function runAnalyze(args: Arguments): Promise<void> {
   const callers = wholeNumber('num-callers', args['num-callers'], 1, MAX_CALLERS);
   const exitcode = wholeNumber('error-exitcode', args['error-exitcode'], 0, 255);
   // Most of replay's own code runs too briefly for inlining to pay.
@@ -163,6 +182,9 @@ async function analyze(args: Arguments): Promise<void> {
     ...(args['default-suppressions'] === 'yes' ? defaultSuppressions() : []),
   ];
   const trace = Trace.open(await findRun(args.run, args.out));
+  const ticks = trace.processes.reduce((sum, process) => sum + process.ticks, 0n);
+  // Code of a short execution rarely runs often enough to repay being optimised.
+  if (ticks < SHORT_TICKS) setFlagsFromString('--wasm-tiering-budget=10000000');
   try {
     for (const { sentence } of trace.damages()) console.error(`grind: ${sentence}`);
     const options = optionValues(analysis, args);

@@ -20,6 +20,7 @@ const EXIT_BUG = 70;
 async function main(argv: string[]): Promise<void> {
   const name = argv[0] ?? '';
   if (name === 'record' && (await recordPlainly(argv.slice(1)))) return;
+  if (name === 'analyze' && (await analyzePlainly(argv.slice(1)))) return;
   const { default: yargs } = await import('yargs');
   const known = Object.hasOwn(COMMANDS, name);
   const parser = known
@@ -53,6 +54,16 @@ async function recordPlainly(argv: string[]): Promise<boolean> {
   const options = plainOptions(argv.slice(0, dashes), RECORD_OPTIONS);
   if (options) await runRecord(options);
   return options !== undefined;
+}
+
+/** The same for an analysis: a command line that begins with its name. */
+async function analyzePlainly(argv: string[]): Promise<boolean> {
+  const [analysis] = argv;
+  if (analysis === undefined || analysis.startsWith('-')) return false;
+  const { plainArguments, runAnalyze } = await import('./analyze.js');
+  const args = await plainArguments(analysis, argv.slice(1));
+  if (args) await runAnalyze(args);
+  return args !== undefined;
 }
 
 /**

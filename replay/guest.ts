@@ -164,7 +164,7 @@ const HOT_AFTER = 300;
 const WARM = 0.75;
 const MOST_AT_ONCE = 2000;
 /** The exact version of a block is compiled after it was interpreted so often. */
-const EXACT_HOT_AFTER = 12;
+const EXACT_HOT_AFTER = 4;
 
 const NO_SITES: readonly AccessSite[] = [];
 
@@ -574,12 +574,7 @@ export class Guest implements Machine {
     shadow: ShadowGuest,
     toCompile: boolean,
   ): ShadowUnit {
-    let touched = 0n;
-    if (toCompile) {
-      for (const [offset, size] of shadow.hooks.touchedRegisters(block))
-        for (let word = offset >> 3; word <= (offset + size - 1) >> 3; word++)
-          touched |= 1n << BigInt(word);
-    }
+    const touched = toCompile ? this.touchedBy(record, block, shadow) : 0n;
     return {
       exact: false,
       instructions: 0,
@@ -592,6 +587,16 @@ export class Guest implements Machine {
       exactSlot: (from) => this.exactSlot(record, from),
       site: (site) => shadow.site(site),
     };
+  }
+
+  /** Bits for the registers that a block touches, as in `CELL.undefinedLow`. */
+  private touchedBy(record: BlockRecord, block: Block, shadow: ShadowGuest): bigint {
+    if (record.threaded !== 0) return this.threaded.touchedBy(record.threaded);
+    let touched = 0n;
+    for (const [offset, size] of shadow.hooks.touchedRegisters(block))
+      for (let word = offset >> 3; word <= (offset + size - 1) >> 3; word++)
+        touched |= 1n << BigInt(word);
+    return touched;
   }
 
   /** The exact version of a block from a statement on, as an analysis rewrites it. */

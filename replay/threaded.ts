@@ -172,6 +172,13 @@ export class ThreadedCode {
     return found;
   }
 
+  /** Bits for the registers that the block whose code begins there touches, as in `CELL.undefinedLow`. */
+  touchedBy(start: number): bigint {
+    const { view } = this.context.memory;
+    const at = start + 4 * HEAD_TOUCHED;
+    return view.getBigUint64(at, true) | (view.getBigUint64(at + 8, true) << 64n);
+  }
+
   /** A block is compiled: its threaded code will not run any more. */
   retire(number: number): void {
     this.running[number] = 0;
