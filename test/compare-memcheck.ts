@@ -13,10 +13,10 @@
  * differs.
  */
 import { spawnSync, type SpawnSyncReturns } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { argv } from 'node:process';
+import { argv, env } from 'node:process';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { child, children, parseXml, text, type XmlNode } from './xml.js';
@@ -100,7 +100,7 @@ export function memcheckTallies(
   const root = children(parseXml(xml), 'valgrindoutput')[0];
   if (!root) return tallies;
   const program = child(child(root, 'args') ?? root, 'argv');
-  const prefix = options.children && program ? `${basename(text(program, 'exe'))} ` : '';
+  const prefix = options.children && program ? `${programName(text(program, 'exe'))} ` : '';
   const counts = new Map<string, number>();
   const lastCounts = children(root, 'errorcounts').at(-1);
   for (const pair of lastCounts ? children(lastCounts, 'pair') : [])
@@ -114,6 +114,13 @@ export function memcheckTallies(
     });
   }
   return tallies;
+}
+
+/** The name of the file that a command runs: of what a link leads to, as grind tells it. */
+function programName(command: string): string {
+  const folders = command.includes('/') ? [''] : (env['PATH'] ?? '').split(':');
+  const file = folders.map((folder) => join(folder, command)).find((path) => existsSync(path));
+  return basename(file === undefined ? command : realpathSync(file));
 }
 
 /** An element `error`: the stack after a further sentence belongs to it, the first one to none. */
@@ -226,6 +233,7 @@ interface Options extends KeyOptions {
   readonly analysis: string;
   readonly counts: boolean;
   readonly timeoutMs: number;
+  readonly environments: { readonly memcheck: Environment; readonly grind: Environment };
 }
 
 const ROOT = ((): string => {
@@ -234,9 +242,17 @@ const ROOT = ((): string => {
   return folder;
 })();
 
-function run(command: readonly string[], { cwd }: Command, timeoutMs: number) {
+const GRIND = [process.execPath, join(ROOT, 'dist', 'bin', 'grind.js')];
+
+function run(
+  command: readonly string[],
+  { cwd }: Command,
+  timeoutMs: number,
+  environment: Environment = env,
+) {
   return spawnSync(command[0]!, command.slice(1), {
     cwd,
+    env: environment,
     stdio: ['ignore', 'pipe', 'pipe'],
     encoding: 'utf8',
     timeout: timeoutMs,
@@ -249,6 +265,40 @@ function run(command: readonly string[], { cwd }: Command, timeoutMs: number) {
 function failure(name: string, result: SpawnSyncReturns<string>): Error {
   const why = result.error?.message ?? result.stderr.trim().split('\n').slice(-3).join(' | ');
   return new Error(`${name} failed: ${why}`);
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Environments for both in which the program finds variables of the same names and lengths: those that
+ * the two add themselves differ, and many programs keep copies of all.
+ */
+function equalEnvironments(timeoutMs: number): { memcheck: Environment; grind: Environment } {
+  const seen = (command: readonly string[], environment: Environment): Environment => {
+    const result = run([...command, '--', 'env', '-0'], {} as Command, timeoutMs, environment);
+    if (result.status !== 0) throw failure(command[0]!, result);
+    return Object.fromEntries(
+      result.stdout.split('\0').map((line) => /^([^=]*)=?([^]*)$/.exec(line)!.slice(1)),
+    ) as Environment;
+  };
+  const folder = mkdtempSync(join(tmpdir(), 'grind-compare-'));
+  try {
+    const underMemcheck = (environment: Environment) =>
+      seen(['valgrind', '-q', '--tool=memcheck'], environment);
+    const theirs = underMemcheck(env);
+    const ours = seen([...GRIND, 'record', '--quiet', '--out', folder], env);
+    const library = dirname(theirs['LD_PRELOAD']!.split(':')[0]!);
+    const slashes = '/'.repeat(Math.max((ours['VALGRIND_LIB'] ?? '').length - library.length, 0));
+    const memcheck = { ...ours, ...env, VALGRIND_LIB: library + slashes, LD_PRELOAD: ':' };
+    const lengthOf = (environment: Environment) => environment['LD_PRELOAD']!.length;
+    const colons = Math.max(lengthOf(ours) - lengthOf(underMemcheck(memcheck)), 0);
+    return {
+      memcheck: { ...memcheck, LD_PRELOAD: ':'.repeat(colons + 1) },
+      grind: { ...theirs, ...env, LD_PRELOAD: undefined },
+    };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 /** What Memcheck says when it cannot go on. */
@@ -270,7 +320,7 @@ function compare(command: Command, options: Options): { found: number; lines: st
       '--',
       ...command.argv,
     ];
-    const memcheckRun = run(valgrind, command, options.timeoutMs);
+    const memcheckRun = run(valgrind, command, options.timeoutMs, options.environments.memcheck);
     const files = readdirSync(folder).filter((name) => name.startsWith('memcheck.'));
     const gaveUp = GAVE_UP.exec(memcheckRun.stderr);
     if (gaveUp) throw new Error(`Memcheck gave up: ${gaveUp[0]}`);
@@ -279,13 +329,12 @@ function compare(command: Command, options: Options): { found: number; lines: st
     for (const file of options.children ? files : files.slice(0, 1))
       memcheckTallies(readFileSync(join(folder, file), 'utf8'), options, memcheck);
 
-    const grind = [process.execPath, join(ROOT, 'dist', 'bin', 'grind.js')];
     const place = ['--out', folder, '--name', 'run'];
-    const record = [...grind, 'record', '--quiet', ...place, '--', ...command.argv];
-    const recordRun = run(record, command, options.timeoutMs);
+    const record = [...GRIND, 'record', '--quiet', ...place, '--', ...command.argv];
+    const recordRun = run(record, command, options.timeoutMs, options.environments.grind);
     if (!existsSync(join(folder, 'run', 'manifest.json'))) throw failure('Recording', recordRun);
     const analyze = [
-      ...grind,
+      ...GRIND,
       'analyze',
       options.analysis,
       join(folder, 'run'),
@@ -332,13 +381,15 @@ function main(): void {
     process.exitCode = 2;
     return;
   }
+  const timeoutMs = Number(values.timeout) * 1000;
   const options: Options = {
+    environments: equalEnvironments(timeoutMs),
     options: values.option,
     analysis: existsSync(values.analysis) ? resolve(values.analysis) : values.analysis,
     counts: !values['no-counts'],
     whole: values.whole,
     children: values.children,
-    timeoutMs: Number(values.timeout) * 1000,
+    timeoutMs,
   };
   let [same, different, failed] = [0, 0, 0];
   for (const command of commands) {

@@ -82,7 +82,7 @@ test('differences on both sides; kinds that Memcheck does not have make none', (
 });
 
 test('findings of several processes are told by the program; those of images before an exec are left out', () => {
-  const program = '<args><argv><exe>/usr/bin/sh</exe></argv></args><error>';
+  const program = '<args><argv><exe>/no/such/sh</exe></argv></args><error>';
   const theirs = memcheckTallies(XML.replace('<error>', program), { children: true });
   assert.deepEqual([...theirs.keys()], [`sh ${COND}`, `sh ${LEAK}`]);
   const finding = { kind: 'InvalidRead', count: 1, stacks: [{ frames: [{ fn: 'f' }] }] };
