@@ -316,6 +316,8 @@ function compare(command: Command, options: Options): { found: number; lines: st
       options.children ? '--trace-children=yes' : '--child-silent-after-fork=yes',
       '--leak-check=full',
       '--track-origins=yes',
+      // As new blocks are while recording: programs may act on what they never set.
+      '--malloc-fill=0x00',
       ...options.options,
       '--',
       ...command.argv,

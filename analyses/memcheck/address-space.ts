@@ -33,6 +33,8 @@ export class AddressSpace {
   brkLimit = 0n;
   readonly stacks: StackRange[] = [];
   private nextStack = 0;
+  /** What the program made unreadable: the heap belongs to no segment. */
+  private unreadable: { readonly start: bigint; readonly end: bigint }[] = [];
 
   /** Replaces what the range held. */
   map(segment: Segment): void {
@@ -45,6 +47,7 @@ export class AddressSpace {
     this.cut(end);
     const from = this.firstAt(start);
     this.segments.splice(from, this.firstAt(end) - from);
+    if (this.unreadable.length > 0) this.setReadable(start, end);
   }
 
   protect(start: bigint, end: bigint, protection: number): void {
@@ -53,6 +56,22 @@ export class AddressSpace {
     for (let i = this.firstAt(start); i < this.firstAt(end); i++) {
       this.segments[i] = { ...this.segments[i]!, protection };
     }
+    this.setReadable(start, end);
+    if ((protection & 1) === 0) this.unreadable.push({ start, end });
+  }
+
+  private setReadable(start: bigint, end: bigint): void {
+    this.unreadable = this.unreadable.flatMap((range) => [
+      ...(range.start < start ? [{ ...range, end: range.end < start ? range.end : start }] : []),
+      ...(range.end > end ? [{ ...range, start: range.start > end ? range.start : end }] : []),
+    ]);
+  }
+
+  /** The program took away the right to read there. */
+  isUnreadable(address: bigint): boolean {
+    const { unreadable } = this;
+    if (unreadable.length === 0) return false;
+    return unreadable.some(({ start, end }) => start <= address && address < end);
   }
 
   /** The segment of `from` without its protection's change stands at `to` too. */

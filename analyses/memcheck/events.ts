@@ -232,7 +232,7 @@ export class MemcheckEvents implements Observer {
           return context.registers;
         },
         rootThreads: () => this.rootThreads,
-        isIgnored: (address) => this.isIgnored(address),
+        isIgnored: (address) => this.isIgnored(address) || this.space.isUnreadable(address),
         stackOf: (stack) => context.stackOf(stack),
         isSuppressed: (kind, stacks) => context.isSuppressed?.(kind, stacks) ?? false,
       },

@@ -163,7 +163,7 @@ export interface LeakContext {
   readonly registers: ShadowRegisters;
   /** Threads whose registers hold pointers. */
   rootThreads(): Iterable<number>;
-  /** Memory that the program asked not to be judged holds no pointers. */
+  /** Memory that the program asked not to be judged, or cannot read, holds no pointers. */
   isIgnored(address: bigint): boolean;
   stackOf(stack: number): readonly Pc[];
   /** Whether a suppression hides such a record. */

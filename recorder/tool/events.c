@@ -358,8 +358,73 @@ static void write_later(UChar cause, Addr address, SizeT size)
    later[later_count++].cause = cause;
 }
 
+/* Set by a request to run a function of the program's own on the real processor. */
+static Bool ran_natively;
+
+static void emit_protection(ThreadId tid, Addr start, Addr end, UInt protection)
+{
+   extern Bool VG_(am_notify_mprotect)(Addr start, SizeT size, UInt protection);
+   while (start < end) {
+      const NSegment* s = VG_(am_find_nsegment)(start);
+      Addr stop = s ? VG_MIN(end, s->end + 1) : end;
+      Bool ours = s && (s->kind == SkAnonC || s->kind == SkFileC || s->kind == SkShmC);
+      if (ours && protection_bits(s->hasR, s->hasW, s->hasX) != protection) {
+         emit_mapping(tid, MAPPINGS_OP_MPROTECT, start, stop - start, protection);
+         keyframe_was_writable(start, stop - start);
+         VG_(am_notify_mprotect)(start, stop - start, protection);
+      }
+      start = stop;
+   }
+}
+
+/* What the kernel says of memory, which the engine knows only as far as it saw the system calls. */
+static void emit_protections(ThreadId tid)
+{
+   UInt used = 0, size = 0;
+   Int n = 1, fd = VG_(fd_open)("/proc/self/maps", VKI_O_RDONLY, 0);
+   HChar* text = NULL;
+   if (fd < 0) return;
+   while (n > 0) {
+      if (size - used < 65536) text = VG_(realloc)("grind.maps", text, size = 2 * size + 131072);
+      n = VG_(read)(fd, text + used, size - used - 1);
+      if (n > 0) used += n;
+   }
+   VG_(close)(fd);
+   text[used] = 0;
+   for (HChar* line = text; *line;) { /* 7f0000000000-7f0000001000 rw-p … */
+      HChar* p;
+      Addr start = VG_(strtoull16)(line, &p), end = VG_(strtoull16)(p + 1, &p);
+      emit_protection(tid, start, end, protection_bits(p[1] == 'r', p[2] == 'w', p[3] == 'x'));
+      line = VG_(strchr)(p, '\n');
+      if (line == NULL) break;
+      line++;
+   }
+   VG_(free)(text);
+}
+
+/* All that the function can have changed: seldom wanted, so nothing is spared. */
+static void emit_all_memory(ThreadId tid)
+{
+   static Addr starts[10000];
+   emit_protections(tid);
+   Int n = VG_(am_get_segment_starts)(SkAnonC | SkFileC | SkShmC, starts, 10000);
+   for (Int i = 0; i < n; i++) {
+      const NSegment* s = VG_(am_find_nsegment)(starts[i]);
+      if (!s || !s->hasR || !s->hasW) continue;
+      for (Addr at = s->start, end = s->start + present_size(s); at < end;) {
+         Addr from = at;
+         while (at < end && !page_is_zero(at)) at += 4096;
+         emit_memory(tid, MEMORY_CAUSE_CLIENT_REQUEST, from, at - from);
+         for (from = at; at < end && page_is_zero(at);) at += 4096;
+         emit_zero(tid, MEMORY_CAUSE_CLIENT_REQUEST, from, at - from);
+      }
+   }
+}
+
 static void write_now(ThreadId tid)
 {
+   if (ran_natively && recording) emit_all_memory(tid);
+   ran_natively = False;
    for (UInt i = 0; i < later_count; i++) {
       SizeT size = later[i].size;
       while (size > 4 && !readable(later[i].address, size)) size /= 2;
@@ -834,6 +899,7 @@ static void emit_core_request(ThreadId tid)
       case VG_USERREQ__CLIENT_CALL3: {
          extern void VG_(mallinfo)(ThreadId, struct vg_mallinfo*);
          if (args[1] == (Addr)VG_(mallinfo)) write_later(MEMORY_CAUSE_CLIENT_REQUEST, args[2], 40);
+         if (readable(args[1], 1)) ran_natively = True; /* not a function of the tool's */
          return;
       }
       case VG_USERREQ__RUNNING_ON_VALGRIND:

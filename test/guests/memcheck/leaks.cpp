@@ -1,8 +1,11 @@
 // Leaks of each kind, the heuristics for interior pointers, and leak checks in the middle of the run.
 // build: g++ -O0 -std=c++17
+#include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <valgrind/memcheck.h>
 
 #include "bug.h"
@@ -129,8 +132,40 @@ NOINLINE static void middle() {
 
 NOINLINE static void reappear() { free((void *)~disguised); }
 
+// What cannot be read holds no pointers, whoever took that right away: here first a function that runs on
+// the real processor, unseen.
+static char *pages, *outside;
+static long protect(long, void *address, long size, long protection) {
+  long result = SYS_mprotect;
+  __asm__ volatile("syscall" : "+a"(result) : "D"(address), "S"(size), "d"(protection) : "rcx", "r11", "memory");
+  outside[0] = 7;
+  return result;
+}
+NOINLINE static void behind_protection() {
+  pages = (char *)memalign(4096, 8192);  // expect: Leak_StillReachable
+  memset(pages, 0, 8192);
+  outside = (char *)calloc(1, 4);  // expect: Leak_StillReachable
+  *(char **)pages = (char *)calloc(1, 66);  // expect: Leak_DefinitelyLost
+  *(char **)(pages + 4096) = (char *)calloc(1, 67);  // expect: Leak_DefinitelyLost
+}
+
+NOINLINE static void reveal() {
+  mprotect(pages, 8192, PROT_READ | PROT_WRITE);
+  free(*(char **)pages);
+  free(*(char **)(pages + 4096));
+  free(pages);
+  if (outside[0] != 7) VALGRIND_PRINTF("the function that ran unseen changed nothing\n");
+  free(outside);
+}
+
 int main() {
 #ifndef CLEAN
+  behind_protection();
+  VALGRIND_NON_SIMD_CALL3(protect, pages, 4096, PROT_NONE);
+  mprotect(pages + 4096, 4096, PROT_NONE);
+  wipe();
+  VALGRIND_DO_ADDED_LEAK_CHECK;
+  reveal();
   middle();
   wipe();
   VALGRIND_DO_ADDED_LEAK_CHECK;
