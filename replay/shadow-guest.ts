@@ -192,11 +192,16 @@ export class ShadowGuest {
 
   /** As compiled code does: notes a call from `pc` that left its return address at `sp`. */
   pushFrame(sp: bigint, pc: bigint): void {
+    this.dropReturned(sp + 1n);
+    this.addFrame(sp, pc);
+  }
+
+  /** Drops the calls whose return address stands below the stack pointer. */
+  private dropReturned(sp: bigint): void {
     const { view } = this.memory;
     let top = view.getUint32(CELL.frames, true);
-    while (top > FRAMES && view.getBigUint64(top - FRAME_SIZE, true) <= sp) top -= FRAME_SIZE;
+    while (top > FRAMES && view.getBigUint64(top - FRAME_SIZE, true) < sp) top -= FRAME_SIZE;
     view.setUint32(CELL.frames, top, true);
-    this.addFrame(sp, pc);
   }
 
   private addFrame(sp: bigint, pc: bigint): void {
@@ -264,6 +269,7 @@ export class ShadowGuest {
   }
 
   abiHint(base: bigint, size: number, pc: bigint): void {
+    this.dropReturned(base + STACK_REDZONE);
     this.planes.markUndefined(base, BigInt(size), stackOrigin(pc));
   }
 

@@ -168,9 +168,24 @@ function moveStack(c: Code, context: ModuleContext): void {
   c.end();
 }
 
-/** A call or a return to `target`: what the red zone held has no meaning any more. */
+/**
+ * A call or a return to `target`: what the red zone held has no meaning any more, and calls that have
+ * returned are dropped, before the stack grows over them again.
+ */
 function hintStack(c: Code, context: ModuleContext): void {
   const [base, size, target] = [0, 1, 2];
+  const top = c.local(I32);
+  const sp = c.local(I64);
+  c.get(base);
+  c.i64(STACK_REDZONE);
+  c.op('i64_add');
+  c.set(sp);
+  loadAt(c, CELL.frames, I32);
+  c.set(top);
+  dropReturned(c, top, sp, 'i64_ge_u');
+  c.i32(0);
+  c.get(top);
+  c.memory('i32_store', CELL.frames);
   c.get(base);
   c.get(size);
   c.i64(allBytes(UNDEFINED));
@@ -182,6 +197,30 @@ function hintStack(c: Code, context: ModuleContext): void {
   c.i32(ORIGIN_KIND.stack);
   c.op('i32_or');
   c.call(context.support('markStack'));
+}
+
+/** Lowers `top` past the calls whose return address stands below `sp`; `keeps` compares the two. */
+function dropReturned(c: Code, top: number, sp: number, keeps: 'i64_ge_u' | 'i64_gt_u'): void {
+  c.open('block');
+  c.open('loop');
+  c.get(top);
+  c.i32(FRAMES);
+  c.op('i32_eq');
+  c.brIf(1);
+  c.get(top);
+  c.i32(FRAME_SIZE);
+  c.op('i32_sub');
+  c.memory('i64_load', 0);
+  c.get(sp);
+  c.op(keeps);
+  c.brIf(1);
+  c.get(top);
+  c.i32(FRAME_SIZE);
+  c.op('i32_sub');
+  c.set(top);
+  c.br(0);
+  c.end();
+  c.end();
 }
 
 /**
@@ -198,26 +237,7 @@ function pushFrame(c: Code, context: ModuleContext): void {
   c.set(sp);
   loadAt(c, CELL.frames, I32);
   c.set(top);
-  c.open('block');
-  c.open('loop');
-  c.get(top);
-  c.i32(FRAMES);
-  c.op('i32_eq');
-  c.brIf(1);
-  c.get(top);
-  c.i32(FRAME_SIZE);
-  c.op('i32_sub');
-  c.memory('i64_load', 0);
-  c.get(sp);
-  c.op('i64_gt_u');
-  c.brIf(1);
-  c.get(top);
-  c.i32(FRAME_SIZE);
-  c.op('i32_sub');
-  c.set(top);
-  c.br(0);
-  c.end();
-  c.end();
+  dropReturned(c, top, sp, 'i64_gt_u');
   c.get(top);
   c.get(sp);
   c.memory('i64_store', 0);

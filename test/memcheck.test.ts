@@ -123,6 +123,12 @@ describe('memcheck', { concurrency: 2 }, () => {
     });
   }
 
+  test('calls that have returned are not shown, though the stack grew over them', async () => {
+    const { findings } = await analyze(await record('calls.c'));
+    const functions = findings[0]!.stacks[0]!.frames.map(({ fn }) => fn);
+    assert.deepEqual(functions, ['grows', 'main']);
+  });
+
   test('suppressions hide findings, and those that are written hide all', async () => {
     const folder = await record('allocators.cpp');
     const own = scratch('own.supp');
