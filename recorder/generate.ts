@@ -4,7 +4,7 @@
  */
 import { rawLayout, type ColumnType } from '../schemas/schema.js';
 import { FORMAT_VERSION, TOOL_TABLES } from '../schemas/tables.js';
-import { PIECE_SIZE_BYTES } from './raw.js';
+import { PIECE_SIZE_BYTES, TAIL_SIZE_BYTES } from './raw.js';
 
 /** The tool's source files include these names. */
 export const TABLES_HEADER = 'grind_tables.h';
@@ -34,6 +34,7 @@ export function generateTablesHeader(): string {
     '',
     `#define GRIND_FORMAT_VERSION ${FORMAT_VERSION}`,
     `#define GRIND_PIECE_SIZE ${PIECE_SIZE_BYTES}u`,
+    `#define GRIND_TAIL_SIZE ${TAIL_SIZE_BYTES}u`,
     `#define GRIND_TABLE_COUNT ${TOOL_TABLES.length}`,
     '',
   ];

@@ -12,6 +12,7 @@ import {
   readdirSync,
   readFileSync,
   readSync,
+  rmSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -33,7 +34,7 @@ import {
 } from '../schemas/tables.js';
 import { ArrowFileWriter, type BatchPlace } from './arrow-file.js';
 import { convertTable, PieceScanner, type ScannedPiece } from './convert.js';
-import { decodeRecord, encodeRecord, layoutOf, PIECE_SIZE_BYTES } from './raw.js';
+import { decodeRecord, encodeRecord, layoutOf, PIECE_SIZE_BYTES, TAIL_SIZE_BYTES } from './raw.js';
 
 const JOURNAL = 'journal';
 /** Room given back when the disk is full, so that what was converted can be completed. */
@@ -48,6 +49,8 @@ const MODULES = number(modules);
 const HEALTH = number(health);
 const SYSCALL_ENTERS = number(syscall_enters);
 const SYSCALL_EXITS = number(syscall_exits);
+/** The tail begins with the number of the piece that its records belong to, and where in it. */
+const TAIL_HEADER_SIZE = 8;
 /** execve and execveat. */
 const EXEC_CALLS = [59, 322];
 /** exit and exit_group. */
@@ -112,6 +115,15 @@ type ImageState = Record<
   modules: string[];
 };
 
+/** What an image had yet to append to its pieces. */
+interface Tail {
+  /** Number of the piece that the records belong to, and where in it, in bytes. */
+  readonly piece: number;
+  readonly offset: number;
+  /** Empty when all were appended. */
+  readonly records: Uint8Array;
+}
+
 export class RunWriter {
   private readonly spool: string;
   private readonly images = new Map<string, Image>();
@@ -156,25 +168,29 @@ export class RunWriter {
       const image = this.images.get(name);
       if (!image) continue;
       const gone = this.isReplaced(image) || isGone(image.pid);
+      const tail = gone ? this.readTail(name) : undefined;
+      if (tail && tail.records.length > 0 && !numbers.includes(tail.piece))
+        numbers.push(tail.piece);
       for (const [i, piece] of numbers.entries()) {
         if (this.diskFull) return;
         const successor = numbers[i + 1];
         const final = gone || (successor !== undefined && this.firstWord(name, successor) !== 0);
         if (!final) break;
-        this.convertPiece(image, piece);
+        this.convertPiece(image, piece, tail?.piece === piece ? tail : undefined);
       }
+      if (tail) unlinkSync(this.tailPath(name));
     }
   }
 
-  /** Piece numbers in ascending order, by spool name. */
+  /** Piece numbers in ascending order, by spool name; none for a spool of which only the tail is there. */
   private listPieces(): Map<string, number[]> {
     const pieces = new Map<string, number[]>();
     for (const file of readdirSync(this.spool)) {
-      const match = /^(p\d+-\d+)\.(\d+)$/.exec(file);
+      const match = /^(p\d+-\d+)\.(\d+|tail)$/.exec(file);
       if (!match) continue;
-      const numbers = pieces.get(match[1]!);
-      if (numbers) numbers.push(Number(match[2]));
-      else pieces.set(match[1]!, [Number(match[2])]);
+      let numbers = pieces.get(match[1]!);
+      if (!numbers) pieces.set(match[1]!, (numbers = []));
+      if (match[2] !== 'tail') numbers.push(Number(match[2]));
     }
     for (const numbers of pieces.values()) numbers.sort((a, b) => a - b);
     return pieces;
@@ -233,6 +249,27 @@ export class RunWriter {
     return join(this.spool, `${name}.${piece}`);
   }
 
+  private tailPath(name: string): string {
+    return join(this.spool, `${name}.tail`);
+  }
+
+  /** The tail of an image that is gone; undefined when there is none (any more). */
+  private readTail(name: string): Tail | undefined {
+    if (!existsSync(this.tailPath(name))) return undefined;
+    const fd = openSync(this.tailPath(name), 'r');
+    try {
+      const header = new Uint32Array(4);
+      readSync(fd, header);
+      const [piece, offset, firstWord] = header as unknown as [number, number, number];
+      if (firstWord === 0) return { piece, offset, records: new Uint8Array(0) };
+      const records = new Uint8Array(TAIL_SIZE_BYTES - TAIL_HEADER_SIZE);
+      const length = readSync(fd, records, 0, records.length, TAIL_HEADER_SIZE);
+      return { piece, offset, records: records.subarray(0, length) };
+    } finally {
+      closeSync(fd);
+    }
+  }
+
   private firstWord(name: string, piece: number): number {
     const fd = openSync(this.piecePath(name, piece), 'r');
     try {
@@ -264,21 +301,22 @@ export class RunWriter {
     return start.time_ns === 0n ? undefined : start;
   }
 
-  private convertPiece(image: Image, piece: number): void {
+  /** @param tail of the image, when its records belong to this piece */
+  private convertPiece(image: Image, piece: number, tail: Tail | undefined): void {
     const path = this.piecePath(image.name, piece);
     if (image.broken || piece < image.nextPiece) {
-      unlinkSync(path); // converted before the conversion was cut off, or of no use
+      rmSync(path, { force: true }); // converted before the conversion was cut off, or of no use
       return;
     }
     if (piece > image.nextPiece) {
       this.breakOff(image, `piece ${image.nextPiece} is missing`);
-      unlinkSync(path);
+      rmSync(path, { force: true });
       return;
     }
-    const bytes = this.readPiece(path);
+    const bytes = this.readPiece(path, tail);
     if (!bytes) {
-      this.breakOff(image, `piece ${piece} is larger than a piece can be`);
-      unlinkSync(path);
+      this.breakOff(image, `piece ${piece} is not as large as it should be`);
+      rmSync(path, { force: true });
       return;
     }
     const scanned = this.scanner.scan(bytes);
@@ -309,7 +347,7 @@ export class RunWriter {
       return;
     }
     Object.assign(image, updated);
-    unlinkSync(path);
+    rmSync(path, { force: true });
     if (scanned.broken !== undefined) this.breakOff(image, `piece ${piece} has ${scanned.broken}`);
   }
 
@@ -325,23 +363,36 @@ export class RunWriter {
     );
   }
 
-  /** @returns the piece, in memory that the next call uses again; undefined when it is too large */
-  private readPiece(path: string): Uint8Array | undefined {
-    const fd = openSync(path, 'r');
-    try {
-      const size = fstatSync(fd).size & ~7;
-      if (size > PIECE_SIZE_BYTES) return undefined;
-      if (this.buffer.length < size) this.buffer = new Uint8Array(PIECE_SIZE_BYTES);
-      let length = 0;
-      while (length < size) {
-        const read = readSync(fd, this.buffer, length, size - length, length);
-        if (read === 0) break;
-        length += read;
+  /** @returns the piece, in memory that the next call uses again; undefined when it has not the size that it can have */
+  private readPiece(path: string, tail: Tail | undefined): Uint8Array | undefined {
+    let size = 0;
+    // A piece may have been made for the tail's records, and may have got a part of them.
+    const cut = tail && tail.records.length > 0 ? tail.offset : PIECE_SIZE_BYTES;
+    if (existsSync(path)) {
+      const fd = openSync(path, 'r');
+      try {
+        size = fstatSync(fd).size;
+        if (size > PIECE_SIZE_BYTES) return undefined;
+        size = Math.min(size, cut) & ~7;
+        this.reserveBuffer(size + TAIL_SIZE_BYTES);
+        for (let length = 0, read: number; length < size; length += read) {
+          read = readSync(fd, this.buffer, length, size - length, length);
+          if (read === 0) return undefined;
+        }
+      } finally {
+        closeSync(fd);
       }
-      return this.buffer.subarray(0, length & ~7);
-    } finally {
-      closeSync(fd);
     }
+    if (!tail || tail.records.length === 0) return this.buffer.subarray(0, size);
+    if (size !== tail.offset) return undefined;
+    this.reserveBuffer(size + TAIL_SIZE_BYTES);
+    this.buffer.set(tail.records, size);
+    return this.buffer.subarray(0, (size + tail.records.length) & ~7);
+  }
+
+  private reserveBuffer(sizeBytes: number): void {
+    if (this.buffer.length < sizeBytes)
+      this.buffer = new Uint8Array(PIECE_SIZE_BYTES + TAIL_SIZE_BYTES);
   }
 
   /** Takes from a piece's rows what the recorder itself needs to know. */

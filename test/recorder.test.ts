@@ -220,6 +220,51 @@ test('a piece is left alone until its successor has begun', () => {
   assert.equal(writer.processImages[0]!.nextPiece, 1);
 });
 
+test('what a killed process has left in its tail is added to its pieces', () => {
+  const writeTail = (name: string, piece: number, offset: number, ...records: Uint8Array[]): void =>
+    writeFileSync(
+      join(folder, 'spool', `${name}.tail`),
+      Buffer.concat(
+        [Uint32Array.of(piece, offset), ...records].map((part) => Buffer.from(part.buffer)),
+      ),
+    );
+  const end = new Uint8Array(64);
+  const stale = raw(heap, block(9)).slice();
+  const first = start();
+  // Nothing of the tail was appended; a part of it; all of it, which it does not know yet; all, as it knows.
+  writePiece('p10-0', 0, first);
+  writeTail('p10-0', 0, first.length, raw(heap, block(0)), raw(heap, block(1)), end, stale);
+  writePiece(
+    'p11-0',
+    0,
+    start({ pid: 11 }),
+    raw(heap, block(0)),
+    raw(heap, block(1)).subarray(0, 16),
+  );
+  writeTail('p11-0', 0, first.length, raw(heap, block(0)), raw(heap, block(1)), end);
+  writePiece('p12-0', 0, start({ pid: 12 }), raw(heap, block(0)), raw(heap, block(1)));
+  writeTail('p12-0', 0, first.length, raw(heap, block(0)), raw(heap, block(1)), end);
+  writePiece('p13-0', 0, start({ pid: 13 }), raw(heap, block(0)), raw(heap, block(1)));
+  writeTail('p13-0', 0, first.length, end, stale);
+  // The tail's records would begin a piece; a piece is shorter than its tail says.
+  writePiece('p14-0', 0, start({ pid: 14 }), raw(heap, block(0)));
+  writeTail('p14-0', 1, 0, raw(heap, block(1)), end);
+  writePiece('p15-0', 0, start({ pid: 15 }));
+  writeTail('p15-0', 0, 4096, raw(heap, block(1)), end);
+  const writer = new RunWriter(folder);
+  writer.poll(() => false);
+  assert.ok(writer.processImages.every((image) => image.nextPiece === 0));
+  writer.poll(all);
+  writer.finish(ENDED, []);
+  const rows = readTable(heap).map(({ process, tick }) => [process, Number(tick)]);
+  const expected = [0, 1, 2, 3, 4].flatMap((process) => [0, 1].map((tick) => [process, tick]));
+  assert.deepEqual(rows, expected);
+  assert.deepEqual(
+    writer.processImages.map((image) => [image.pid, image.broken]),
+    [10, 11, 12, 13, 14, 15].map((pid) => [pid, pid === 15]),
+  );
+});
+
 test('forks and execs are pieced together', () => {
   writePiece('p10-0', 0, start());
   writePiece(

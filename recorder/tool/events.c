@@ -1223,6 +1223,7 @@ static void emit_process_start(UChar how)
    VG_(memcpy)(p, directory, sizes[3]);
    p += sizes[3];
    VG_(memcpy)(p, engine, sizes[4]);
+   spool_begun();
 }
 
 static void before_fork(ThreadId tid)

@@ -57,6 +57,7 @@ extern ULong now;
 
 /* Opens the spool of this process image; again in a forked child. False when it cannot be written. */
 Bool spool_open(void);
+void spool_begun(void);
 void spool_close(void);
 void spool_abandon(void);
 const HChar* spool_name(void);

@@ -45,30 +45,49 @@ static UInt module_of(DiEpoch epoch, Addr pc)
 
 /* ---------------------------------------------------------------- instructions */
 
-/* The addresses written so far: open addressing, a power of two, at most half full. */
-static Addr* seen;
+/* The addresses written so far: a bit for each address of a page. The pages are found by open addressing, a
+   power of two of places, at most half full; most often it is the page asked for last. */
+typedef struct {
+   Addr number;
+   ULong bits[4096 / 64];
+} SeenPage;
+static SeenPage** seen;
 static UInt seen_size, seen_count;
+
+static UInt seen_place(Addr number)
+{
+   UInt i = (number * 0x9E3779B97F4A7C15ULL) >> 40 & (seen_size - 1);
+   while (seen[i] && seen[i]->number != number) i = (i + 1) & (seen_size - 1);
+   return i;
+}
+
+static SeenPage* seen_page(Addr number)
+{
+   if (seen_count * 2 >= seen_size) {
+      SeenPage** old = seen;
+      UInt old_size = seen_size;
+      seen_size = old_size ? old_size * 2 : 1 << 10;
+      seen = VG_(calloc)("grind.seen", seen_size, sizeof *seen);
+      for (UInt i = 0; i < old_size; i++)
+         if (old[i]) seen[seen_place(old[i]->number)] = old[i];
+      if (old) VG_(free)(old);
+   }
+   UInt i = seen_place(number);
+   if (seen[i] == NULL) {
+      seen[i] = VG_(calloc)("grind.seenpage", 1, sizeof *seen[i]);
+      seen[i]->number = number;
+      seen_count++;
+   }
+   return seen[i];
+}
 
 static Bool see(Addr pc)
 {
-   if (seen_count * 2 >= seen_size) {
-      Addr* old = seen;
-      UInt old_size = seen_size;
-      seen_size = old_size ? old_size * 2 : 1 << 14;
-      seen = VG_(calloc)("grind.seen", seen_size, sizeof *seen);
-      for (UInt i = 0; i < old_size; i++) {
-         if (!old[i]) continue;
-         UInt j = (old[i] * 0x9E3779B97F4A7C15ULL) >> 32 & (seen_size - 1);
-         while (seen[j]) j = (j + 1) & (seen_size - 1);
-         seen[j] = old[i];
-      }
-      if (old) VG_(free)(old);
-   }
-   UInt i = (pc * 0x9E3779B97F4A7C15ULL) >> 32 & (seen_size - 1);
-   for (; seen[i]; i = (i + 1) & (seen_size - 1))
-      if (seen[i] == pc) return False;
-   seen[i] = pc;
-   seen_count++;
+   static SeenPage* last;
+   if (last == NULL || last->number != pc >> 12) last = seen_page(pc >> 12);
+   ULong *word = &last->bits[pc % 4096 / 64], bit = 1ULL << pc % 64;
+   if (*word & bit) return False;
+   *word |= bit;
    return True;
 }
 
@@ -274,7 +293,8 @@ static Bool is_in_mapping(Addr sp, Addr highest)
 
 static CachedStack* cache_set(Addr pc, Addr sp)
 {
-   if (cached_stacks == NULL) cached_stacks = VG_(calloc)("grind.stackcache", CACHED_STACKS, sizeof *cached_stacks);
+   /* Zero, and not touched before it is used. */
+   if (cached_stacks == NULL) cached_stacks = VG_(am_shadow_alloc)(CACHED_STACKS * sizeof *cached_stacks);
    return &cached_stacks[((pc ^ sp * 31) * 0x9E3779B97F4A7C15ULL >> 40) % (CACHED_STACKS / CACHED_TOGETHER) * CACHED_TOGETHER];
 }
 
