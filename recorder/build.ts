@@ -47,6 +47,8 @@ export interface ToolBuild extends BuildInfo {
   readonly folder: string;
 }
 
+/** Folder, in the build's folder, of what the tool keeps of object files' debug information. */
+export const CACHE_FOLDER = 'inlined';
 export const TOOL_FILE = 'grind-amd64-linux';
 /** The engine's own preload libraries, which it looks for under these names. */
 const PRELOADS = {
@@ -90,7 +92,9 @@ const LINK_FLAGS = [
   // What events.c has to say about fatal signals, it sees here.
   '-Wl,--wrap=vgPlain_nuke_all_threads_except',
   '-Wl,--wrap=vgPlain_kill_self',
-  // What engine.c does in the engine's stead.
+  // What inlined.c and engine.c do in the engine's stead.
+  '-Wl,--wrap=vgModuleLocal_new_dwarf3_reader',
+  '-Wl,--wrap=vgModuleLocal_addInlInfo',
   '-Wl,--wrap=vgPlain_string_match',
   '-Wl,--wrap=cprop_BB',
   '-Wl,--wrap=do_deadcode_BB',
@@ -265,6 +269,7 @@ async function makeBuild(hash: string, sources: readonly string[]): Promise<Tool
     if (existsSync(suppressions)) symlinkSync(suppressions, join(folder, SUPPRESSIONS));
     else writeFileSync(join(folder, SUPPRESSIONS), '');
     for (const name of ['offsets.c', 'offsets']) rmSync(join(folder, name));
+    mkdirSync(join(folder, CACHE_FOLDER));
 
     const inputs = [
       ...sources,

@@ -10,7 +10,7 @@ import {
 
 /** Bytes of a full spool piece; no piece is larger. Small enough that converting one stays within the caches. */
 export const PIECE_SIZE_BYTES = 4 << 20;
-/** Bytes of a spool's tail: more than any record has. */
+/** Most bytes of a spool's tail: more than any record has. */
 export const TAIL_SIZE_BYTES = 3 << 20;
 
 const layouts = new Map<Table, RawLayout>();

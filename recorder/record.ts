@@ -12,6 +12,7 @@ import {
   realpathSync,
   rmdirSync,
   rmSync,
+  statSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -20,7 +21,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../schemas/errors.js';
 import { FORMAT_VERSION } from '../schemas/tables.js';
-import { buildTool, SYNC_PRELOAD, TOOL_FILE, type ToolBuild } from './build.js';
+import { buildTool, CACHE_FOLDER, SYNC_PRELOAD, TOOL_FILE, type ToolBuild } from './build.js';
 import { buildId } from './elf.js';
 import { EngineLog } from './log.js';
 import {
@@ -89,6 +90,8 @@ export interface RecordResult {
 export const DEFAULT_CALLERS = 64;
 const POLL_MS = 100;
 const PROGRESS_MS = 1000;
+/** Files in the tool's cache. */
+const MAX_CACHED = 200;
 const RECORDER_FILE = 'recorder.json';
 
 interface RecorderFile {
@@ -139,6 +142,7 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
       );
     }
     const runEnd: RunEnd = { pid: child.pid, ...exit, fatalSignals: log.fatalSignals };
+    pruneCache(build);
     const manifest = complete(folder, writer, log, runEnd, details, build.ops, options.onNotice);
     return {
       folder,
@@ -365,9 +369,17 @@ function startGuest(
   // `%` is special in the engine's file names.
   const log = join(spool, 'log.').replaceAll('%', '%%') + '%p';
   const preload = [join(build.folder, SYNC_PRELOAD), process.env['LD_PRELOAD']];
+  const cache = join(build.folder, CACHE_FOLDER);
   return spawn(
     build.launcher,
-    [...engineArguments, `--log-file=${log}`, `--grind-spool=${spool}`, '--', ...argv],
+    [
+      ...engineArguments,
+      `--log-file=${log}`,
+      `--grind-cache=${cache}`,
+      `--grind-spool=${spool}`,
+      '--',
+      ...argv,
+    ],
     {
       stdio: 'inherit',
       env: {
@@ -377,6 +389,20 @@ function startGuest(
       },
     },
   );
+}
+
+/** Object files come and go: the oldest half of what the tool keeps of them is removed when it has become much. */
+function pruneCache({ folder }: ToolBuild): void {
+  const cache = join(folder, CACHE_FOLDER);
+  try {
+    const files = readdirSync(cache);
+    if (files.length <= MAX_CACHED) return;
+    const age = new Map(files.map((file) => [file, statSync(join(cache, file)).mtimeMs]));
+    files.sort((a, b) => age.get(a)! - age.get(b)!);
+    for (const file of files.slice(0, files.length / 2)) unlinkSync(join(cache, file));
+  } catch {
+    // The build belongs to another user, or another recorder is doing the same.
+  }
 }
 
 type Exit = Pick<RunEnd, 'exitStatus' | 'signal'>;

@@ -178,7 +178,7 @@ export class RunWriter {
         if (!final) break;
         this.convertPiece(image, piece, tail?.piece === piece ? tail : undefined);
       }
-      if (tail) unlinkSync(this.tailPath(name));
+      if (tail && !this.diskFull) unlinkSync(this.tailPath(name));
     }
   }
 

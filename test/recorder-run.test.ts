@@ -1,12 +1,21 @@
 /** `grind record` as a user runs it: what reaches the terminal, exit statuses, and what becomes of a run that is cut off. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { buildTool, CACHE_FOLDER } from '../recorder/build.js';
 import type { Manifest } from '../recorder/manifest.js';
 import { Trace } from '../replay/trace.js';
 import { health } from '../schemas/tables.js';
@@ -225,3 +234,29 @@ function startWaiting(name: string) {
   const ended = new Promise<number | null>((done) => child.once('exit', (status) => done(status)));
   return { child, waiting, ended };
 }
+
+test('inlined functions are the same when what was read of them is kept from an earlier recording', async () => {
+  const steps = Array.from({ length: 2500 }, (_, i) => `   x = step(x) ^ ${i};`).join('\n');
+  const inline = 'static inline __attribute__((always_inline)) int';
+  writeFileSync(
+    join(folder, 'inlined.c'),
+    `${inline} half(int x) { return x / 3; }\n${inline} step(int x) { return half(x) * 3 + 1; }
+int main(int argc, char** argv) { int x = argc;\n${steps}\n return x & 1; }\n`,
+  );
+  execFileSync('gcc', ['-g', '-O1', '-o', 'inlined', 'inlined.c'], { cwd: folder });
+  const cache = join((await buildTool()).folder, CACHE_FOLDER);
+  const { ino } = statSync(join(folder, 'inlined'));
+  const isKept = (): boolean =>
+    readdirSync(cache).some((name) => name.split('-')[1] === ino.toString(16));
+  assert.ok(!isKept());
+  const [read, kept] = ['read', 'kept'].map((name) => {
+    grind(['record', '--quiet', '--name', name, '--', './inlined']);
+    assert.ok(isKept());
+    const sql =
+      "select pc, function, file, line, inlined from instructions where file = 'inlined.c' order by pc";
+    return grind(['query', name, sql, '--format', 'csv']).stdout;
+  });
+  assert.equal(kept, read);
+  assert.ok(read!.split('\n').length > 5000);
+  assert.match(read!, /half\|inlined.c\|1\nstep\|inlined.c\|2\nmain\|inlined.c\|1200/);
+});

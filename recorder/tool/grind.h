@@ -3,9 +3,11 @@
    spool.c    writes records into the spool
    program.c  translated superblocks: encodes their IR, adds the tick and the value log
    symbols.c  instructions, modules, call stacks
+   inlined.c  keeps what the engine has read of inlined functions
    events.c   what the engine tells: memory, syscalls, signals, threads, client requests
    keyframe.c the whole writable state, now and then
    heap.c     malloc and friends
+   engine.c   parts of the engine, made cheaper
    main.c     options, start and end
 
    The idea: between two returns to the engine's scheduler a guest is deterministic, so the trace
@@ -43,7 +45,7 @@
 #define STATE_SIZE ((Int)sizeof(VexGuestAMD64State))
 
 /* Options. */
-extern const HChar* opt_spool;
+extern const HChar *opt_spool, *opt_cache;
 extern Bool opt_verify, opt_children;
 extern ULong opt_max_size;
 /* Where to begin and end recording; 0 or NULL for not so. */
@@ -104,6 +106,10 @@ UInt stack_of(ThreadId tid);
 UInt stack_of_caller(ThreadId tid);
 /* The address space has changed. */
 void forget_mapping(void);
+
+/* --- inlined.c --- */
+/* Keeps what the engine has read last. */
+void inlined_keep(void);
 
 /* --- events.c --- */
 void events_init(void);

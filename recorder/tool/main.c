@@ -12,6 +12,7 @@ static Bool opt_start_request, opt_stop_request;
 static Bool on_option(const HChar* arg)
 {
    if (VG_STR_CLO(arg, "--grind-spool", opt_spool)) {}
+   else if (VG_STR_CLO(arg, "--grind-cache", opt_cache)) {}
    else if (VG_BOOL_CLO(arg, "--grind-verify", opt_verify)) {}
    else if (VG_BOOL_CLO(arg, "--grind-children", opt_children)) {}
    else if (VG_BINT_CLO(arg, "--grind-max-size", opt_max_size, 0, 1LL << 60)) {}
@@ -78,6 +79,7 @@ static void on_options_read(void)
 static void on_end(Int exit_code)
 {
    (void)exit_code;
+   inlined_keep();
    if (is_dying_of_signal()) return; /* which one, we shall know at the very end */
    events_end(0);
    spool_close();

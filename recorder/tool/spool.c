@@ -10,9 +10,11 @@
 /* Records are moved to the piece when there are this many bytes of them: few enough to stay in the
    processor's caches. */
 #define FLUSH_SIZE (256u << 10)
-/* How much of the tail is used, and how much before the last words: a zero word always follows. */
-#define USABLE (GRIND_TAIL_SIZE - 8)
+/* Bytes of the tail that are reserved on disk at first; more when a record needs it. */
+#define FIRST_SIZE (512u << 10)
+/* Room kept at its end for the last words, and for a zero word. */
 #define RESERVE 1024
+#define END_SIZE 8
 
 /* The tail file: where its records belong, and the records, ended by a zero word. A piece that is longer than
    `offset` has got them already, or a part of them; if there are none, it has. */
@@ -27,6 +29,7 @@ Bool recording;
 
 static HChar name[64];
 static Tail* tail;
+static UInt tail_size; /* what is reserved */
 static UChar *cursor, *limit;
 static ULong written_before; /* bytes in pieces */
 static UChar* scrap;
@@ -36,22 +39,40 @@ const HChar* spool_name(void) { return name; }
 /* Orders what is written to the tail, as far as the reader of a killed process's tail is concerned. */
 #define IN_ORDER() __asm__ volatile("" : : : "memory")
 
-/* Appends the tail's records to the current piece; False when the disk is full. */
+/* fallocate(2): the file's length stays. */
+#define KEEP_SIZE 1
+
+static void piece_path(HChar* path) { VG_(sprintf)(path, "%s/%s.%u", opt_spool, name, tail->piece); }
+
+/* Short-lived processes are many: their first piece is small. */
+static UInt piece_size(void) { return tail->piece == 0 ? 1 << 20 : GRIND_PIECE_SIZE; }
+
+/* Gives back what was reserved and not used. */
+static void piece_cut(void)
+{
+   HChar path[VG_(strlen)(opt_spool) + 100];
+   piece_path(path);
+   raw_syscall(__NR_truncate, (Addr)path, tail->offset, 0, 0, 0, 0);
+}
+
+/* Appends the tail's records to the current piece; False when the disk is full. A piece is reserved whole when it is
+   begun, so that there is still some room then, which the recorder needs to go on. */
 static Bool flush(void)
 {
    HChar path[VG_(strlen)(opt_spool) + 100];
    UInt size = cursor - tail->records;
    if (size == 0) return True;
-   if (tail->offset != 0 && tail->offset + size > GRIND_PIECE_SIZE) {
-      /* In one store. No piece is longer than its records' sum, so there is nothing to be done about the old one. */
-      *(ULong*)tail = tail->piece + 1;
+   if (tail->offset != 0 && tail->offset + size > piece_size()) {
+      piece_cut();
+      *(ULong*)tail = tail->piece + 1; /* number and offset in one store */
    }
-   VG_(sprintf)(path, "%s/%s.%u", opt_spool, name, tail->piece);
+   piece_path(path);
    SysRes res = VG_(open)(path, VKI_O_WRONLY | VKI_O_CREAT, 0600);
    if (sr_isError(res)) return False;
    Int fd = sr_Res(res);
    UInt done = 0;
-   while (done < size) {
+   Bool ok = tail->offset != 0 || raw_syscall(__NR_fallocate, fd, KEEP_SIZE, 0, VG_MAX(size, piece_size()), 0, 0) == 0;
+   while (ok && done < size) {
       Long n = raw_syscall(__NR_pwrite64, fd, (Addr)tail->records + done, size - done, tail->offset + done, 0, 0);
       if (n <= 0) break;
       done += n;
@@ -66,14 +87,16 @@ static Bool flush(void)
    return True;
 }
 
+static void tail_path(HChar* path) { VG_(sprintf)(path, "%s/%s.tail", opt_spool, name); }
+
 static Bool tail_open(void)
 {
    HChar path[VG_(strlen)(opt_spool) + 100];
-   VG_(sprintf)(path, "%s/%s.tail", opt_spool, name);
+   tail_path(path);
    SysRes res = VG_(open)(path, VKI_O_RDWR | VKI_O_CREAT | VKI_O_EXCL, 0600);
    if (sr_isError(res)) return False;
    Int fd = sr_Res(res);
-   Bool ok = raw_syscall(__NR_fallocate, fd, 0, 0, GRIND_TAIL_SIZE, 0, 0) == 0
+   Bool ok = raw_syscall(__NR_fallocate, fd, 0, 0, FIRST_SIZE, 0, 0) == 0
              && raw_syscall(__NR_mmap, (Addr)tail, GRIND_TAIL_SIZE, VKI_PROT_READ | VKI_PROT_WRITE,
                             VKI_MAP_SHARED | VKI_MAP_FIXED, fd, 0) == (Long)(Addr)tail;
    VG_(close)(fd);
@@ -81,8 +104,27 @@ static Bool tail_open(void)
       VG_(unlink)(path);
       return False;
    }
+   tail_size = FIRST_SIZE;
    cursor = tail->records;
-   limit = (UChar*)tail + USABLE - RESERVE;
+   limit = (UChar*)tail + tail_size - END_SIZE - RESERVE;
+   return True;
+}
+
+/* Room in the tail for a record of `size` bytes at the cursor; False when the disk is full. */
+static Bool tail_grow(UInt size)
+{
+   HChar path[VG_(strlen)(opt_spool) + 100];
+   UInt needed = (cursor + size + RESERVE + END_SIZE - (UChar*)tail + 4095) & ~4095u;
+   if (needed <= tail_size) return True;
+   if (needed > GRIND_TAIL_SIZE) return False;
+   tail_path(path);
+   SysRes res = VG_(open)(path, VKI_O_RDWR, 0);
+   if (sr_isError(res)) return False;
+   Bool ok = raw_syscall(__NR_fallocate, sr_Res(res), 0, 0, needed, 0, 0) == 0;
+   VG_(close)(sr_Res(res));
+   if (!ok) return False;
+   tail_size = needed;
+   limit = (UChar*)tail + tail_size - END_SIZE - RESERVE;
    return True;
 }
 
@@ -121,9 +163,14 @@ void spool_begun(void)
 
 void spool_close(void)
 {
-   if (cursor != NULL) flush(); /* or else the records stay where they are */
-   cursor = NULL;
    recording = False;
+   if (cursor == NULL) return;
+   flush(); /* or else the records stay where they are */
+   piece_cut();
+   HChar path[VG_(strlen)(opt_spool) + 100];
+   tail_path(path);
+   raw_syscall(__NR_truncate, (Addr)path, cursor + END_SIZE - (UChar*)tail, 0, 0, 0, 0);
+   cursor = NULL;
 }
 
 /* The recorder adds up the sizes of all processes, and puts this file where the limit is reached. */
@@ -157,7 +204,7 @@ void* emit(UShort table, UInt fixed_size, UInt extra)
       if (cursor + size > tail->records + FLUSH_SIZE) {
          ULong total = written_before + (cursor - tail->records);
          if ((opt_max_size && total >= opt_max_size) || is_told_to_stop()) recording_stop("size limit");
-         else if (!flush()) recording_stop("disk full");
+         else if (!flush() || !tail_grow(size)) recording_stop("disk full");
       }
       if (cursor != NULL && cursor + size <= limit) {
          record = cursor;
@@ -181,16 +228,17 @@ void* emit(UShort table, UInt fixed_size, UInt extra)
 /* Says why, in the tail's reserve, and goes silent. */
 void recording_stop(const HChar* why)
 {
-   if (cursor == NULL || limit == (UChar*)tail + USABLE) return;
+   UChar* end = (UChar*)tail + tail_size - END_SIZE;
+   if (cursor == NULL || limit == end) return;
    Bool was = recording;
-   limit = (UChar*)tail + USABLE;
+   limit = end;
    recording = True;
    health(HEALTH_SEVERITY_WARNING, why, "recording stopped here; the trace holds what came before");
-   RawProcessEnds* end = EMIT(RawProcessEnds, TABLE_PROCESS_ENDS, 0);
-   end->tick = now;
-   end->how = PROCESS_ENDS_HOW_STOPPED;
-   end->status = -1;
-   end->time_ns = monotonic_ns();
+   RawProcessEnds* r = EMIT(RawProcessEnds, TABLE_PROCESS_ENDS, 0);
+   r->tick = now;
+   r->how = PROCESS_ENDS_HOW_STOPPED;
+   r->status = -1;
+   r->time_ns = monotonic_ns();
    recording = was;
    spool_close();
 }
