@@ -75,6 +75,8 @@ export interface CompileUnit {
   readonly dirtyNumbers: ReadonlyMap<DirtyStatement, number>;
   /** With `shadow`: which version of the block this is. */
   readonly shadow?: ShadowUnit;
+  /** Blocks of the same module by their slot: number in the table of functions, and in the module. */
+  readonly links?: ReadonlyMap<number, { readonly number: number; readonly index: number }>;
   /** Of a handler of threaded code: pushes a number that is not known when it is compiled. */
   readonly varying?: (code: Code, what: Varying) => void;
 }
@@ -178,10 +180,10 @@ export class BlockCompiler {
     this.code.i32(0);
     this.e.push(next);
     this.code.memory('i64_store', STATE + offsIP);
+    const target = this.e.constant(next);
+    const noRedirect = jumpKind === JUMP_NO_REDIRECT;
+    if (target !== undefined) return this.leave(this.unit.slotFor(target, noRedirect));
     this.leave(() => {
-      const target = this.e.constant(next);
-      const noRedirect = jumpKind === JUMP_NO_REDIRECT;
-      if (target !== undefined) return this.code.i32(this.unit.slotFor(target, noRedirect));
       this.e.push(next);
       this.e.support(noRedirect ? 'jump1' : 'jump0');
     });
@@ -215,9 +217,9 @@ export class BlockCompiler {
 
   /**
    * What every way out of the block does: output positions, counter of the segment, tick; then it goes on
-   * with the block of the slot that is pushed, as the chain does.
+   * with the block of a slot, or the one that is pushed.
    */
-  private leave(pushSlot: () => void): void {
+  private leave(slot: number | (() => void)): void {
     const { code } = this;
     this.saveRows();
     if (this.modes.counts) this.count(this.segment);
@@ -228,8 +230,29 @@ export class BlockCompiler {
       code.op('i64_add');
       code.memory('i64_store', CELL.tick);
     }
-    pushSlot();
+    if (typeof slot === 'function') slot();
+    else {
+      this.goDirectly(slot);
+      code.i32(slot);
+    }
     code.returnCall(this.chain);
+  }
+
+  /** Goes on with a block of the same module without the chain, while its slot still has that block. */
+  private goDirectly(slot: number): void {
+    const link = this.modes.accesses ? undefined : this.unit.links?.get(slot);
+    if (!link) return;
+    const { code } = this;
+    loadAt(code, CELL.tick, I64);
+    loadAt(code, CELL.limit, I64);
+    code.op('i64_lt_u');
+    loadAt(code, slot, I32);
+    code.i32(link.number);
+    code.ops('i32_eq', 'i32_and');
+    code.open('if');
+    code.i32(slot);
+    code.returnCall(link.index);
+    code.end();
   }
 
   private count(segment: number): void {
@@ -297,9 +320,7 @@ export class BlockCompiler {
         code.i32(0);
         code.i64(statement.target);
         code.memory('i64_store', STATE + statement.offsIP);
-        this.leave(() =>
-          code.i32(this.unit.slotFor(statement.target, statement.jumpKind === JUMP_NO_REDIRECT)),
-        );
+        this.leave(this.unit.slotFor(statement.target, statement.jumpKind === JUMP_NO_REDIRECT));
         code.end();
         // a segment whose exit is not taken was executed, too
         if (this.modes.counts) this.count(this.segment);

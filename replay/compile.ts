@@ -8,17 +8,23 @@ import { Code, I32, I64 } from './wasm.js';
 /**
  * Compiles blocks into one module, which exports their functions by their position: "0", "1", …
  * @param units - each is asked for when its turn comes: decoded blocks are large
+ * @param slots - by slot: number in the table of functions, and position, of the block that runs there
  * @throws UserError when a block uses something that replay does not support
  */
 export function compileBlocks(
   units: readonly (() => CompileUnit)[],
   modes: Modes,
+  slots: ReadonlyMap<number, { readonly number: number; readonly position: number }>,
 ): Uint8Array<ArrayBuffer> {
   const context = new ModuleContext();
   const chain = defineChain(context, modes);
+  const indices = units.map(() => context.builder.declare(...BLOCK_TYPE));
+  const links = new Map(
+    [...slots].map(([slot, { number, position }]) => [slot, { number, index: indices[position]! }]),
+  );
   units.forEach((unit, position) => {
-    const index = context.builder.declare(...BLOCK_TYPE);
-    context.builder.define(index, compileBlock(context, unit(), modes, chain));
+    const index = indices[position]!;
+    context.builder.define(index, compileBlock(context, { ...unit(), links }, modes, chain));
     context.builder.export(String(position), index);
   });
   return context.builder.encode();

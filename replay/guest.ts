@@ -799,7 +799,11 @@ export class Guest implements Machine {
   }
 
   private compile(batch: readonly BlockRecord[]): void {
-    const indices = this.instantiate(batch.map((record) => () => this.decode(record)));
+    const slots = batch.map(({ definition }) =>
+      this.slotAddress(definition.entry, definition.noRedirect),
+    );
+    const units = batch.map((record) => () => this.decode(record));
+    const indices = this.instantiate(units, slots);
     batch.forEach((record, i) => {
       record.functionIndex = indices[i]!;
       if (record.threaded !== 0) this.threaded.retire(this.threaded.find(record.threaded).number);
@@ -818,10 +822,19 @@ export class Guest implements Machine {
     this.memory.view.setUint32(address + 4, record.threaded, true);
   }
 
-  /** Compiles blocks into a module and returns the numbers of their functions in the table. */
-  private instantiate(units: readonly (() => CompileUnit)[]): number[] {
+  /**
+   * Compiles blocks into a module and returns the numbers of their functions in the table.
+   * @param slots - where these blocks run
+   */
+  private instantiate(
+    units: readonly (() => CompileUnit)[],
+    slots: readonly number[] = [],
+  ): number[] {
     const numbers = units.map(() => this.nextFunction++);
-    this.enterFunctions(compileBlocks(units, this.modes), numbers);
+    const places = slots.map((slot, position) => {
+      return [slot, { number: numbers[position]!, position }] as const;
+    });
+    this.enterFunctions(compileBlocks(units, this.modes, new Map(places)), numbers);
     return numbers;
   }
 
