@@ -29,6 +29,15 @@ export interface BatchPlace {
   readonly rows: number;
 }
 
+/** A record batch but for its metadata. */
+export interface EncodedBatch {
+  readonly rows: number;
+  /** Offset and size in the body of each buffer that `ArrowFileWriter.append` would take, in bytes. */
+  readonly regions: Uint32Array;
+  /** The buffers as the file has them: compressed, with their sizes, aligned. */
+  readonly body: Uint8Array;
+}
+
 const MAGIC = Buffer.from('ARROW1');
 const FILE_START = Buffer.from('ARROW1\0\0');
 const END_OF_STREAM = Buffer.from([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
@@ -61,16 +70,23 @@ export class ArrowFileWriter {
   private length = 0;
   private batches: BatchPlace[] = [];
   private schemaEnd = 0;
+  /** Per stored column: how many buffers it has, the validity bitmap aside. */
+  private readonly bufferCounts: number[];
 
   /**
    * Creates the file, or continues one that was cut off.
    * @param batches of a file to continue: the batches to keep; whatever follows them is cut away
+   * @param compress makes the LZ4 frame of a buffer
    */
   constructor(
     path: string,
     private readonly table: Table,
     batches?: readonly BatchPlace[],
+    private readonly compress: typeof compressFrame = compressFrame,
   ) {
+    this.bufferCounts = Object.values(storedColumns(table)).map(({ type }) =>
+      type === 'string' || type === 'binary' ? 2 : 1,
+    );
     const last = batches?.at(-1);
     this.fd = openSync(path, last ? 'r+' : 'w');
     if (batches && last) {
@@ -99,30 +115,48 @@ export class ArrowFileWriter {
    *   and binary the offsets (i32, rows + 1) and the bytes
    */
   append(rows: number, buffers: readonly (readonly Uint8Array[])[]): BatchPlace {
-    const nodes: bigint[] = [];
-    const regions: bigint[] = [];
+    const regions: number[] = [];
     const body: Uint8Array[] = [];
     let bodySize = 0;
-    for (const column of buffers) {
-      nodes.push(BigInt(rows), 0n);
-      regions.push(BigInt(bodySize), 0n); // no validity bitmap: nothing is null
-      for (const buffer of column) {
-        if (buffer.length === 0) {
-          regions.push(BigInt(bodySize), 0n);
-          continue;
-        }
-        const frame = compressFrame(buffer);
-        const size = 8 + (frame?.sizeBytes ?? buffer.length);
-        regions.push(BigInt(bodySize), BigInt(size));
-        // Before the bytes stands their uncompressed size, or -1 when they are not compressed.
-        body.push(frame ? word(BigInt(buffer.length)) : NOT_COMPRESSED);
-        if (frame) body.push(...frame.parts);
-        else body.push(buffer);
-        bodySize += size;
-        const padding = -size & 7;
-        if (padding) body.push(ZEROS.subarray(0, padding));
-        bodySize += padding;
+    for (const buffer of buffers.flat()) {
+      if (buffer.length === 0) {
+        regions.push(bodySize, 0);
+        continue;
       }
+      const frame = this.compress(buffer);
+      const size = 8 + (frame?.sizeBytes ?? buffer.length);
+      regions.push(bodySize, size);
+      // Before the bytes stands their uncompressed size, or -1 when they are not compressed.
+      body.push(frame ? word(BigInt(buffer.length)) : NOT_COMPRESSED);
+      if (frame) body.push(...frame.parts);
+      else body.push(buffer);
+      bodySize += size;
+      const padding = -size & 7;
+      if (padding) body.push(ZEROS.subarray(0, padding));
+      bodySize += padding;
+    }
+    return this.appendBody(rows, regions, body, bodySize);
+  }
+
+  /** Appends a record batch whose body is ready. */
+  appendEncoded({ rows, regions, body }: EncodedBatch): BatchPlace {
+    return this.appendBody(rows, regions, [body], body.length);
+  }
+
+  /** @param places offset and size of each buffer of `append`, in bytes */
+  private appendBody(
+    rows: number,
+    places: ArrayLike<number>,
+    body: Uint8Array[],
+    bodySize: number,
+  ): BatchPlace {
+    const nodes: bigint[] = [];
+    const regions: bigint[] = [];
+    let at = 0;
+    for (const buffers of this.bufferCounts) {
+      nodes.push(BigInt(rows), 0n);
+      regions.push(BigInt(places[at]!), 0n); // no validity bitmap: nothing is null
+      for (const end = at + 2 * buffers; at < end; at++) regions.push(BigInt(places[at]!));
     }
     const lz4Frame = object([i8(0), i8(0)]);
     const header = object([i64(rows), structs(nodes, 2), structs(regions, 2), lz4Frame]);

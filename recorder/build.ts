@@ -57,6 +57,8 @@ const PRELOADS = {
 };
 /** Ours, from `tool/preload`: it tells of synchronisation. Named so that the engine keeps it from programs that it does not follow. */
 export const SYNC_PRELOAD = 'vgpreload_sync-amd64-linux.so';
+/** The module for Node of `native/convert.c`. */
+export const NATIVE_FILE = 'convert.node';
 const SUPPRESSIONS = 'default.supp';
 const OLDEST_VERSION = [3, 19] as const;
 /** The version that grind is developed with. */
@@ -110,6 +112,7 @@ const PRELOAD_FLAGS = [
   '-nostdlib',
   '-Wl,--build-id=none',
 ];
+const NATIVE_FLAGS = ['-O2', '-std=gnu99', '-Wall', '-fPIC', '-fvisibility=hidden', '-shared'];
 const ARCHIVES = ['libcoregrind-amd64-linux.a', 'libvex-amd64-linux.a', 'libgcc-sup-amd64-linux.a'];
 
 /** The package's folder: the closest one above this file with a package.json. */
@@ -151,6 +154,7 @@ function buildFolders(): string[] {
 const toolFolder = (): string => join(packageFolder(), 'recorder', 'tool');
 
 const syncPreloadSource = (): string => join(toolFolder(), 'preload', 'sync.c');
+const nativeSource = (): string => join(packageFolder(), 'recorder', 'native', 'convert.c');
 
 function toolSources(): string[] {
   const folder = toolFolder();
@@ -176,7 +180,7 @@ function findBuild(hash: string, sources: readonly string[]): ToolBuild | undefi
       const known = new Set(info.inputs.map((input) => input.path));
       if (
         info.hash === hash &&
-        [...sources, syncPreloadSource()].every((path) => known.has(path)) &&
+        [...sources, syncPreloadSource(), nativeSource()].every((path) => known.has(path)) &&
         info.inputs.every((input) => isUnchanged(input)) &&
         existsSync(join(folder, TOOL_FILE))
       ) {
@@ -262,6 +266,9 @@ async function makeBuild(hash: string, sources: readonly string[]): Promise<Tool
       `-Wl,-soname,${SYNC_PRELOAD}`,
     ];
     await compile(gcc, preloadArguments, log);
+    writeFileSync(join(folder, generate.COLUMNS_HEADER), generate.generateColumnsHeader());
+    const nativeArguments = ['-I', folder, '-o', join(folder, NATIVE_FILE), nativeSource()];
+    await compile(gcc, [...NATIVE_FLAGS, ...nativeArguments], log);
 
     for (const [name, target] of Object.entries(PRELOADS))
       symlinkSync(join(engine.libexec, target), join(folder, name));
@@ -274,6 +281,7 @@ async function makeBuild(hash: string, sources: readonly string[]): Promise<Tool
     const inputs = [
       ...sources,
       syncPreloadSource(),
+      nativeSource(),
       irHeader,
       stateHeader,
       engine.launcher,

@@ -21,10 +21,12 @@ export interface TableRecords {
 }
 
 export interface ScannedPiece {
-  /** By table number. */
-  readonly tables: readonly TableRecords[];
   /** Records of all tables. */
   readonly count: number;
+  /** Records of one table, by its number. */
+  countOf(table: number): number;
+  /** Where a record of a table begins in the piece, in bytes. */
+  offsetOf(table: number, index: number): number;
   /** Why the piece cannot be read to its end, and where. */
   readonly broken?: string;
 }
@@ -38,7 +40,8 @@ export interface Batch {
 
 /** Finds and checks the records of pieces. Its arrays are used again for each piece. */
 export class PieceScanner {
-  private readonly tables: TableRecords[];
+  /** Of the piece scanned last, by table number. */
+  readonly tables: TableRecords[];
   private readonly fixedSizes: Uint32Array;
   /** Per table: word offsets of the lengths of its variable columns. */
   private readonly lengthWords: Uint32Array[];
@@ -63,7 +66,7 @@ export class PieceScanner {
    * @param piece starts at a multiple of 8 in its buffer
    * @returns views that are valid until the next scan
    */
-  scan(piece: Uint8Array): ScannedPiece {
+  scan(piece: Uint8Array): ScannedPiece & { readonly tables: readonly TableRecords[] } {
     const { tables, fixedSizes, lengthWords } = this;
     const words = new Uint32Array(piece.buffer, piece.byteOffset, piece.length >> 2);
     const end = words.length;
@@ -96,7 +99,13 @@ export class PieceScanner {
       records.order[records.count++] = count++;
       at += size >>> 2;
     }
-    return broken === undefined ? { tables, count } : { tables, count, broken };
+    const scanned = {
+      count,
+      tables,
+      countOf: (number: number) => tables[number]!.count,
+      offsetOf: (number: number, index: number) => tables[number]!.offsets[index]!,
+    };
+    return broken === undefined ? scanned : { ...scanned, broken };
   }
 }
 

@@ -9,6 +9,8 @@ import { PIECE_SIZE_BYTES, TAIL_SIZE_BYTES } from './raw.js';
 /** The tool's source files include these names. */
 export const TABLES_HEADER = 'grind_tables.h';
 export const OPS_HEADER = 'grind_ops.h';
+/** `native/convert.c` includes this name. */
+export const COLUMNS_HEADER = 'grind_columns.h';
 
 const C_TYPES: Record<ColumnType, string> = {
   u8: 'UChar',
@@ -67,6 +69,38 @@ export function generateTablesHeader(): string {
     lines.push(`_Static_assert(sizeof(${struct}) == ${layout.fixedSize}, "${struct}");`, '');
   }
   return lines.join('\n');
+}
+
+/** `grind_columns.h`: where the fields of each tool table's raw record stand. */
+export function generateColumnsHeader(): string {
+  const tables = TOOL_TABLES.map((table) => ({ name: table.name, ...rawLayout(table.columns) }));
+  const fieldsOf = (table: (typeof tables)[number]): string =>
+    table.fields
+      .map(({ offset, width, variable, column: { type } }) =>
+        [offset, width, variable, type === 'string', type === 'bool'].map(Number).join(', '),
+      )
+      .map((field) => `{ ${field} }`)
+      .join(', ');
+  const most = Math.max(...tables.map((table) => table.fields.length));
+  return [
+    GENERATED,
+    '#include <stdint.h>',
+    '',
+    `#define TABLE_COUNT ${tables.length}`,
+    '/* Of one record batch. */',
+    `#define MOST_BUFFERS ${2 + 2 * most}`,
+    '',
+    '/* A string or binary column is variable, and its field the length of its bytes. */',
+    'typedef struct { uint16_t offset; uint8_t width, variable, text, bit; } Field;',
+    `typedef struct { uint32_t fixed_size, field_count; Field fields[${most}]; } Layout;`,
+    'static const Layout layouts[TABLE_COUNT] = {',
+    ...tables.map(
+      (table) =>
+        `   { ${table.fixedSize}, ${table.fields.length}, { ${fieldsOf(table)} } }, /* ${table.name} */`,
+    ),
+    '};',
+    '',
+  ].join('\n');
 }
 
 /**

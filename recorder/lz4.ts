@@ -4,8 +4,13 @@
  */
 import { createRequire } from 'node:module';
 
-/** Not imported: for that the loader would first parse all of the codec's wrapper for its exports. */
-const lz4 = createRequire(import.meta.url)('lz4-napi') as typeof import('lz4-napi');
+/**
+ * Loaded when it is needed: a recording has a codec of its own (`native.ts`). And not imported: for that the loader would
+ * first parse all of the codec's wrapper for its exports.
+ */
+let codec: typeof import('lz4-napi') | undefined;
+const loadCodec = (): typeof import('lz4-napi') =>
+  createRequire(import.meta.url)('lz4-napi') as typeof import('lz4-napi');
 
 /** Magic number, independent blocks without checksums, blocks of up to 4 MiB, checksum of those flags. */
 const FRAME_START = Uint8Array.of(0x04, 0x22, 0x4d, 0x18, 0x60, 0x70, 0x73);
@@ -30,7 +35,7 @@ export function compressFrame(
     const size = Math.min(MAX_BLOCK_BYTES, bytes.length - at);
     const source = Buffer.from(bytes.buffer, bytes.byteOffset + at, size);
     // The codec puts the uncompressed size before the block, just where a frame has the block's size.
-    const block = lz4.compressSync(source);
+    const block = (codec ??= loadCodec()).compressSync(source);
     if (block.length - 4 < size) {
       block.writeUInt32LE(block.length - 4, 0);
       parts.push(block);

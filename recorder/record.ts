@@ -35,6 +35,7 @@ import {
   type RunDescription,
 } from './manifest.js';
 import { findGuest } from './guest.js';
+import { NativeConverter } from './native.js';
 import { RunWriter, type RunEnd } from './run-writer.js';
 
 export interface RecordOptions {
@@ -127,7 +128,7 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
   const restoreSignals = passSignals(child);
   try {
     const log = new EngineLog(spool, (text) => process.stderr.write(text));
-    const writer = new RunWriter(folder);
+    const writer = new RunWriter(folder, NativeConverter.load(build.folder));
     const hash = sha256(guest); // while the guest runs
     const exit = await follow(child, ended, writer, log, spool, options);
     const details = {
