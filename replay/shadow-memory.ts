@@ -1,5 +1,5 @@
 /** `ShadowMemory` on the planes that stand beside guest memory in linear memory (layout.ts). */
-import { bytesOf, type GuestMemory } from './guest-memory.js';
+import { bitsOf, bytesOf, type GuestMemory } from './guest-memory.js';
 import {
   ADDRESS_BITS,
   BITS_PLANE,
@@ -202,6 +202,23 @@ export class ShadowPlanes implements ShadowMemory {
         address: BigInt(granule) << BigInt(GRANULE_BITS),
         size: BigInt(GRANULE_SIZE),
       }));
+  }
+
+  /** The 8 bytes at an address, when all of them may be accessed and are defined. */
+  definedWord(address: bigint): bigint | undefined {
+    const { memory } = this;
+    const at = Number(BigInt.asUintN(ADDRESS_BITS, address));
+    const offset = at % GRANULE_SIZE;
+    if (offset > GRANULE_SIZE - 8) {
+      if (this.firstUndefined(address, 8n) !== undefined) return undefined;
+      return bitsOf(memory.read(address, 8));
+    }
+    const place = memory.place((at - offset) / GRANULE_SIZE) + offset;
+    const { view } = memory;
+    const isDefined =
+      view.getUint32(place + STATE_PLANE, true) === 0 &&
+      view.getUint32(place + STATE_PLANE + 4, true) === 0;
+    return isDefined ? view.getBigUint64(place, true) : undefined;
   }
 
   /** The shadow of `size` bytes; bytes that may not be accessed count as undefined. */

@@ -19,17 +19,20 @@ import type { RegisterOffsets } from './registers.js';
 import { lookAgain, type SecondLook } from './second-look.js';
 
 /** Unless the user insists, longer executions are not searched, in ticks. */
-export const LEAK_POINT_TICKS = 50_000_000n;
+export const LEAK_POINT_TICKS = 200_000_000n;
 /** Blocks of a loss record, and in all, whose moment is searched for. */
 const BLOCKS_PER_RECORD = 4;
 const MOST_BLOCKS = 256;
 /** An interval of so many ticks is short enough to be gone through superblock by superblock. */
 const WINDOW_TICKS = 200_000n;
-const CHECKS_PER_PASS = 48n;
-const MOST_PASSES = 8;
+const CHECKS_PER_PASS = 16n;
+const MOST_PASSES = 12;
 /** Words looked at while superblocks run, before the search is given up. */
+const MOST_LOOKS = 50_000_000;
+/** Unless the user insists, bytes that are searched for pointers, and what each search costs besides. */
+const MOST_SEARCHED_BYTES = 300_000_000;
+const SEARCH_BYTES = 500_000;
 const OUT_OF_SCOPE = 'went out of scope';
-const MOST_LOOKS = 100_000_000;
 
 /** Searches while superblocks run that are made on the mere chance that a block is in memory again. */
 const MOST_SEARCHES = 2000;
@@ -64,6 +67,23 @@ interface Stored {
   readonly address: bigint;
   readonly value: bigint;
   readonly pc: bigint;
+}
+
+/** What may still be searched. */
+class Budget {
+  constructor(private leftBytes: number) {}
+
+  get isSpent(): boolean {
+    return this.leftBytes <= 0;
+  }
+
+  /** Searches for what is reachable now. */
+  search({ events }: SecondLook, isSpilled?: (address: bigint) => boolean): LeakSearch | undefined {
+    const found = events.searchLeaks(isSpilled);
+    this.leftBytes -= SEARCH_BYTES;
+    for (const { sizeBytes } of found?.blocks ?? []) this.leftBytes -= Number(sizeBytes);
+    return found;
+  }
 }
 
 /** A block whose moment is searched for. */
@@ -125,12 +145,13 @@ export function findLeakPoints(
     return { stacks: new Map(), missing: [sentence] };
   }
   const look = () => lookAgain(trace, process, settings);
-  for (let pass = 0; pass < MOST_PASSES; pass++) {
+  const budget = new Budget(settings.leakPoints === 'auto' ? MOST_SEARCHED_BYTES : Infinity);
+  for (let pass = 0; pass < MOST_PASSES && !budget.isSpent; pass++) {
     if (!targets.some(({ low, high }) => high - low > WINDOW_TICKS)) break;
-    narrow(look(), targets);
+    narrow(look(), targets, budget);
   }
   const stores = noteAccesses(trace, process, targets, report);
-  const watch = new Watch(trace, process, settings, { targets, stores, stackOf, symbols });
+  const watch = new Watch(trace, process, settings, { targets, stores, stackOf, symbols, budget });
   watch.run();
   findInstructions(look(), targets);
   const registers = trace.manifest.guest?.registers as RegisterOffsets;
@@ -181,7 +202,8 @@ function chooseTargets(report: LeakReport, end: bigint): Target[] {
 // ---- Narrowing down by leak checks ----
 
 /** One replay with checks at ticks spread over the intervals in which something was lost. */
-function narrow({ replay, events }: SecondLook, targets: readonly Target[]): void {
+function narrow(look: SecondLook, targets: readonly Target[], budget: Budget): void {
+  const { replay } = look;
   const intervals = new Map<string, readonly [bigint, bigint]>();
   for (const { low, high } of targets)
     if (high - low > WINDOW_TICKS) intervals.set(`${low} ${high}`, [low, high]);
@@ -191,9 +213,9 @@ function narrow({ replay, events }: SecondLook, targets: readonly Target[]): voi
   for (const [low, high] of intervals.values())
     for (let i = 1n; i < parts; i++) ticks.add(low + ((high - low) * i) / parts);
   const found = new Map<Target, bigint>();
-  for (const tick of [...ticks].sort((a, b) => (a < b ? -1 : 1))) {
-    if (!replay.runUntil(tick)) break;
-    const levels = levelsOf(events.searchLeaks());
+  for (const tick of spread([...ticks], Number(CHECKS_PER_PASS))) {
+    if (budget.isSpent || !replay.runUntil(tick)) break;
+    const levels = levelsOf(budget.search(look));
     for (const target of targets) {
       if (tick <= target.low || tick >= target.high) continue;
       if (levels(target) < target.level) {
@@ -203,6 +225,16 @@ function narrow({ replay, events }: SecondLook, targets: readonly Target[]): voi
     }
   }
   for (const [target, tick] of found) if (tick < target.high) target.high = tick;
+}
+
+/** Some of the ticks, spread evenly over them, in order. */
+function spread(ticks: readonly bigint[], most: number): bigint[] {
+  const inOrder = [...ticks].sort((a, b) => (a < b ? -1 : 1));
+  const step = Math.max(1, inOrder.length / most);
+  return Array.from(
+    { length: Math.min(most, inOrder.length) },
+    (_, i) => inOrder[Math.floor((i + 0.5) * step)]!,
+  );
 }
 
 /** How badly each block is lost in a search; 2 for a block that is not there. */
@@ -289,8 +321,11 @@ class Watch {
   private readonly stores: readonly Stored[];
   private readonly stackOf: (stack: number) => readonly Pc[];
   private readonly symbols: Symbols;
+  private readonly budget: Budget;
   private readonly active = new Set<Target>();
   private looks = 0;
+  /** The words that lead to any of the active blocks; undefined when that has changed. */
+  private watched: ReadonlySet<Link> | undefined;
   /** The search at the moment that is being looked at. */
   private search: { tick: bigint; events: number; found: LeakSearch | undefined } | undefined;
   private eventCount = 0;
@@ -314,6 +349,7 @@ class Watch {
       readonly stores: readonly Stored[];
       readonly stackOf: (stack: number) => readonly Pc[];
       readonly symbols: Symbols;
+      readonly budget: Budget;
     },
   ) {
     ({
@@ -321,6 +357,7 @@ class Watch {
       stores: this.stores,
       stackOf: this.stackOf,
       symbols: this.symbols,
+      budget: this.budget,
     } = given);
     this.look = lookAgain(trace, process, settings, { applied: (row) => this.applied(row) });
   }
@@ -335,6 +372,7 @@ class Watch {
       while (waiting.length > 0 && waiting[0]!.start <= replay.tick) {
         const { target } = waiting.shift()!;
         this.active.add(target);
+        this.watched = undefined;
         this.follow(target);
       }
       const before = replay.tick;
@@ -342,10 +380,16 @@ class Watch {
       this.afterBlock(before);
       if (!isBefore || !replay.runUntil(replay.tick)) return;
       this.afterEvents();
-      for (const target of this.active) if (replay.tick > target.high) this.active.delete(target);
-      if (this.looks > MOST_LOOKS) {
+      for (const target of this.active) {
+        if (replay.tick <= target.high) continue;
+        this.active.delete(target);
+        this.watched = undefined;
+      }
+      if (this.looks > MOST_LOOKS || this.budget.isSpent) {
         this.missing.push(
-          'Where some blocks were lost was not found out, as too many words led to them.',
+          this.budget.isSpent
+            ? 'Where some blocks were lost was not found out, as that takes many searches of a large heap; --leak-points=yes goes on.'
+            : 'Where some blocks were lost was not found out, as too many words led to them.',
         );
         return;
       }
@@ -360,11 +404,12 @@ class Watch {
       this.search = {
         tick,
         events: this.eventCount,
-        found: this.look.events.searchLeaks((at) => this.spilled.has(at)),
+        found: this.budget.search(this.look, (at) => this.spilled.has(at)),
       };
     }
     const { found } = this.search;
     target.chain = [];
+    this.watched = undefined;
     if (levelsOf(found)(target) >= target.level) {
       target.nextLook = tick + target.lookDistance;
       target.lookDistance *= 2n;
@@ -387,9 +432,11 @@ class Watch {
 
   private afterBlock(tick: bigint): void {
     const made = this.storesSince(tick);
+    let broken = this.brokenLinks();
     for (const target of this.active) {
       this.noteStores(target, made, tick);
-      const link = this.brokenLink(target);
+      if (!this.watched) broken = this.brokenLinks();
+      const link = broken && target.chain.find((word) => broken!.has(word));
       if (link) this.broke(target, this.breakOf(target, link, tick, undefined));
       else if (target.chain.length === 0 && this.look.replay.tick >= target.nextLook)
         if (this.follow(target)) target.memoryBreak = target.lastBreak = undefined;
@@ -463,6 +510,7 @@ class Watch {
     const isRoot = this.look.events.space.segment(link.place) && !heap.live.near(link.place, 0n);
     if (isRoot && link.value === target.address && link.place % 8n === 0n) {
       target.chain = [link];
+      this.watched = undefined;
       target.ways = target.ways.slice(0, 1);
       target.memoryBreak = target.lastBreak = undefined;
     } else if (this.follow(target)) target.lastBreak = undefined;
@@ -473,9 +521,10 @@ class Watch {
     if (row.table === syscall_enters) this.syscallStacks.set(row.u32('thread'), row.u32('stack'));
     if (this.active.size === 0) return;
     this.eventCount++;
-    for (const target of this.active) {
+    const broken = this.brokenLinks();
+    for (const target of broken ? this.active : []) {
       if (this.breaking.has(target)) continue;
-      const link = this.brokenLink(target);
+      const link = target.chain.find((word) => broken!.has(word));
       if (!link) continue;
       const { tick } = this.look.replay;
       this.breaking.set(target, this.breakOf(target, link, tick, this.eventOf(row)));
@@ -511,9 +560,17 @@ class Watch {
     return { tick, link, isIndirect, event, verb, pcs: event ? this.stackOf(event.stack) : [] };
   }
 
-  private brokenLink({ chain }: Target): Link | undefined {
-    this.looks += chain.length;
-    return chain.find((link) => !holds(this.look, link));
+  /** The words that lead to active blocks and are not what they were; undefined when there are none. */
+  private brokenLinks(): ReadonlySet<Link> | undefined {
+    this.watched ??= new Set([...this.active].flatMap(({ chain }) => chain));
+    this.looks += this.watched.size;
+    let broken: Set<Link> | undefined;
+    for (const link of this.watched) {
+      if (holds(this.look, link)) continue;
+      broken ??= new Set();
+      broken.add(link);
+    }
+    return broken;
   }
 
   private eventOf(row: EventRow): Break['event'] {
@@ -549,7 +606,7 @@ function startOf({ allocated, low, high }: Target): bigint {
 /** The word is still the pointer that it was. */
 function holds({ replay, shadow }: SecondLook, { place, thread, value }: Link): boolean {
   if (thread !== 0) return replay.registers.readRegister(thread, Number(place)) === value;
-  return shadow.planes.firstUndefined(place, 8n) === undefined && wordAt(replay, place) === value;
+  return shadow.planes.definedWord(place) === value;
 }
 
 function wordAt(replay: ProcessReplay, address: bigint): bigint {
