@@ -135,13 +135,10 @@ export async function runRecord(args: InferredOptionTypes<typeof RECORD_OPTIONS>
   process.exitCode = result.exitStatus;
 }
 
-/**
- * The converter's loops run for some tens of milliseconds in all: compiled at once, without optimisation,
- * and optimised late, they cost least.
- */
+/** Our own code runs for some ten milliseconds in all, its loops being in C: to compile it costs more than that saves. */
 function tuneCompiler(): void {
-  setFlagsFromString('--always-sparkplug');
-  setFlagsFromString('--interrupt-budget=500000');
+  setFlagsFromString('--no-opt');
+  setFlagsFromString('--no-sparkplug');
 }
 
 function noProgram(): UserError {

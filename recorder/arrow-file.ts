@@ -7,6 +7,7 @@ import type { Column, ColumnType, Table } from '../schemas/schema.js';
 import { columnMetadata, storedColumns, tableMetadata } from '../schemas/stored.js';
 import {
   encodeFlatbuffer,
+  encodeTable,
   i16,
   i32,
   i64,
@@ -96,7 +97,7 @@ export class ArrowFileWriter {
         throw new Error(`${path} is shorter than its journal says`);
       ftruncateSync(this.fd, this.length);
     } else {
-      this.write([FILE_START, ...message(HEADER_SCHEMA, object(schemaTable(table)), 0)]);
+      this.write([FILE_START, ...message(HEADER_SCHEMA, schemaOf(table), 0)]);
     }
     this.schemaEnd = this.batches[0]?.offset ?? this.length;
   }
@@ -193,7 +194,7 @@ export class ArrowFileWriter {
     ]);
     const footer = encodeFlatbuffer([
       i16(METADATA_V5),
-      object(schemaTable(this.table)),
+      schemaOf(this.table),
       structs([], 3),
       structs(blocks, 3),
     ]);
@@ -230,11 +231,19 @@ function message(type: number, header: FlatValue, bodySize: number): [Uint8Array
   return [new Uint8Array(Int32Array.of(-1, metadata.length).buffer), metadata];
 }
 
-function schemaTable(table: Table): FlatTable {
-  const fields = Object.entries(storedColumns(table)).map(([name, column]) =>
-    fieldTable(name, column),
-  );
-  return [i16(0), objects(fields), keyValues(tableMetadata(table))];
+const schemas = new Map<Table, FlatValue>();
+
+/** The schema, which stands in a file twice: at its beginning and in its footer. */
+function schemaOf(table: Table): FlatValue {
+  let schema = schemas.get(table);
+  if (!schema) {
+    const fields = Object.entries(storedColumns(table)).map(([name, column]) =>
+      fieldTable(name, column),
+    );
+    schema = encodeTable([i16(0), objects(fields), keyValues(tableMetadata(table))]);
+    schemas.set(table, schema);
+  }
+  return schema;
 }
 
 function fieldTable(name: string, column: Column): FlatTable {

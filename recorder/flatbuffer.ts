@@ -17,7 +17,9 @@ export type FlatReference =
   | { readonly kind: 'table'; readonly slots: FlatTable }
   | { readonly kind: 'tables'; readonly items: readonly FlatTable[] }
   /** A vector of structs, each of `wordsPerItem` 64-bit words. */
-  | { readonly kind: 'structs'; readonly words: readonly bigint[]; readonly wordsPerItem: number };
+  | { readonly kind: 'structs'; readonly words: readonly bigint[]; readonly wordsPerItem: number }
+  /** A table with all that it refers to, encoded before. */
+  | { readonly kind: 'encoded'; readonly bytes: Uint8Array; readonly place: number };
 
 /** Slots by number, as in the order of the fields of a .fbs table. */
 export type FlatTable = readonly (FlatValue | undefined)[];
@@ -44,6 +46,7 @@ const WIDTHS = {
   table: 4,
   tables: 4,
   structs: 4,
+  encoded: 4,
 } as const;
 
 const ENCODER = new TextEncoder();
@@ -54,6 +57,16 @@ export function encodeFlatbuffer(root: FlatTable): Uint8Array {
   const reference = writer.reserve(4, 4);
   writer.place(reference, { kind: 'table', slots: root });
   return writer.finish();
+}
+
+/** Encodes a table that several buffers are to hold. (References are relative, so it can stand at any multiple of 8.) */
+export function encodeTable(slots: FlatTable): FlatValue {
+  const writer = new Writer();
+  writer.reserve(8, 8);
+  writer.place(0, { kind: 'table', slots });
+  const bytes = writer.finish();
+  const place = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  return { kind: 'encoded', bytes: bytes.subarray(8), place: place - 8 };
 }
 
 class Writer {
@@ -87,6 +100,12 @@ class Writer {
         const { written } = ENCODER.encodeInto(value.value, this.bytes.subarray(target + 4));
         this.view.setUint32(target, written, true);
         this.length = target + 4 + written + 1;
+        break;
+      }
+      case 'encoded': {
+        const start = this.reserve(value.bytes.length, 8);
+        this.bytes.set(value.bytes, start);
+        target = start + value.place;
         break;
       }
       case 'structs': {

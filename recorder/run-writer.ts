@@ -12,7 +12,6 @@ import {
   readdirSync,
   readFileSync,
   readSync,
-  rmSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -314,18 +313,18 @@ export class RunWriter {
   private convertPiece(image: Image, piece: number, tail: Tail | undefined): void {
     const path = this.piecePath(image.name, piece);
     if (image.broken || piece < image.nextPiece) {
-      rmSync(path, { force: true }); // converted before the conversion was cut off, or of no use
+      remove(path); // converted before the conversion was cut off, or of no use
       return;
     }
     if (piece > image.nextPiece) {
       this.breakOff(image, `piece ${image.nextPiece} is missing`);
-      rmSync(path, { force: true });
+      remove(path);
       return;
     }
     const bytes = this.readPiece(path, tail);
     if (!bytes) {
       this.breakOff(image, `piece ${piece} is not as large as it should be`);
-      rmSync(path, { force: true });
+      remove(path);
       return;
     }
     const scanned = (this.native ?? this.scanner).scan(bytes);
@@ -348,7 +347,7 @@ export class RunWriter {
       return;
     }
     Object.assign(image, updated);
-    rmSync(path, { force: true });
+    remove(path);
     if (scanned.broken !== undefined) this.breakOff(image, `piece ${piece} has ${scanned.broken}`);
   }
 
@@ -582,6 +581,11 @@ function opColumns(names: readonly string[]): Uint8Array[][] {
     [bytes(Uint16Array.from(names, (_, i) => i))],
     [bytes(ends), Buffer.from(names.join(''), 'latin1')],
   ];
+}
+
+/** (Node's own way to do without the file would load a module for it.) */
+function remove(path: string): void {
+  if (existsSync(path)) unlinkSync(path);
 }
 
 function pidOf(name: string): number {
