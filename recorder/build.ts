@@ -48,7 +48,7 @@ export interface ToolBuild extends BuildInfo {
 }
 
 /** Folder, in the build's folder, of what the tool keeps of object files' debug information. */
-export const CACHE_FOLDER = 'inlined';
+export const CACHE_FOLDER = 'debuginfo';
 export const TOOL_FILE = 'grind-amd64-linux';
 /** The engine's own preload libraries, which it looks for under these names. */
 const PRELOADS = {
@@ -94,8 +94,10 @@ const LINK_FLAGS = [
   // What events.c has to say about fatal signals, it sees here.
   '-Wl,--wrap=vgPlain_nuke_all_threads_except',
   '-Wl,--wrap=vgPlain_kill_self',
-  // What inlined.c and engine.c do in the engine's stead.
+  // What debuginfo.c and engine.c do in the engine's stead.
+  '-Wl,--wrap=vgModuleLocal_read_debuginfo_dwarf3',
   '-Wl,--wrap=vgModuleLocal_new_dwarf3_reader',
+  '-Wl,--wrap=vgModuleLocal_addLineInfo',
   '-Wl,--wrap=vgModuleLocal_addInlInfo',
   '-Wl,--wrap=vgPlain_string_match',
   '-Wl,--wrap=cprop_BB',

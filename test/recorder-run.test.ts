@@ -235,7 +235,7 @@ function startWaiting(name: string) {
   return { child, waiting, ended };
 }
 
-test('inlined functions are the same when what was read of them is kept from an earlier recording', async () => {
+test('lines and inlined functions are the same when what was read of them is kept from an earlier recording', async () => {
   const steps = Array.from({ length: 2500 }, (_, i) => `   x = step(x) ^ ${i};`).join('\n');
   const inline = 'static inline __attribute__((always_inline)) int';
   writeFileSync(
@@ -246,12 +246,15 @@ int main(int argc, char** argv) { int x = argc;\n${steps}\n return x & 1; }\n`,
   execFileSync('gcc', ['-g', '-O1', '-o', 'inlined', 'inlined.c'], { cwd: folder });
   const cache = join((await buildTool()).folder, CACHE_FOLDER);
   const { ino } = statSync(join(folder, 'inlined'));
-  const isKept = (): boolean =>
-    readdirSync(cache).some((name) => name.split('-')[1] === ino.toString(16));
-  assert.ok(!isKept());
+  const keptKinds = (): string[] =>
+    readdirSync(cache)
+      .filter((name) => name.split('-')[1] === ino.toString(16))
+      .map((name) => name.split('.')[1]!)
+      .sort();
+  assert.deepEqual(keptKinds(), []);
   const [read, kept] = ['read', 'kept'].map((name) => {
     grind(['record', '--quiet', '--name', name, '--', './inlined']);
-    assert.ok(isKept());
+    assert.deepEqual(keptKinds(), ['inlined', 'lines']);
     const sql =
       "select pc, function, file, line, inlined from instructions where file = 'inlined.c' order by pc";
     return grind(['query', name, sql, '--format', 'csv']).stdout;

@@ -3,7 +3,7 @@
    spool.c    writes records into the spool
    program.c  translated superblocks: encodes their IR, adds the tick and the value log
    symbols.c  instructions, modules, call stacks
-   inlined.c  keeps what the engine has read of inlined functions
+   debuginfo.c  keeps what the engine has read of lines and inlined functions
    events.c   what the engine tells: memory, syscalls, signals, threads, client requests
    keyframe.c the whole writable state, now and then
    heap.c     malloc and friends
@@ -106,10 +106,6 @@ UInt stack_of(ThreadId tid);
 UInt stack_of_caller(ThreadId tid);
 /* The address space has changed. */
 void forget_mapping(void);
-
-/* --- inlined.c --- */
-/* Keeps what the engine has read last. */
-void inlined_keep(void);
 
 /* --- events.c --- */
 void events_init(void);

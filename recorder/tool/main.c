@@ -79,7 +79,6 @@ static void on_options_read(void)
 static void on_end(Int exit_code)
 {
    (void)exit_code;
-   inlined_keep();
    if (is_dying_of_signal()) return; /* which one, we shall know at the very end */
    events_end(0);
    spool_close();
