@@ -363,15 +363,15 @@ async function findEngine(): Promise<Engine> {
   const prefix = dirname(dirname(launcher));
 
   const headers = firstWith('libvex_ir.h', [
-    await pkgConfig('includedir', ''),
     join(prefix, 'include/valgrind'),
+    await pkgConfig('includedir', ''),
     '/usr/include/valgrind',
   ]);
   const libraries = firstWith(ARCHIVES[0]!, [
-    await pkgConfig('libdir', 'valgrind'),
     join(prefix, 'lib/x86_64-linux-gnu/valgrind'),
     join(prefix, 'lib64/valgrind'),
     join(prefix, 'lib/valgrind'),
+    await pkgConfig('libdir', 'valgrind'),
     '/usr/lib/x86_64-linux-gnu/valgrind',
     '/usr/lib64/valgrind',
     '/usr/lib/valgrind',

@@ -55,6 +55,20 @@ extern const HChar *opt_start_function, *opt_stop_function;
 /* Guest instructions executed by this process; exact whenever no guest code runs. */
 extern ULong now;
 
+/* Zeroed pages, which take no memory until they are touched. The engine's function gives their address,
+   or since 3.22 or so a SysRes. */
+static inline void* pages_at(void* address)
+{
+   if (address == NULL) VG_(tool_panic)("out of memory");
+   return address;
+}
+static inline void* pages_of(SysRes result)
+{
+   return pages_at(sr_isError(result) ? NULL : (void*)sr_Res(result));
+}
+#define zero_pages(size) \
+   _Generic(VG_(am_shadow_alloc)(0), SysRes: pages_of, void*: pages_at)(VG_(am_shadow_alloc)(size))
+
 /* --- spool.c --- */
 
 /* Opens the spool of this process image; again in a forked child. False when it cannot be written. */

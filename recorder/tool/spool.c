@@ -131,8 +131,8 @@ static Bool tail_grow(UInt size)
 Bool spool_open(void)
 {
    if (tail == NULL) {
-      tail = VG_(am_shadow_alloc)(GRIND_TAIL_SIZE);
-      scrap = VG_(am_shadow_alloc)(GRIND_TAIL_SIZE);
+      tail = zero_pages(GRIND_TAIL_SIZE);
+      scrap = zero_pages(GRIND_TAIL_SIZE);
    }
    spool_events = 0;
    written_before = 0;

@@ -294,7 +294,7 @@ static Bool is_in_mapping(Addr sp, Addr highest)
 static CachedStack* cache_set(Addr pc, Addr sp)
 {
    /* Zero, and not touched before it is used. */
-   if (cached_stacks == NULL) cached_stacks = VG_(am_shadow_alloc)(CACHED_STACKS * sizeof *cached_stacks);
+   if (cached_stacks == NULL) cached_stacks = zero_pages(CACHED_STACKS * sizeof *cached_stacks);
    return &cached_stacks[((pc ^ sp * 31) * 0x9E3779B97F4A7C15ULL >> 40) % (CACHED_STACKS / CACHED_TOGETHER) * CACHED_TOGETHER];
 }
 
