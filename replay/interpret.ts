@@ -95,6 +95,8 @@ const HAS_NO_EFFECT_AT_FAULT: ReadonlySet<Statement['tag']> = new Set([
   'ShadowPutI',
 ]);
 
+const ACCESSES: ReadonlySet<Statement['tag']> = new Set(['ShadowLoad', 'ShadowStore']);
+
 /** A division may be what faulted. */
 const canEvaluate = (expr: Expression): boolean =>
   !(expr.tag === 'Op' && expr.op.startsWith('DivMod'));
@@ -158,6 +160,8 @@ export function interpretBlock(
   /** The instruction faulted: it takes no effect, but what it was about to access is judged. */
   let faulted = false;
   let stoppedAt = 0n;
+  /** The current instruction has accessed memory. */
+  let accessed = false;
 
   const access = (address: bigint, size: number, bits: bigint, happened = true): void => {
     if (happened) machine.access(site, Math.max(instruction, 0), address, size, bits);
@@ -234,9 +238,12 @@ export function interpretBlock(
 
   for (const statement of block.statements) {
     if (faulted && !JUDGED_AT_FAULT.has(statement.tag)) {
-      if (HAS_NO_EFFECT_AT_FAULT.has(statement.tag)) continue;
-      return stop();
+      if (!HAS_NO_EFFECT_AT_FAULT.has(statement.tag)) return stop();
+      // A push or a call moves the stack pointer before it stores.
+      const movesStack = statement.tag === 'Put' && statement.offset === shadow!.RSP;
+      if (!movesStack || accessed) continue;
     }
+    accessed ||= ACCESSES.has(statement.tag);
     switch (statement.tag) {
       case 'ShadowGet':
       case 'ShadowPut':
@@ -265,6 +272,7 @@ export function interpretBlock(
         pc = BigInt.asUintN(64, statement.address + BigInt(statement.delta));
         nextPc = BigInt.asUintN(64, statement.address + BigInt(statement.length));
         pushesReturn = false;
+        accessed = false;
         break;
       case 'AbiHint':
         if (shadow) {
@@ -392,6 +400,7 @@ export function interpretBlock(
         break;
     }
   }
+  if (faulted) return stop();
   return leave(value(block.next), block.jumpKind, block.offsIP);
 }
 

@@ -33,7 +33,7 @@ const WITHOUT_EXTRAS = ['--leak-points=no', '--reused-memory=no'];
 
 /** How often something was found. */
 export interface Tally {
-  /** Occurrences; of a leak the blocks. */
+  /** Occurrences; of a leak the blocks. NaN: not known, as of a process image that an exec ended. */
   count: number;
   /** Of a leak, indirectly lost ones included; otherwise 0. */
   bytes: bigint;
@@ -109,7 +109,7 @@ export function memcheckTallies(
     const what = child(error, 'xwhat');
     const blocks = what && text(what, 'leakedblocks');
     note(tallies, prefix + keyOf(toldBy(error), options.whole), {
-      count: blocks ? Number(blocks) : (counts.get(text(error, 'unique')) ?? 1),
+      count: blocks ? Number(blocks) : (counts.get(text(error, 'unique')) ?? NaN),
       bytes: BigInt((what && text(what, 'leakedbytes')) || 0),
     });
   }
@@ -198,7 +198,8 @@ export function differences(memcheck: Tallies, grind: Tallies, counts = true): D
     const difference = { key, memcheck: memcheck.get(key), grind: grind.get(key) };
     const { memcheck: a, grind: b } = difference;
     if (!a && !KINDS.test(/(\w+):/.exec(key)![1]!)) return [];
-    if (a && b && (!counts || (a.count === b.count && a.bytes === b.bytes))) return [];
+    const isAsOften = a && b && (Number.isNaN(a.count) || a.count === b.count);
+    if (a && b && (!counts || (isAsOften && a.bytes === b.bytes))) return [];
     return [difference];
   });
 }

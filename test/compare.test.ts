@@ -46,6 +46,8 @@ test("Memcheck's XML; one that is cut off as far as it goes", () => {
   );
   const cut = memcheckTallies(XML.slice(0, XML.indexOf('</valgrindoutput>') - 200));
   assert.deepEqual(cut.get(COND), { count: 1, bytes: 0n });
+  const uncounted = memcheckTallies(XML.slice(0, XML.indexOf('<errorcounts>')));
+  assert.deepEqual(differences(uncounted, new Map([[COND, { count: 5, bytes: 0n }]])), []);
   for (let end = 0; end < XML.length; end += 7) memcheckTallies(XML.slice(0, end));
   assert.deepEqual(parseXml('<a>1<b/>&#65;&lt;</a>').children, [
     { tag: 'a', text: '1A<', children: [{ tag: 'b', text: '', children: [] }] },

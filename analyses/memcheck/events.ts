@@ -112,6 +112,9 @@ const SYS_EXIT_GROUP = 231;
 const SIGBUS = 7;
 const SIGSEGV = 11;
 const STACK_REDZONE_BYTES = 128n;
+const PAGE_BYTES = 4096n;
+/** The first thread's stack grows to this size at most, as a rule. */
+const MAX_STACK_GROWTH_BYTES = 8n << 20n;
 /** Valgrind's --max-stackframe: a larger move of the stack pointer goes to another stack. */
 const MAX_STACK_FRAME_BYTES = 2_000_000n;
 /** Memory of the guest lies below. */
@@ -304,12 +307,29 @@ export class MemcheckEvents implements Observer {
 
   /** What the address is at this moment; `sp` as for `describe` of describe.ts. */
   describe(address: bigint, sp?: bigint): Description {
+    this.growStackOver(address);
     return describe(this.describeContext, address, sp);
   }
 
   /** Questions of the program that Memcheck would have answered otherwise, one sentence each. */
   get unlikeMemcheck(): string[] {
     return this.requests.unlikeMemcheck;
+  }
+
+  /**
+   * The first stack has reached down to an address if anything was written there or below it: how far its
+   * pointer went is only seen now and then.
+   */
+  private growStackOver(address: bigint): void {
+    const first = this.space.stacks.find(({ id }) => id === 0);
+    if (!first || address >= first.start || first.start - address > MAX_STACK_GROWTH_BYTES) return;
+    const page = address & ~(PAGE_BYTES - 1n);
+    for (let below = 0n; below < MAX_STACK_GROWTH_BYTES && below <= page; below += PAGE_BYTES) {
+      if (this.space.segment(page - below)) return;
+      const bytes = this.context.memory.readMemory(page - below, Number(PAGE_BYTES));
+      if (bytes.some((byte) => byte !== 0))
+        return this.space.growStack(first.thread, page - below + STACK_REDZONE_BYTES);
+    }
   }
 
   /** The program asked that accesses to this address not be judged. */

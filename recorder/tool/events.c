@@ -37,6 +37,7 @@ typedef struct {
    UInt number; /* unique within the process */
    Bool known;  /* replay has this thread's registers: `state` */
    Bool started;
+   Bool ended;           /* by a fatal signal, which is told of first */
    Bool left;   /* it called exit: its code only runs again to tidy up */
    Bool no_redirect; /* it goes on with a function that is not to be replaced */
    Bool untouched;   /* it stopped for that only: nothing has changed its registers, which `state` lacks */
@@ -701,7 +702,8 @@ static void on_thread_exit(ThreadId tid)
    if (!t->started) return; /* its clone failed */
    t->started = False;
    live_threads--;
-   emit_thread(tid, THREAD_EVENTS_OP_EXIT);
+   t->ended = death.happened;
+   if (!t->ended) emit_thread(tid, THREAD_EVENTS_OP_EXIT);
    if (t->clear_tid && live_threads && VG_(am_is_valid_for_client)(t->clear_tid, 4, VKI_PROT_WRITE)) {
       /* The kernel would clear the word and wake its waiters some time after this thread has let go
          of the engine's lock, while others run: too late to know when. Do it here, in order. */
@@ -1326,6 +1328,8 @@ void events_end(Int signal)
       health(HEALTH_SEVERITY_WARNING, "not started",
              "the function, tick or request at which the recording was to begin did not come");
    if (signal) emit_death(signal);
+   for (ThreadId tid = 1; tid < VG_N_THREADS; tid++)
+      if (threads[tid].ended) emit_thread(tid, THREAD_EVENTS_OP_EXIT);
    if (last_tid != VG_INVALID_THREADID) emit_slice(last_tid, threads[last_tid].state, 0);
    if (signal) emit_end(PROCESS_ENDS_HOW_SIGNAL, -1);
    else if (!tidying_up) emit_end(PROCESS_ENDS_HOW_EXIT, exit_status);
