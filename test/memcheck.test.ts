@@ -132,7 +132,10 @@ describe('memcheck', { concurrency: 2 }, () => {
   test('where an access below the stack pointer, or the last one of all, was', async () => {
     const notesOf = async (file: string) =>
       (await analyze(await record(file))).findings.map(({ notes }) => notes.join(' '));
-    assert.match((await notesOf('overflow.c'))[0]!, /^Address 0x\w+ is on thread 1's stack in frame #0, created by overflows/);
+    assert.match(
+      (await notesOf('overflow.c'))[0]!,
+      /^Address 0x\w+ is on thread 1's stack in frame #0, created by overflows/,
+    );
     assert.match(
       (await notesOf('below.c'))[0]!,
       /^Address 0x\w+ is on thread 1's stack 8192 bytes below stack pointer$/,
