@@ -16,6 +16,7 @@ import {
   objects,
   structs,
   text,
+  type EncodedTable,
   type FlatTable,
   type FlatValue,
 } from './flatbuffer.js';
@@ -231,10 +232,10 @@ function message(type: number, header: FlatValue, bodySize: number): [Uint8Array
   return [new Uint8Array(Int32Array.of(-1, metadata.length).buffer), metadata];
 }
 
-const schemas = new Map<Table, FlatValue>();
+const schemas = new Map<Table, EncodedTable>();
 
 /** The schema, which stands in a file twice: at its beginning and in its footer. */
-function schemaOf(table: Table): FlatValue {
+function schemaOf(table: Table): EncodedTable {
   let schema = schemas.get(table);
   if (!schema) {
     const fields = Object.entries(storedColumns(table)).map(([name, column]) =>
@@ -244,6 +245,25 @@ function schemaOf(table: Table): FlatValue {
     schemas.set(table, schema);
   }
   return schema;
+}
+
+/** Encoded schemas as JSON: where each begins, and its bytes in base64. */
+export type StoredSchemas = readonly (readonly [place: number, base64: string])[];
+
+/** The schemas of tables, for `useSchemas`. */
+export function storeSchemas(tables: readonly Table[]): StoredSchemas {
+  return tables.map((table) => {
+    const { place, bytes } = schemaOf(table);
+    return [place, Buffer.from(bytes).toString('base64')];
+  });
+}
+
+/** Takes what `storeSchemas` made of the same tables: to encode them costs a tenth of recording a short program. */
+export function useSchemas(tables: readonly Table[], stored: StoredSchemas): void {
+  for (const [i, table] of tables.entries()) {
+    const [place, base64] = stored[i]!;
+    schemas.set(table, { kind: 'encoded', place, bytes: Buffer.from(base64, 'base64') });
+  }
 }
 
 function fieldTable(name: string, column: Column): FlatTable {

@@ -23,6 +23,7 @@ import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { UserError } from '../schemas/errors.js';
+import type { StoredSchemas } from './arrow-file.js';
 const run = promisify(execFile);
 
 /** What `build.json` says of a built tool. */
@@ -30,6 +31,8 @@ export interface BuildInfo {
   readonly engineVersion: string;
   /** Names of the IR operations by number, without `Iop_`. */
   readonly ops: readonly string[];
+  /** Of STORED_TABLES. */
+  readonly schemas: StoredSchemas;
   /** Size of the guest state, in bytes. */
   readonly stateSize: number;
   /** Byte offset of each guest register in the guest state. */
@@ -133,7 +136,10 @@ const GENERATORS = [
   '../schemas/tables.js',
   '../schemas/schema.js',
   '../schemas/ops.js',
+  '../schemas/stored.js',
   './raw.js',
+  './flatbuffer.js',
+  './arrow-file.js',
   './generate.js',
   './build.js',
 ];
@@ -210,6 +216,8 @@ interface Engine {
 async function makeBuild(hash: string, sources: readonly string[]): Promise<ToolBuild> {
   // Loaded here: a recording that finds a build has no use for them.
   const generate = await import('./generate.js');
+  const { storeSchemas } = await import('./arrow-file.js');
+  const { STORED_TABLES } = await import('../schemas/tables.js');
   const { EVALUATED_HELPERS, EVALUATED_OPS } = await import('../schemas/ops.js');
   const engine = await findEngine();
   const gcc = findProgram('gcc');
@@ -295,6 +303,7 @@ async function makeBuild(hash: string, sources: readonly string[]): Promise<Tool
     const info: BuildInfo = {
       engineVersion: engine.version,
       ops,
+      schemas: storeSchemas(STORED_TABLES),
       ...state,
       launcher: engine.launcher,
       inputs,

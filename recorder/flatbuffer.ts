@@ -18,8 +18,14 @@ export type FlatReference =
   | { readonly kind: 'tables'; readonly items: readonly FlatTable[] }
   /** A vector of structs, each of `wordsPerItem` 64-bit words. */
   | { readonly kind: 'structs'; readonly words: readonly bigint[]; readonly wordsPerItem: number }
-  /** A table with all that it refers to, encoded before. */
-  | { readonly kind: 'encoded'; readonly bytes: Uint8Array; readonly place: number };
+  | EncodedTable;
+
+/** A table with all that it refers to, encoded before: a buffer, and where in it the table begins. */
+export interface EncodedTable {
+  readonly kind: 'encoded';
+  readonly bytes: Uint8Array;
+  readonly place: number;
+}
 
 /** Slots by number, as in the order of the fields of a .fbs table. */
 export type FlatTable = readonly (FlatValue | undefined)[];
@@ -60,7 +66,7 @@ export function encodeFlatbuffer(root: FlatTable): Uint8Array {
 }
 
 /** Encodes a table that several buffers are to hold. (References are relative, so it can stand at any multiple of 8.) */
-export function encodeTable(slots: FlatTable): FlatValue {
+export function encodeTable(slots: FlatTable): EncodedTable {
   const writer = new Writer();
   writer.reserve(8, 8);
   writer.place(0, { kind: 'table', slots });

@@ -4,11 +4,13 @@
  * another machine.
  */
 import { createRequire } from 'node:module';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { TOOL_TABLES } from '../schemas/tables.js';
 import type { EncodedBatch } from './arrow-file.js';
 import { NATIVE_FILE } from './build.js';
 import type { ScannedPiece } from './convert.js';
+import { PIECE_SIZE_BYTES, TAIL_SIZE_BYTES } from './raw.js';
 
 /** What `native/convert.c` exports; the comments are there. */
 interface Module {
@@ -16,10 +18,11 @@ interface Module {
   offsetOf(table: number, index: number): number;
   batch(place: Uint32Array, firstEvent: number, body: Uint8Array, regions: Uint32Array): number;
   frame(bytes: Uint8Array, out: Uint8Array): number;
+  reserve(fd: number, sizeBytes: number): number;
 }
 
 /** More than the largest batch needs; what is not used is never touched. */
-const BODY_BYTES = 24 << 20;
+const BODY_BYTES = PIECE_SIZE_BYTES + TAIL_SIZE_BYTES + (4 << 20);
 const MOST_BUFFERS = 256;
 
 export class NativeConverter {
@@ -84,6 +87,14 @@ export class NativeConverter {
       yield { rows, regions, body: body.subarray(0, place[3]) };
       from += rows;
     }
+  }
+
+  /** Reserves room on disk for an open file. @throws an error as of node:fs when there is none */
+  reserve(fd: number, sizeBytes: number): void {
+    const errno = this.module.reserve(fd, sizeBytes);
+    if (errno === 0) return;
+    const code = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0];
+    throw Object.assign(new Error(`${code}: no room can be reserved`), { code });
   }
 
   /** As `compressFrame` of lz4.ts. */

@@ -20,7 +20,8 @@ import { constants } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../schemas/errors.js';
-import { FORMAT_VERSION } from '../schemas/tables.js';
+import { FORMAT_VERSION, STORED_TABLES } from '../schemas/tables.js';
+import { useSchemas } from './arrow-file.js';
 import { buildTool, CACHE_FOLDER, SYNC_PRELOAD, TOOL_FILE, type ToolBuild } from './build.js';
 import { buildId } from './elf.js';
 import { EngineLog } from './log.js';
@@ -106,6 +107,7 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
   const guest = findGuest(options.argv[0]!);
   const engineArguments = toolArguments(options);
   const build = await buildTool();
+  useSchemas(STORED_TABLES, build.schemas);
   const { folder, name } = makeRunFolder(options);
   const spool = join(folder, 'spool');
   const git = gitState(process.cwd()); // asked now: the guest may change files
@@ -121,14 +123,13 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
     guest: { stateSize: build.stateSize, registers: build.registers },
   };
   const recorder: RecorderFile = { pid: process.pid, description, opNames: build.ops };
-  writeFileSync(join(spool, RECORDER_FILE), JSON.stringify(recorder));
+  const writer = openWriter(folder, recorder, build);
 
   const child = startGuest(build, spool, engineArguments, options.argv);
   const ended = waitFor(child);
   const restoreSignals = passSignals(child);
   try {
     const log = new EngineLog(spool, (text) => process.stderr.write(text));
-    const writer = new RunWriter(folder, NativeConverter.load(build.folder));
     const hash = sha256(guest); // while the guest runs
     const exit = await follow(child, ended, writer, log, spool, options);
     const details = {
@@ -346,12 +347,28 @@ function makeRunFolder(options: RecordOptions): { folder: string; name: string }
       return { folder, name };
     }
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (error instanceof UserError || code === undefined) throw error;
-    throw new UserError(
-      `No run can be written in ${out} (${code}): choose another folder with --out.`,
-    );
+    throw cannotWrite(error, out);
   }
+}
+
+/** Writes what a run has before its program begins. */
+function openWriter(folder: string, recorder: RecorderFile, build: ToolBuild): RunWriter {
+  try {
+    writeFileSync(join(folder, 'spool', RECORDER_FILE), JSON.stringify(recorder));
+    return new RunWriter(folder, NativeConverter.load(build.folder));
+  } catch (error) {
+    rmSync(folder, { recursive: true, force: true });
+    throw cannotWrite(error, dirname(folder));
+  }
+}
+
+/** What the user is told of a run's folder that cannot be written. */
+function cannotWrite(error: unknown, out: string): unknown {
+  const { code } = error as NodeJS.ErrnoException;
+  if (error instanceof UserError || code === undefined) return error;
+  return new UserError(
+    `No run can be written in ${out} (${code}): choose another folder with --out.`,
+  );
 }
 
 /** Makes a folder and those above it. (Node's own way never returns in a folder such as /proc.) */

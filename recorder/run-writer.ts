@@ -147,7 +147,20 @@ export class RunWriter {
     this.compress = native?.compressFrame ?? compressFrame;
     this.spool = join(folder, 'spool');
     if (existsSync(join(this.spool, JOURNAL))) this.resume();
-    else writeFileSync(join(this.spool, RESERVE_FILE), Buffer.alloc(RESERVE_BYTES, 1));
+    else this.reserve(join(this.spool, RESERVE_FILE));
+  }
+
+  private reserve(path: string): void {
+    if (!this.native) {
+      writeFileSync(path, Buffer.alloc(RESERVE_BYTES, 1));
+      return;
+    }
+    const fd = openSync(path, 'w');
+    try {
+      this.native.reserve(fd, RESERVE_BYTES);
+    } finally {
+      closeSync(fd);
+    }
   }
 
   /** Process images in order of their numbers. */

@@ -3,6 +3,7 @@
    short recording is most of it. A module for Node, loaded by native.ts.
 
    SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -431,10 +432,21 @@ static Value js_frame(Env env, Info info)
    return number(env, compress_frame(bytes, size, out));
 }
 
+/* reserve(fd, sizeBytes): number, 0 or the number of the error. */
+static Value js_reserve(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   u32 fd, size;
+   if (!arguments(env, info, values) || napi_get_value_uint32(env, values[0], &fd) != 0
+       || napi_get_value_uint32(env, values[1], &size) != 0)
+      return fail(env);
+   return number(env, posix_fallocate(fd, 0, size));
+}
+
 __attribute__((visibility("default"))) Value napi_register_module_v1(Env env, Value exports)
 {
    static const struct { const char* name; Value (*f)(Env, Info); } functions[] = {
-      { "scan", js_scan }, { "offsetOf", js_offset }, { "batch", js_batch }, { "frame", js_frame }
+      { "scan", js_scan }, { "offsetOf", js_offset }, { "batch", js_batch }, { "frame", js_frame }, { "reserve", js_reserve }
    };
    for (u32 i = 0; i < sizeof functions / sizeof *functions; i++) {
       Value f;
