@@ -45,6 +45,23 @@ test('arguments, results and the memory that the kernel read and wrote', () => {
   assert.equal(bytes, BigInt(recording.stdout.length));
 });
 
+test('what system calls change of what they were given is known', () => {
+  const recording = record(['waits.c']);
+  assert.equal(recording.status, 0, recording.stderr);
+  assert.deepEqual(recording.facts.all('isset'), [
+    ['1', '0'],
+    ['1', '0'],
+  ]);
+  const names = ['reading', 'writing', 'select', 'pselect', 'ppoll', 'from', 'to', 'spliced'];
+  const shown = names.flatMap((name) => recording.facts.all(name)).filter(([, value]) => value);
+  const loads = recording.query(`select addr, list(distinct value) as loaded from accesses
+    where kind = 'load' and size = 8 group by addr`);
+  const loaded = new Map(loads.map((row) => [row['addr'], row['loaded'] as unknown as bigint[]]));
+  for (const [address, value] of shown)
+    assert.ok(loaded.get(BigInt(`0x${address}`))?.includes(BigInt(`0x${value}`)), address);
+  assert.equal(shown.length, 13);
+});
+
 test('readv names each part that was written', () => {
   const recording = record(['mappings.c']);
   const [length, first, second] = recording.facts.one('readv');

@@ -11,6 +11,7 @@
 #define REQUEST_INTERNAL_PRINTF 0x3103
 
 #define SYS_MMAP 9
+#define SYS_SELECT 23
 #define SYS_MREMAP 25
 #define SYS_MADVISE 28
 #define SYS_SHMAT 30
@@ -18,7 +19,11 @@
 #define SYS_EXECVE 59
 #define SYS_EXIT 60
 #define SYS_EXIT_GROUP 231
+#define SYS_PSELECT6 270
+#define SYS_PPOLL 271
+#define SYS_SPLICE 275
 #define SYS_EXECVEAT 322
+#define SYS_COPY_FILE_RANGE 326
 #define SYS_SET_TID_ADDRESS 218
 #define MAP_SHARED_BIT 1
 #define CLONE_SETTLS_BIT 0x00080000
@@ -476,11 +481,36 @@ static void on_pre_syscall(ThreadId tid, UInt number, UWord* args, UInt count)
    r->time_ns = monotonic_ns();
 }
 
+/* Memory that the kernel changed and the engine does not tell of. */
+static void emit_untold(ThreadId tid, Addr address, SizeT size)
+{
+   if (address && size && VG_(am_is_valid_for_client)(address, size, VKI_PROT_READ | VKI_PROT_WRITE))
+      emit_memory(tid, MEMORY_CAUSE_SYSCALL, address, size);
+}
+
+static void emit_all_untold(ThreadId tid, UInt number, const ULong* args)
+{
+   switch (number) {
+      case SYS_SELECT:
+      case SYS_PSELECT6: /* the sets, and how much of the time is left */
+         for (UInt i = 1; i <= 3; i++) emit_untold(tid, args[i], VG_MIN((args[0] + 63) / 64 * 8, 8192));
+         emit_untold(tid, args[4], 16);
+         break;
+      case SYS_PPOLL: emit_untold(tid, args[2], 16); break;
+      case SYS_SPLICE:
+      case SYS_COPY_FILE_RANGE: /* offsets */
+         emit_untold(tid, args[1], 8);
+         emit_untold(tid, args[3], 8);
+         break;
+   }
+}
+
 static void on_post_syscall(ThreadId tid, UInt number, UWord* args, UInt count, SysRes res)
 {
    (void)args;
    (void)count;
    Thread* t = &threads[tid];
+   emit_all_untold(tid, number, t->args);
    if (number == SYS_MADVISE && !sr_isError(res) && (t->args[2] == 4 || t->args[2] == 9)) {
       /* MADV_DONTNEED, MADV_REMOVE: the pages are as they were when mapped. */
       const NSegment* segment = VG_(am_find_nsegment)(t->args[0]);
