@@ -380,6 +380,8 @@ export class ProcessReplay implements Replay {
   }
 
   private mustReset = false;
+  /** After a divergence: where to go on. */
+  private resume: Keyframe | undefined;
   /** The event of the fault that the replay last ran into. */
   private judgedFault = -1;
   /** Rows of a batch of `blocks` before `end` were announced to the guest. */
@@ -395,6 +397,14 @@ export class ProcessReplay implements Replay {
       this.mustReset = false;
     }
     if (this.ended) return false;
+    if (this.resume) {
+      const keyframe = this.resume;
+      this.resume = undefined;
+      this.leg = -1;
+      this.threads.clear();
+      this.current = undefined;
+      this.beginAt(keyframe);
+    }
     try {
       for (;;) {
         if (
@@ -460,11 +470,10 @@ export class ProcessReplay implements Replay {
     this.divergences.push(sentence);
     this.trace.noteDivergence(sentence);
     if (!keyframe) return this.end();
+    this.resume = keyframe;
+    // What was accessed before is delivered first.
+    if (this.inLastLeg && this.guest.takeAccesses().count > 0) return true;
     this.mustReset = true;
-    this.leg = -1;
-    this.threads.clear();
-    this.current = undefined;
-    this.beginAt(keyframe);
     return this.step();
   }
 
