@@ -2,6 +2,7 @@
  * Says what an address is, in the sentences and in the order of preference of Valgrind: a block that
  * the program named, a heap block, a stack, a segment.
  */
+import { ORIGIN_KIND } from '../../replay/shadow.js';
 import type { FindingStack, Pc } from '../finding.js';
 import type { AddressSpace } from './address-space.js';
 import { isNear, REDZONE_BYTES, type Heap, type HeapBlock } from './heap.js';
@@ -76,6 +77,19 @@ function blockSentence(
         ? [address - start - sizeBytes, 'after']
         : [address - start, 'inside'];
   return `Address ${hex(address)} is ${commas(distance)} bytes ${relation} a ${noun} of size ${commas(sizeBytes)} ${state}`;
+}
+
+/** Says what made a value undefined, by the kind of its origin. */
+export function creation(kind: number): string {
+  const by =
+    kind === ORIGIN_KIND.stack
+      ? ' by a stack allocation'
+      : kind === ORIGIN_KIND.heap
+        ? ' by a heap allocation'
+        : kind === ORIGIN_KIND.request
+          ? ' by a client request'
+          : '';
+  return `Uninitialised value was created${by}`;
 }
 
 /**

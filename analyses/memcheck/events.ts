@@ -31,6 +31,7 @@ import type { Finding, FindingStack, Pc } from '../finding.js';
 import { AddressSpace, type StackRange } from './address-space.js';
 import { ClientRequests } from './client-requests.js';
 import {
+  creation,
   describe,
   describeMismatch,
   type DescribeContext,
@@ -416,19 +417,11 @@ export class MemcheckEvents implements Observer {
     const number = Math.floor(origin / 4);
     const kind = origin % 4;
     if (number === 0) return { notes: [], stacks: [] };
-    const by =
-      kind === ORIGIN_KIND.stack
-        ? ' by a stack allocation'
-        : kind === ORIGIN_KIND.heap
-          ? ' by a heap allocation'
-          : kind === ORIGIN_KIND.request
-            ? ' by a client request'
-            : '';
     const pcs =
       kind === ORIGIN_KIND.stack
         ? (this.context.stackOrigin?.(number) ?? [])
         : this.context.stackOf(number);
-    return { notes: [], stacks: [{ role: `Uninitialised value was created${by}`, pcs }] };
+    return { notes: [], stacks: [{ role: creation(kind), pcs }] };
   }
 
   /** The origin of what becomes undefined at an event with this stack. `kind` 0 is of no known kind. */

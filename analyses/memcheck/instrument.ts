@@ -70,12 +70,7 @@ class Instrumenter {
     const { block, b } = this;
     for (let i = from; i < block.statements.length; i++) this.statement(block.statements[i]!);
     this.check(block.next);
-    return {
-      ...block,
-      temps: Uint8Array.from(b.temps),
-      constants: b.constants,
-      statements: b.statements,
-    };
+    return b.finish(block);
   }
 
   private defined(type: Type): Shadow {

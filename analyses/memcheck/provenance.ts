@@ -247,10 +247,5 @@ export function traceValues(block: Block, registers: RegisterOffsets): Block {
     follow(statement);
     b.statements.push(statement);
   }
-  return {
-    ...block,
-    temps: Uint8Array.from(b.temps),
-    constants: b.constants,
-    statements: b.statements,
-  };
+  return b.finish(block);
 }

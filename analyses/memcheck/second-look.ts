@@ -10,12 +10,7 @@ import type { EventRow } from '../../replay/types.js';
 import { MemcheckEvents, type EventContext, type Found } from './events.js';
 import { instrument } from './instrument.js';
 import type { MemcheckSettings } from './options.js';
-import {
-  touchedRegisters,
-  trackedWords,
-  type RegisterOffsets,
-  type RegisterRange,
-} from './registers.js';
+import { touchedRegisters, trackedWords, type RegisterOffsets } from './registers.js';
 
 export interface SecondLook {
   readonly replay: ProcessReplay;
@@ -31,8 +26,6 @@ export interface LookOptions {
   applied?(row: EventRow): void;
   /** In the place of memcheck's own, with the offsets of registers. */
   instrument?(block: Block, from: number, registers: RegisterOffsets): Block;
-  /** Further parts of the guest state that every block counts as touching. */
-  readonly touched?: readonly RegisterRange[];
   /** In the place of memcheck's own. */
   events?(context: EventContext, settings: MemcheckSettings): MemcheckEvents;
 }
@@ -62,7 +55,7 @@ export function lookAgain(
       instrument: (block, from) => rewrite(block, from, registers),
       touchedRegisters: (block) => {
         const { reads, writes } = touchedRegisters(block, registers);
-        return [...reads, ...writes, ...(options.touched ?? [])];
+        return [...reads, ...writes];
       },
       trackedWords: trackedWords(registers),
       report: (event) => options.report?.(event),

@@ -48,6 +48,12 @@ export class ShadowBuilder {
     this.constants = [...block.constants];
   }
 
+  /** The block with these statements in the place of its own. */
+  finish(block: Block): Block {
+    const { temps, constants, statements } = this;
+    return { ...block, temps: Uint8Array.from(temps), constants, statements };
+  }
+
   /** A new temporary that a statement assigns. */
   temp(type: Type): Operand {
     this.temps.push(type);

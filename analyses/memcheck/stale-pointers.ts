@@ -66,12 +66,7 @@ class Follower {
   run(from: number): Block {
     const { block, b } = this;
     for (const statement of block.statements.slice(from)) this.statement(statement);
-    return {
-      ...block,
-      temps: Uint8Array.from(b.temps),
-      constants: b.constants,
-      statements: b.statements,
-    };
+    return b.finish(block);
   }
 
   private none(type: Type): Stale {

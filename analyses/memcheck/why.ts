@@ -10,7 +10,7 @@ import { Symbols, type Frame } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
 import { UserError } from '../../schemas/errors.js';
 import type { Pc } from '../finding.js';
-import { hex } from './describe.js';
+import { creation, hex } from './describe.js';
 import type { Description } from './describe.js';
 import { MemcheckEvents } from './events.js';
 import { instrument } from './instrument.js';
@@ -145,21 +145,13 @@ class Explainer {
   private created(origin: OriginTag): Station {
     const number = Math.floor(origin / 4);
     const kind = origin % 4;
-    const by =
-      kind === ORIGIN_KIND.stack
-        ? ' by a stack allocation'
-        : kind === ORIGIN_KIND.heap
-          ? ' by a heap allocation'
-          : kind === ORIGIN_KIND.request
-            ? ' by a client request'
-            : '';
     const pcs: readonly Pc[] =
       number === 0
         ? []
         : kind === ORIGIN_KIND.stack
           ? this.symbols.withLowBits(number, 30)
           : (recordedStacks(this.trace, this.finding.process).get(number) ?? []);
-    return station(`Uninitialised value was created${by}`, undefined, this.symbols.stack(pcs));
+    return station(creation(kind), undefined, this.symbols.stack(pcs));
   }
 
   // ---- Wild addresses ----
