@@ -25,7 +25,6 @@ import {
   type AccessSite,
   type Block,
   type DirtyStatement,
-  type Statement,
   type Type,
 } from './ir.js';
 import {
@@ -169,6 +168,22 @@ const EXACT_HOT_AFTER = 4;
 const NO_SITES: readonly AccessSite[] = [];
 
 const NOWHERE: Slot = { entry: 0n, noRedirect: false, record: undefined };
+
+/** How many instructions begin before a statement; address of the last of them, and the one after it. */
+function instructionAt(
+  { statements }: Block,
+  before: number,
+): { readonly instructions: number; readonly pc?: bigint; readonly nextPc?: bigint } {
+  const marks = statements.slice(0, before).filter((statement) => statement.tag === 'IMark');
+  const last = marks.at(-1);
+  return {
+    instructions: marks.length,
+    ...(last && {
+      pc: BigInt.asUintN(64, last.address + BigInt(last.delta)),
+      nextPc: BigInt.asUintN(64, last.address + BigInt(last.length)),
+    }),
+  };
+}
 
 const NAMES_BY_NUMBER = [...EVALUATION_NUMBERS.keys()];
 
@@ -545,7 +560,7 @@ export class Guest implements Machine {
   }
 
   /** Decodes a block; the first time, enters what it consists of in the tables. */
-  private decode(record: BlockRecord, toCompile = true): CompileUnit {
+  private decode(record: BlockRecord): CompileUnit {
     const { id, address, ir } = record.definition;
     const block = decodeBlock(ir, address, this.opNames, this.layout.stateSize);
     if (this.shadow && block.temps.length > MAX_TEMPS) {
@@ -564,23 +579,18 @@ export class Guest implements Machine {
       firstSegment,
       dirtyNumbers: new Map(dirties.map((statement, i) => [statement, firstDirty + i])),
       slotFor: (target, noRedirect) => this.slotAddress(target, noRedirect),
-      ...(this.shadow && { shadow: this.cleanUnit(record, block, this.shadow, toCompile) }),
+      ...(this.shadow && { shadow: this.cleanUnit(record, block, this.shadow) }),
     };
   }
 
-  private cleanUnit(
-    record: BlockRecord,
-    block: Block,
-    shadow: ShadowGuest,
-    toCompile: boolean,
-  ): ShadowUnit {
-    const touched = toCompile ? this.touchedBy(record, block, shadow) : 0n;
+  private cleanUnit(record: BlockRecord, block: Block, shadow: ShadowGuest): ShadowUnit {
+    const touched = this.touchedBy(record, block, shadow);
     return {
       exact: false,
       instructions: 0,
       pc: record.definition.address,
       nextPc: 0n,
-      spilled: toCompile ? spilledOf(block) : [],
+      spilled: spilledOf(block),
       touchedLow: BigInt.asUintN(64, touched),
       touchedHigh: touched >> 64n,
       RSP: this.layout.RSP,
@@ -603,21 +613,14 @@ export class Guest implements Machine {
   private exactUnit(record: BlockRecord, from: number): CompileUnit {
     const unit = this.decode(record);
     const clean = unit.shadow!;
-    const before = unit.block.statements.slice(0, from);
-    const marks = before.filter((statement) => statement.tag === 'IMark');
-    const last = marks.at(-1);
-    const assigned = new Set(before.flatMap(assignedBy));
+    const assigned = new Set(unit.block.statements.slice(0, from).flatMap(assignedBy));
     return {
       ...unit,
       block: this.shadow!.hooks.instrument(unit.block, from),
       shadow: {
         ...clean,
         exact: true,
-        instructions: marks.length,
-        ...(last && {
-          pc: BigInt.asUintN(64, last.address + BigInt(last.delta)),
-          nextPc: BigInt.asUintN(64, last.address + BigInt(last.length)),
-        }),
+        ...instructionAt(unit.block, from),
         spilled: clean.spilled.filter((temp) => assigned.has(temp)),
       },
     };
@@ -653,12 +656,9 @@ export class Guest implements Machine {
   /** The site of a load or store in threaded code, by where the instruction stands. */
   private threadedSite(address: number): ShadowSite {
     const { number, statement } = this.threaded.find(address);
-    const { block } = this.decode(this.threadedBlocks[number]!, false);
-    const marks = block.statements.slice(0, statement).filter(({ tag }) => tag === 'IMark');
-    const last = marks.at(-1) as Extract<Statement, { tag: 'IMark' }> | undefined;
-    const pc = last ? last.address + BigInt(last.delta) : 0n;
-    const instruction = Math.max(marks.length - 1, 0);
-    return { pc: BigInt.asUintN(64, pc), instruction, use: 'value', sizeBytes: 0 };
+    const { block } = this.decode(this.threadedBlocks[number]!);
+    const { instructions, pc = 0n } = instructionAt(block, statement);
+    return { pc, instruction: Math.max(instructions - 1, 0), use: 'value', sizeBytes: 0 };
   }
 
   /** Runs the exact version of a block, or compiles it; returns the slot to go on with. */

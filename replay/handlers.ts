@@ -296,54 +296,52 @@ const STATE_STORES: Partial<Record<Type, OpName>> = {
   [TYPE.I16]: 'i32_store16',
 };
 
-/** Words: operand, where in linear memory the register is. */
-export function buildPut(type: Type): Build {
+type PartCode = (code: Code, part: ValueType, index: number) => void;
+
+/** A handler of the words source, target that copies a value, part by part. */
+function buildCopy(type: Type, load: PartCode, store: PartCode): Build {
   return (context) => {
     const code = new Code(...HANDLER_TYPE);
     valueTypes(type).forEach((part, i) => {
       pushWord(code, 2);
       pushWord(code, 1);
-      loadPart(code, part, 16 * i);
-      const narrow = STATE_STORES[type];
-      if (narrow) code.memory(narrow, 0);
-      else storePart(code, part, (type === TYPE.I128 ? 8 : 16) * i);
+      load(code, part, i);
+      store(code, part, i);
     });
     goOn(context, code, 3);
     return code;
   };
+}
+
+const loadTemp: PartCode = (code, part, i) => loadPart(code, part, 16 * i);
+const storeTemp: PartCode = (code, part, i) => storePart(code, part, 16 * i);
+/** Bytes from a part of a guest register to the next. */
+const stateStride = (type: Type): number => (type === TYPE.I128 ? 8 : 16);
+
+/** Words: operand, where in linear memory the register is. */
+export function buildPut(type: Type): Build {
+  const narrow = STATE_STORES[type];
+  return buildCopy(type, loadTemp, (code, part, i) => {
+    if (narrow) code.memory(narrow, 0);
+    else storePart(code, part, stateStride(type) * i);
+  });
 }
 
 /** Words: where the register is, result. */
 export function buildGet(type: Type): Build {
-  return (context) => {
-    const code = new Code(...HANDLER_TYPE);
-    valueTypes(type).forEach((part, i) => {
-      pushWord(code, 2);
-      pushWord(code, 1);
-      const narrow = STATE_LOADS[type];
+  const narrow = STATE_LOADS[type];
+  return buildCopy(
+    type,
+    (code, part, i) => {
       if (narrow) code.memory(narrow, 0);
-      else loadPart(code, part, (type === TYPE.I128 ? 8 : 16) * i);
-      storePart(code, part, 16 * i);
-    });
-    goOn(context, code, 3);
-    return code;
-  };
+      else loadPart(code, part, stateStride(type) * i);
+    },
+    storeTemp,
+  );
 }
 
 /** Words: operand, result. */
-export function buildMove(type: Type): Build {
-  return (context) => {
-    const code = new Code(...HANDLER_TYPE);
-    valueTypes(type).forEach((part, i) => {
-      pushWord(code, 2);
-      pushWord(code, 1);
-      loadPart(code, part, 16 * i);
-      storePart(code, part, 16 * i);
-    });
-    goOn(context, code, 3);
-    return code;
-  };
-}
+export const buildMove = (type: Type): Build => buildCopy(type, loadTemp, storeTemp);
 
 /** Counts the instructions of a block that is left, and its segment. */
 function passTicks(code: Code, modes: Modes, ticksWord: number, counterWord: number): void {

@@ -174,15 +174,7 @@ function moveStack(c: Code, context: ModuleContext): void {
  */
 function hintStack(c: Code, context: ModuleContext): void {
   const [base, size, target] = [0, 1, 2];
-  const top = c.local(I32);
-  const sp = c.local(I64);
-  c.get(base);
-  c.i64(STACK_REDZONE);
-  c.op('i64_add');
-  c.set(sp);
-  loadAt(c, CELL.frames, I32);
-  c.set(top);
-  dropReturned(c, top, sp, 'i64_ge_u');
+  const { top } = dropReturned(c, base, 'i64_ge_u');
   c.i32(0);
   c.get(top);
   c.memory('i32_store', CELL.frames);
@@ -199,8 +191,23 @@ function hintStack(c: Code, context: ModuleContext): void {
   c.call(context.support('markStack'));
 }
 
-/** Lowers `top` past the calls whose return address stands below `sp`; `keeps` compares the two. */
-function dropReturned(c: Code, top: number, sp: number, keeps: 'i64_ge_u' | 'i64_gt_u'): void {
+/**
+ * Finds the end of the calls that have not returned, `top`: past those whose return address stands below
+ * `sp`, the stack pointer above a red zone. `keeps` compares the two.
+ */
+function dropReturned(
+  c: Code,
+  base: number,
+  keeps: 'i64_ge_u' | 'i64_gt_u',
+): { readonly top: number; readonly sp: number } {
+  const sp = c.local(I64);
+  const top = c.local(I32);
+  c.get(base);
+  c.i64(STACK_REDZONE);
+  c.op('i64_add');
+  c.set(sp);
+  loadAt(c, CELL.frames, I32);
+  c.set(top);
   c.open('block');
   c.open('loop');
   c.get(top);
@@ -221,6 +228,7 @@ function dropReturned(c: Code, top: number, sp: number, keeps: 'i64_ge_u' | 'i64
   c.br(0);
   c.end();
   c.end();
+  return { top, sp };
 }
 
 /**
@@ -229,15 +237,7 @@ function dropReturned(c: Code, top: number, sp: number, keeps: 'i64_ge_u' | 'i64
  */
 function pushFrame(c: Code, context: ModuleContext): void {
   const [base, pc] = [0, 1];
-  const sp = c.local(I64);
-  const top = c.local(I32);
-  c.get(base);
-  c.i64(STACK_REDZONE);
-  c.op('i64_add');
-  c.set(sp);
-  loadAt(c, CELL.frames, I32);
-  c.set(top);
-  dropReturned(c, top, sp, 'i64_gt_u');
+  const { top, sp } = dropReturned(c, base, 'i64_gt_u');
   c.get(top);
   c.get(sp);
   c.memory('i64_store', 0);
