@@ -53,7 +53,7 @@ export interface Modes {
   readonly accesses: boolean;
   /** … with these columns; all if absent. */
   readonly columns?: ReadonlySet<AccessColumn>;
-  /** … that begins at an address from the first to the second of these, inclusive. */
+  /** … that begins at an address from the first to the second of these, inclusive; compiled code has them in `CELL`. */
   readonly addresses?: readonly [bigint, bigint];
   /** Count executions of segments. */
   readonly counts: boolean;
@@ -601,9 +601,9 @@ export class BlockCompiler {
     const { addresses } = this.modes;
     if (addresses) {
       e.push(address);
-      code.i64(addresses[0]);
+      loadAt(code, CELL.firstAddress, I64);
       code.op('i64_sub');
-      code.i64(addresses[1] - addresses[0]);
+      loadAt(code, CELL.addressRange, I64);
       code.op('i64_le_u');
       if (guard) {
         guard();

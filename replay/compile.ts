@@ -96,3 +96,18 @@ export function compileDispatcher(modes: Modes): Uint8Array<ArrayBuffer> {
   context.builder.export('dispatch', defineChain(context, modes));
   return context.builder.encode();
 }
+
+/** Exports `entry`: runs the threaded code of a slot by the host's `run`, and goes on with what it leaves. */
+export function compileThreadedEntry(modes: Modes): Uint8Array<ArrayBuffer> {
+  const context = new ModuleContext();
+  const run = context.builder.import('run', ...BLOCK_TYPE);
+  const chain = defineChain(context, modes);
+  const code = new Code(...BLOCK_TYPE);
+  code.get(0);
+  code.call(run);
+  code.returnCall(chain);
+  const index = context.builder.declare(...BLOCK_TYPE);
+  context.builder.define(index, code);
+  context.builder.export('entry', index);
+  return context.builder.encode();
+}

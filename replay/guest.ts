@@ -8,7 +8,7 @@ import { Segments, Sites } from './code-tables.js';
 import assert from 'node:assert/strict';
 import type { CompileUnit, Modes } from './compile-block.js';
 import { spilledOf, type ShadowSite, type ShadowUnit } from './compile-shadow.js';
-import { compileBlocks, compileDispatcher, compileStop } from './compile.js';
+import { compileBlocks, compileDispatcher, compileStop, compileThreadedEntry } from './compile.js';
 import { EVALUATION_NUMBERS, IMPORTS, type ImportName } from './emit.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
 import { GuestMemory, bitsOf, bytesOf } from './guest-memory.js';
@@ -28,9 +28,11 @@ import {
   type Type,
 } from './ir.js';
 import {
+  BAIL_SLOT,
   CELL,
   COUNTS,
   DEFINED,
+  HOT_SLOT,
   JUMP_CACHE,
   JUMP_CACHE_ENTRIES,
   MAX_ROWS,
@@ -51,12 +53,14 @@ import {
   STATE,
   TEMPS,
   TEMP_SIZE,
+  THREADED_FUNCTION,
   UNDEFINED,
   VALUES,
   VALUES_SIZE,
   WIDE,
   WIDE_SIZE,
 } from './layout.js';
+import { nativeEngine, type NativeEngine } from './native.js';
 import { ShadowGuest, type ShadowHooks } from './shadow-guest.js';
 import { ThreadedCode, type Translation } from './threaded.js';
 import type { SegmentTable, SiteTable } from './types.js';
@@ -118,9 +122,11 @@ export interface Accesses {
 interface BlockRecord {
   /** As it was defined last; what was announced may not know its name space yet. */
   definition: BlockDefinition;
-  /** Number of its function in the table, and where its threaded code is; 0, which stops, while there is none. */
+  /** Number of its function in the table; 0, which stops, while there is none. */
   functionIndex: number;
+  /** Where its threaded code is, and the machine code of that; 0 while it has none. */
   threaded: number;
+  machineCode: number;
   /** Slots of its exact versions by the statement that they begin with. */
   exactSlots: Map<number, number> | undefined;
   /** Its place in the order of announcement. */
@@ -157,8 +163,8 @@ interface Slot {
 
 /** How many blocks are compiled together at most. */
 const BATCH_SIZE = 400;
-/** Compiling a block costs about as much as this many executions of its threaded code. */
-const HOT_AFTER = 300;
+/** Executions of its threaded code after which a block is compiled: measured on short and long programs. */
+const HOT_AFTER = 100_000;
 /** Blocks are compiled together with a hot one when less than this part of their executions is left. */
 const WARM = 0.75;
 const MOST_AT_ONCE = 2000;
@@ -201,7 +207,8 @@ export class Guest implements Machine {
   blocksPerModule = BATCH_SIZE;
   /** Executions after which a block is compiled; 0 compiles all. */
   hotAfter = HOT_AFTER;
-  private readonly threaded: ThreadedCode;
+  /** Absent where the module that runs it was not built: all blocks are compiled then. */
+  private readonly threaded: ThreadedCode | undefined;
   /** Blocks as `step` runs them when it is watched. */
   private readonly stepped = new Map<BlockRecord, CompileUnit>();
   private readonly dirties: Dirty[] = [];
@@ -213,12 +220,8 @@ export class Guest implements Machine {
   ] as const;
   /** Blocks by the number of their threaded code. */
   private readonly threadedBlocks: BlockRecord[] = [];
-  /** Where threaded code goes that needs an exact version, while there is none. */
-  private readonly bailSlot: number;
-  /** Where it goes when it has run often. */
-  private readonly hotSlot: number;
   private readonly functions: WebAssembly.Table;
-  private nextFunction = 1;
+  private nextFunction = THREADED_FUNCTION + 1;
   private readonly imports: WebAssembly.Imports;
   private readonly dispatch: (slot: number) => number;
   /** Value log not yet in linear memory, and how much of the first chunk is used. */
@@ -305,26 +308,54 @@ export class Guest implements Machine {
       this.imports,
     );
     this.dispatch = dispatcher.exports['dispatch'] as (slot: number) => number;
-    this.bailSlot = SLOTS + SLOT_SIZE * this.addSlot({ ...NOWHERE });
-    this.hotSlot = SLOTS + SLOT_SIZE * this.addSlot({ ...NOWHERE });
-    this.threaded = new ThreadedCode({
-      memory: this.memory,
-      modes: this.modes,
-      opNames,
-      stateSize: layout.stateSize,
-      RSP: layout.RSP,
-      trackedWords: hooks?.trackedWords ?? 0n,
-      sites: this.siteColumns,
-      segments: this.segmentColumns,
-      bailSlot: this.bailSlot,
-      hotSlot: this.hotSlot,
-      slotFor: (target, noRedirect) => this.slotAddress(target, noRedirect),
-      reserve: () => this.nextFunction++,
-      instantiate: (binary, numbers) => this.enterFunctions(binary, numbers),
-    });
+    for (const slot of [BAIL_SLOT, HOT_SLOT])
+      assert.equal(SLOTS + SLOT_SIZE * this.addSlot({ ...NOWHERE }), slot);
+    this.threaded =
+      nativeEngine && this.makeThreaded(nativeEngine, implementations, hooks?.trackedWords ?? 0n);
     this.memory.view.setUint32(CELL.values, VALUES, true);
     this.memory.view.setUint32(CELL.valuesEnd, VALUES, true);
     this.limitRows();
+    const [first, last] = this.modes.addresses ?? [0n, 0n];
+    this.memory.view.setBigUint64(CELL.firstAddress, first, true);
+    this.memory.view.setBigUint64(CELL.addressRange, last - first, true);
+  }
+
+  /** Makes the way from compiled code into the module that runs threaded code. */
+  private makeThreaded(
+    engine: NativeEngine,
+    implementations: Partial<Record<ImportName, unknown>>,
+    trackedWords: bigint,
+  ): ThreadedCode | undefined {
+    const functions = Object.keys(IMPORTS).map((name) => implementations[name as ImportName]);
+    let { bytes } = this.memory;
+    const replay = engine.attach(bytes);
+    if (!replay) return undefined;
+    const run = (slot: number): number => {
+      if (bytes !== this.memory.bytes) {
+        bytes = this.memory.bytes;
+        assert(engine.isAt(replay, bytes), 'linear memory has moved');
+      }
+      return engine.run(replay, slot, functions);
+    };
+    const imports = { env: { ...this.imports['env'], run } };
+    const entry = new WebAssembly.Instance(
+      new WebAssembly.Module(compileThreadedEntry(this.modes)),
+      imports,
+    );
+    this.functions.set(THREADED_FUNCTION, entry.exports['entry']);
+    return new ThreadedCode({
+      engine,
+      memory: this.memory,
+      replay,
+      modes: this.modes,
+      opNames: this.opNames,
+      stateSize: this.layout.stateSize,
+      RSP: this.layout.RSP,
+      trackedWords,
+      sites: this.siteColumns,
+      segments: this.segmentColumns,
+      slotFor: (target, noRedirect) => this.slotAddress(target, noRedirect),
+    });
   }
 
   /** Guest state of the current thread; fetch it again after `run`, which may move it. */
@@ -403,8 +434,8 @@ export class Guest implements Machine {
     for (;;) {
       this.memory.view.setBigUint64(CELL.limit, limit, true);
       slot = this.dispatch(slot) >>> 0;
-      if (slot === this.bailSlot) slot = this.bail();
-      else if (slot === this.hotSlot) {
+      if (slot === BAIL_SLOT) slot = this.bail();
+      else if (slot === HOT_SLOT) {
         slot = this.compileHot();
         continue;
       }
@@ -550,6 +581,7 @@ export class Guest implements Machine {
       definition,
       functionIndex: 0,
       threaded: 0,
+      machineCode: 0,
       exactSlots: undefined,
       position: this.announced.length,
       numbers: undefined,
@@ -601,7 +633,7 @@ export class Guest implements Machine {
 
   /** Bits for the registers that a block touches, as in `CELL.undefinedLow`. */
   private touchedBy(record: BlockRecord, block: Block, shadow: ShadowGuest): bigint {
-    if (record.threaded !== 0) return this.threaded.touchedBy(record.threaded);
+    if (record.threaded !== 0) return this.threaded!.touchedBy(record.threaded);
     let touched = 0n;
     for (const [offset, size] of shadow.hooks.touchedRegisters(block))
       for (let word = offset >> 3; word <= (offset + size - 1) >> 3; word++)
@@ -641,7 +673,7 @@ export class Guest implements Machine {
   /** Where threaded code was left: the instruction, its block and the statement that it belongs to. */
   private leftBlock(): { address: number; record: BlockRecord; statement: number } {
     const address = this.memory.view.getUint32(CELL.left, true);
-    const { number, statement } = this.threaded.find(address);
+    const { number, statement } = this.threaded!.find(address);
     return { address, record: this.threadedBlocks[number]!, statement };
   }
 
@@ -649,13 +681,13 @@ export class Guest implements Machine {
   private bail(): number {
     const { address, record, statement } = this.leftBlock();
     const slot = this.exactSlot(record, statement);
-    this.threaded.setBailSlot(address, slot);
+    this.threaded!.setBailSlot(address, slot);
     return slot;
   }
 
   /** The site of a load or store in threaded code, by where the instruction stands. */
   private threadedSite(address: number): ShadowSite {
-    const { number, statement } = this.threaded.find(address);
+    const { number, statement } = this.threaded!.find(address);
     const { block } = this.decode(this.threadedBlocks[number]!);
     const { instructions, pc = 0n } = instructionAt(block, statement);
     return { pc, instruction: Math.max(instructions - 1, 0), use: 'value', sizeBytes: 0 };
@@ -765,7 +797,6 @@ export class Guest implements Machine {
       if (this.announced[i]!.functionIndex === 0) batch.push(this.announced[i]!);
     }
     const left = batch.filter((record) => this.hotAfter === 0 || !this.thread(record));
-    this.threaded.flush();
     if (left.length > 0) this.compile(left);
     for (const record of batch) this.enterSlot(record);
   }
@@ -773,13 +804,14 @@ export class Guest implements Machine {
   /** Makes the threaded code of a block; false when it has to be compiled. */
   private thread(record: BlockRecord): boolean {
     const { id, address, ir } = record.definition;
-    const translation = this.threaded.translate({ id, address, ir }, this.hotAfter);
+    const translation = this.threaded?.translate({ id, address, ir }, this.hotAfter);
     if (!translation) return false;
     this.checkBlock(translation);
-    const { number, start, firstSite, firstSegment } = translation;
+    const { number, start, machineCode, firstSite, firstSegment } = translation;
     record.numbers ??= { firstSite, firstSegment, firstDirty: 0 };
     record.threaded = start;
-    record.functionIndex = this.threaded.entry;
+    record.machineCode = machineCode;
+    record.functionIndex = THREADED_FUNCTION;
     this.threadedBlocks[number] = record;
     return true;
   }
@@ -790,8 +822,7 @@ export class Guest implements Machine {
    */
   private compileHot(): number {
     const wanted = this.leftBlock().record;
-    const warm = this.threaded
-      .warm(this.hotAfter * WARM, MOST_AT_ONCE)
+    const warm = this.threaded!.warm(this.hotAfter * WARM, MOST_AT_ONCE)
       .map((number) => this.threadedBlocks[number]!)
       .filter((record) => record !== wanted);
     this.compile([wanted, ...warm]);
@@ -806,7 +837,7 @@ export class Guest implements Machine {
     const indices = this.instantiate(units, slots);
     batch.forEach((record, i) => {
       record.functionIndex = indices[i]!;
-      if (record.threaded !== 0) this.threaded.retire(this.threaded.find(record.threaded).number);
+      if (record.threaded !== 0) this.threaded!.retire(this.threaded!.find(record.threaded).number);
       record.threaded = 0;
       this.enterSlot(record);
     });
@@ -819,7 +850,7 @@ export class Guest implements Machine {
     if (this.slots[number]!.record !== record) return;
     const address = SLOTS + SLOT_SIZE * number;
     this.memory.view.setUint32(address, record.functionIndex, true);
-    this.memory.view.setUint32(address + 4, record.threaded, true);
+    this.memory.view.setUint32(address + 4, record.machineCode, true);
   }
 
   /**

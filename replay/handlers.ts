@@ -1,31 +1,50 @@
 /**
- * The handlers of threaded code (threaded.ts): a WebAssembly function for each kind of statement. Its
- * parameter is the address of an instruction, whose words are the handler's number and then as each
- * handler says; operands are addresses. It ends in a tail call of the next instruction's handler.
+ * What the instructions of threaded code (threaded.ts) do: a WebAssembly function for each kind of
+ * statement. Its parameter is the address of an instruction, whose words are the number of its kind and
+ * then as each function says; operands are addresses.
+ *
+ * These functions never run as they are. They become C (native-code.ts), and the machine code of each is
+ * a stencil: copied for each instruction, with the words put into their places.
  */
 import { BlockCompiler, type CompileUnit, type Modes, type Varying } from './compile-block.js';
 import { CleanBlockCompiler } from './compile-shadow.js';
-import {
-  BLOCK_TYPE,
-  loadAt,
-  storeAt,
-  valueTypes,
-  type Emitter,
-  type ModuleContext,
-} from './emit.js';
+import { IMPORTS, loadAt, storeAt, valueTypes, type Emitter, type ModuleContext } from './emit.js';
 import {
   TYPE,
+  TYPE_NAMES,
   type Block,
   type Expression,
   type Operand,
   type Statement,
   type Type,
 } from './ir.js';
-import { CELL, STATE } from './layout.js';
+import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
+import { CELL, HOT_SLOT } from './layout.js';
 import { Code, I32, I64, V128, type OpName, type ValueType } from './wasm.js';
 
-/** Makes a handler's code in a module; `chain` goes on with the block of a slot. */
-export type Build = (context: ModuleContext, chain: number) => Code;
+/** Makes a handler's code in a module that has `HANDLER_IMPORTS`. */
+export type Build = (context: ModuleContext) => Code;
+
+/**
+ * Imported after `IMPORTS`: what goes on with the block of a slot, what goes on with the next instruction,
+ * and the words of the instruction.
+ */
+export const HANDLER_IMPORTS = [
+  { name: 'chain', parameters: [I32], results: [I32] },
+  { name: 'chainUnseen', parameters: [I32], results: [I32] },
+  { name: 'next', parameters: [], results: [I32] },
+  ...Array.from({ length: 9 }, (_, i) => ({
+    name: `word${i + 1}`,
+    parameters: [],
+    results: [I32] as const,
+  })),
+] as const;
+const importNumber = (name: string): number =>
+  Object.keys(IMPORTS).length + HANDLER_IMPORTS.findIndex((one) => one.name === name);
+/** The way to the next block: shorter where no rows are written. */
+const chainOf = ({ shadow }: Modes): number => importNumber(shadow ? 'chainUnseen' : 'chain');
+const NEXT = importNumber('next');
+const WORD1 = importNumber('word1');
 
 /** The type of a handler: where its instruction stands in, the next slot out. */
 const HANDLER_TYPE = [[I32], [I32]] as const;
@@ -36,7 +55,7 @@ export const HEAD_TOUCHED = 2;
 export const HEAD_BAIL = 6;
 export const HEAD_WORDS = 7;
 
-/** Words of a load or store after its operands: `accessWords`. */
+/** Words of a load or store after its operands, if it is seen or checked: slot or number of the site; statement or instruction. */
 export const ACCESS_WORD = 3;
 
 /** Says that the number of a site is the address of an instruction of threaded code. */
@@ -48,14 +67,13 @@ const LOADS = new Map<ValueType, OpName>([
   [I64, 'i64_load'],
 ]);
 
-/** How many words follow the operands of a load or store: slot or number of the site, statement or instruction. */
-const accessWords = (modes: Modes): number => (modes.accesses || modes.shadow ? 2 : 0);
-
 function pushVarying(code: Code, what: Varying): void {
   switch (what) {
     case 'site':
-    case 'bailSlot':
       pushWord(code, ACCESS_WORD);
+      break;
+    case 'bailSlot':
+      pushCell(code, ACCESS_WORD);
       break;
     case 'instruction':
       pushWord(code, ACCESS_WORD + 1);
@@ -96,12 +114,12 @@ function buildStatement(
     ...(modes.shadow && { shadow: FAKE_SHADOW }),
   };
   const Compiler = modes.shadow ? CleanBlockCompiler : BlockCompiler;
-  return (context, chain) =>
-    new Compiler(context, unit, modes, chain).compileStatement(statement, before, after);
+  return (context) =>
+    new Compiler(context, unit, modes, chainOf(modes)).compileStatement(statement, before, after);
 }
 
 /** Words: operands, result. */
-export function buildExpression(
+function buildExpression(
   modes: Modes,
   types: readonly Type[],
   result: Type,
@@ -116,13 +134,13 @@ export function buildExpression(
     (e) => types.forEach((type, i) => fetch(e, i, type, 1 + i)),
     (e) => {
       leave(e, temp, result, 1 + types.length);
-      goOn(e.context, e.code, 2 + types.length);
+      e.code.returnCall(NEXT);
     },
   );
 }
 
 /** Words: address, result, and those of an access. */
-export function buildLoad(modes: Modes, type: Type): Build {
+function buildLoad(modes: Modes, type: Type): Build {
   return buildStatement(
     modes,
     [TYPE.I64, type],
@@ -130,14 +148,14 @@ export function buildLoad(modes: Modes, type: Type): Build {
     (e) => fetch(e, 0, TYPE.I64, 1),
     (e) => {
       leave(e, 1, type, 2);
-      goOn(e.context, e.code, 3 + accessWords(modes));
+      e.code.returnCall(NEXT);
     },
     true,
   );
 }
 
 /** Words: address, data, and those of an access. */
-export function buildStore(modes: Modes, type: Type): Build {
+function buildStore(modes: Modes, type: Type): Build {
   return buildStatement(
     modes,
     [TYPE.I64, type],
@@ -146,10 +164,18 @@ export function buildStore(modes: Modes, type: Type): Build {
       fetch(e, 0, TYPE.I64, 1);
       fetch(e, 1, type, 2);
     },
-    (e) => goOn(e.context, e.code, 3 + accessWords(modes)),
+    (e) => e.code.returnCall(NEXT),
     true,
   );
 }
+
+const buildChoice = (type: Type): Build =>
+  buildExpression(PLAIN, [TYPE.I1, type, type], type, ([condition, ifTrue, ifFalse]) => ({
+    tag: 'ITE',
+    condition: condition!,
+    ifTrue: ifTrue!,
+    ifFalse: ifFalse!,
+  }));
 
 const FAKE_SITE = {
   statement: 0,
@@ -177,8 +203,13 @@ const FAKE_SHADOW = {
   site: unused,
 };
 
-/** Pushes a word of the instruction, whose address is the handler's parameter. */
+/** Pushes a word of the instruction. */
 function pushWord(code: Code, word: number): void {
+  code.call(WORD1 + word - 1);
+}
+
+/** The same of a word that changes after the instruction was made. */
+function pushCell(code: Code, word: number): void {
   code.get(0);
   code.memory('i32_load', 4 * word);
 }
@@ -186,17 +217,6 @@ function pushWord(code: Code, word: number): void {
 function pushWide(code: Code, word: number): void {
   code.get(0);
   code.memory('i64_load', 4 * word);
-}
-
-/** Goes on with the instruction after one of this many words. */
-function goOn(context: ModuleContext, code: Code, words: number): void {
-  code.get(0);
-  code.i32(4 * words);
-  code.op('i32_add');
-  code.tee(0);
-  code.get(0);
-  code.memory('i32_load', 0);
-  code.returnCallIndirect(context.builder.type(...HANDLER_TYPE));
 }
 
 /** Loads the value whose address is a word of the instruction into a temporary's locals. */
@@ -235,26 +255,13 @@ function storePart(code: Code, part: ValueType, offset: number): void {
   else code.memory(part === valueTypes(TYPE.F32)[0] ? 'f32_store' : 'f64_store', offset);
 }
 
-/** Runs the threaded code of a slot; the way in from compiled code. */
-export const buildEntry: Build = (context) => {
-  const code = new Code(...BLOCK_TYPE);
-  const pc = code.local(I32);
-  code.get(0);
-  code.memory('i32_load', 4);
-  code.tee(pc);
-  code.get(pc);
-  code.memory('i32_load', 0);
-  code.returnCallIndirect(context.builder.type(...HANDLER_TYPE));
-  return code;
-};
-
 /** Counts down, and goes to `hotSlot` at 0; with shadow memory, goes to the exact version when a register is undefined. */
-export function buildHead(modes: Modes, hotSlot: number): Build {
-  return (context, chain) => {
+function buildHead(modes: Modes): Build {
+  return () => {
     const code = new Code(...HANDLER_TYPE);
     const left = code.local(I32);
     code.get(0);
-    pushWord(code, HEAD_COUNT);
+    pushCell(code, HEAD_COUNT);
     code.i32(1);
     code.op('i32_sub');
     code.tee(left);
@@ -263,7 +270,7 @@ export function buildHead(modes: Modes, hotSlot: number): Build {
     code.op('i32_eqz');
     code.open('if');
     storeAt(code, CELL.left, I32, 0);
-    code.i32(hotSlot);
+    code.i32(HOT_SLOT);
     code.op('return');
     code.end();
     if (modes.shadow) {
@@ -275,11 +282,11 @@ export function buildHead(modes: Modes, hotSlot: number): Build {
       code.ops('i64_and', 'i64_or', 'i64_eqz', 'i32_eqz');
       code.open('if');
       storeAt(code, CELL.left, I32, 0);
-      pushWord(code, HEAD_BAIL);
-      code.returnCall(chain);
+      pushCell(code, HEAD_BAIL);
+      code.returnCall(chainOf(modes));
       code.end();
     }
-    goOn(context, code, HEAD_WORDS);
+    code.returnCall(NEXT);
     return code;
   };
 }
@@ -300,7 +307,7 @@ type PartCode = (code: Code, part: ValueType, index: number) => void;
 
 /** A handler of the words source, target that copies a value, part by part. */
 function buildCopy(type: Type, load: PartCode, store: PartCode): Build {
-  return (context) => {
+  return () => {
     const code = new Code(...HANDLER_TYPE);
     valueTypes(type).forEach((part, i) => {
       pushWord(code, 2);
@@ -308,7 +315,7 @@ function buildCopy(type: Type, load: PartCode, store: PartCode): Build {
       load(code, part, i);
       store(code, part, i);
     });
-    goOn(context, code, 3);
+    code.returnCall(NEXT);
     return code;
   };
 }
@@ -319,7 +326,7 @@ const storeTemp: PartCode = (code, part, i) => storePart(code, part, 16 * i);
 const stateStride = (type: Type): number => (type === TYPE.I128 ? 8 : 16);
 
 /** Words: operand, where in linear memory the register is. */
-export function buildPut(type: Type): Build {
+function buildPut(type: Type): Build {
   const narrow = STATE_STORES[type];
   return buildCopy(type, loadTemp, (code, part, i) => {
     if (narrow) code.memory(narrow, 0);
@@ -328,7 +335,7 @@ export function buildPut(type: Type): Build {
 }
 
 /** Words: where the register is, result. */
-export function buildGet(type: Type): Build {
+function buildGet(type: Type): Build {
   const narrow = STATE_LOADS[type];
   return buildCopy(
     type,
@@ -341,7 +348,7 @@ export function buildGet(type: Type): Build {
 }
 
 /** Words: operand, result. */
-export const buildMove = (type: Type): Build => buildCopy(type, loadTemp, storeTemp);
+const buildMove = (type: Type): Build => buildCopy(type, loadTemp, storeTemp);
 
 /** Counts the instructions of a block that is left, and its segment. */
 function passTicks(code: Code, modes: Modes, ticksWord: number, counterWord: number): void {
@@ -363,8 +370,8 @@ function countSegment(code: Code, counterWord: number): void {
 }
 
 /** Words: guard, where the program counter is, instructions, slot, target (2), segment counter. */
-export function buildExit(modes: Modes): Build {
-  return (context, chain) => {
+function buildExit(modes: Modes): Build {
+  return () => {
     const code = new Code(...HANDLER_TYPE);
     pushWord(code, 1);
     code.memory('i32_load', 0);
@@ -373,32 +380,32 @@ export function buildExit(modes: Modes): Build {
     pushWide(code, 5);
     code.memory('i64_store', 0);
     passTicks(code, modes, 3, 7);
-    pushWord(code, 4);
-    code.returnCall(chain);
+    pushCell(code, 4);
+    code.returnCall(chainOf(modes));
     code.end();
     if (modes.counts) countSegment(code, 7);
-    goOn(context, code, 8);
+    code.returnCall(NEXT);
     return code;
   };
 }
 
 /** Words: where the program counter is, instructions, slot, target (2), segment counter. */
-export function buildEnd(modes: Modes): Build {
-  return (_, chain) => {
+function buildEnd(modes: Modes): Build {
+  return () => {
     const code = new Code(...HANDLER_TYPE);
     pushWord(code, 1);
     pushWide(code, 4);
     code.memory('i64_store', 0);
     passTicks(code, modes, 2, 6);
-    pushWord(code, 3);
-    code.returnCall(chain);
+    pushCell(code, 3);
+    code.returnCall(chainOf(modes));
     return code;
   };
 }
 
 /** Words: where the program counter is, instructions, target operand, segment counter. */
-export function buildJump(modes: Modes, noRedirect: boolean): Build {
-  return (context, chain) => {
+function buildJump(modes: Modes, noRedirect: boolean): Build {
+  return (context) => {
     const code = new Code(...HANDLER_TYPE);
     const target = code.local(I64);
     pushWord(code, 3);
@@ -410,27 +417,26 @@ export function buildJump(modes: Modes, noRedirect: boolean): Build {
     passTicks(code, modes, 2, 4);
     code.get(target);
     code.call(context.support(noRedirect ? 'jump1' : 'jump0'));
-    code.returnCall(chain);
+    code.returnCall(chainOf(modes));
     return code;
   };
 }
 
-/** Words: new stack pointer, origin. */
-export function buildMoveStack(RSP: number): Build {
-  return (context) => {
-    const code = new Code(...HANDLER_TYPE);
-    loadAt(code, STATE + RSP, I64);
-    pushWord(code, 1);
+/** Words: where the stack pointer is, its new value, origin. */
+const buildMoveStack: Build = (context) => {
+  const code = new Code(...HANDLER_TYPE);
+  for (const word of [1, 2]) {
+    pushWord(code, word);
     code.memory('i64_load', 0);
-    pushWord(code, 2);
-    code.call(context.support('moveStack'));
-    goOn(context, code, 3);
-    return code;
-  };
-}
+  }
+  pushWord(code, 3);
+  code.call(context.support('moveStack'));
+  code.returnCall(NEXT);
+  return code;
+};
 
 /** Words: base, target, size. */
-export const buildAbiHint = (): Build => (context) => {
+const buildAbiHint: Build = (context) => {
   const code = new Code(...HANDLER_TYPE);
   pushWord(code, 1);
   code.memory('i64_load', 0);
@@ -438,17 +444,106 @@ export const buildAbiHint = (): Build => (context) => {
   pushWord(code, 2);
   code.memory('i64_load', 0);
   code.call(context.support('hintStack'));
-  goOn(context, code, 4);
+  code.returnCall(NEXT);
   return code;
 };
 
 /** Words: base of the red zone, address of the call instruction (2). */
-export const buildPushFrame = (): Build => (context) => {
+const buildPushFrame: Build = (context) => {
   const code = new Code(...HANDLER_TYPE);
   pushWord(code, 1);
   code.memory('i64_load', 0);
   pushWide(code, 2);
   code.call(context.support('pushFrame'));
-  goOn(context, code, 4);
+  code.returnCall(NEXT);
   return code;
 };
+
+// ---- All of them, by name ----
+
+/** Types of values that replay supports. */
+const HANDLED_TYPES: readonly Type[] = [
+  ...[TYPE.I1, TYPE.I8, TYPE.I16, TYPE.I32, TYPE.I64, TYPE.I128],
+  ...[TYPE.F32, TYPE.F64, TYPE.V128, TYPE.V256],
+];
+
+/** By name; `loadName` and its like say which. */
+export type Handlers = ReadonlyMap<string, Build>;
+
+const ofTypes = (name: string, build: (type: Type) => Build): [string, Build][] =>
+  HANDLED_TYPES.map((type) => [`${name} ${TYPE_NAMES[type]}`, build(type)]);
+
+/** The name of an operation's or a helper's handler for operands and a result of these types. */
+export const operationName = (name: string, types: readonly Type[], result: Type): string =>
+  `${name}(${types.map((type) => TYPE_NAMES[type]).join()})${TYPE_NAMES[result]}`;
+
+const PLAIN: Modes = { accesses: false, counts: false };
+
+/** Those that are the same in every kind of replay. */
+export function commonHandlers(): Handlers {
+  const helpers = [...EVALUATED_HELPER_TABLE].flatMap(([name, { arity }]) =>
+    ([TYPE.I32, TYPE.I64] as const).map((type): [string, Build] => {
+      const types = Array.from({ length: arity }, () => TYPE.I64);
+      return [
+        operationName(name, types, type),
+        buildExpression(PLAIN, types, type, (args) => ({ tag: 'CCall', name, type, args })),
+      ];
+    }),
+  );
+  const operations = [...OPERATIONS].map(([op, { args: types, result }]): [string, Build] => [
+    operationName(op, types, result),
+    buildExpression(PLAIN, types, result, (args) => ({ tag: 'Op', op, args })),
+  ]);
+  return new Map([
+    ...ofTypes('put', buildPut),
+    ...ofTypes('get', buildGet),
+    ...ofTypes('move', buildMove),
+    ...ofTypes('ite', (type) => buildChoice(type)),
+    ...operations,
+    ...helpers,
+  ]);
+}
+
+/** Those that depend on whether and how loads and stores are seen. */
+export function accessHandlers(modes: Modes): Handlers {
+  return new Map([
+    ...ofTypes('load', (type) => buildLoad(modes, type)),
+    ...ofTypes('store', (type) => buildStore(modes, type)),
+  ]);
+}
+
+/** Those that depend on what is done where a block begins and ends. */
+export function flowHandlers(modes: Modes): Handlers {
+  return new Map<string, Build>([
+    ['head', buildHead(modes)],
+    ['exit', buildExit(modes)],
+    ['end', buildEnd(modes)],
+    ['jump0', buildJump(modes, false)],
+    ['jump1', buildJump(modes, true)],
+    ...(modes.shadow
+      ? ([
+          ['moveStack', buildMoveStack],
+          ['abiHint', buildAbiHint],
+          ['pushFrame', buildPushFrame],
+        ] as const)
+      : []),
+  ]);
+}
+
+/** What `accessHandlers` and `flowHandlers` look at of the modes. */
+export const ACCESS_MODES: Readonly<Record<string, Modes>> = {
+  plain: PLAIN,
+  accesses: { accesses: true, counts: false },
+  within: { accesses: true, counts: false, addresses: [0n, 0n] },
+  shadow: { accesses: false, counts: false, shadow: true },
+};
+export const FLOW_MODES: Readonly<Record<string, Modes>> = {
+  plain: PLAIN,
+  counts: { accesses: false, counts: true },
+  shadow: { accesses: false, counts: false, shadow: true },
+};
+
+export const accessMode = (modes: Modes): string =>
+  modes.shadow ? 'shadow' : !modes.accesses ? 'plain' : modes.addresses ? 'within' : 'accesses';
+export const flowMode = (modes: Modes): string =>
+  modes.shadow ? 'shadow' : modes.counts ? 'counts' : 'plain';

@@ -30,6 +30,9 @@ export const CELL = {
   frames: 120,
   /** The instruction at which threaded code left it to the host to go on. */
   left: 124,
+  /** Accesses are seen that begin at this address, or no more than so many bytes after it. */
+  firstAddress: 128,
+  addressRange: 136,
 } as const;
 
 /** Operands (32 bytes each, at most 5) and after them the result of an operation done by the host. */
@@ -68,10 +71,13 @@ export const SHARED_COUNT = 1 << 21;
 export const JUMP_CACHE_ENTRIES = 1 << 15;
 export const JUMP_CACHE = SHARED + SHARED_COUNT;
 
-/** Cells that hold the function of a block, and its threaded code (u32 each); compiled jumps name the cell. */
+/** Cells that hold the function of a block, and where the machine code of its threaded code is (u32 each); compiled jumps name the cell. */
 export const SLOTS = JUMP_CACHE + 2 * 16 * JUMP_CACHE_ENTRIES;
 export const SLOT_SIZE = 8;
 export const MAX_SLOTS = 1 << 22;
+/** Where threaded code goes that needs an exact version, while there is none; and when it has run often. */
+export const BAIL_SLOT = SLOTS;
+export const HOT_SLOT = SLOTS + SLOT_SIZE;
 
 /** Temporaries of the block that runs, where they are not locals. */
 export const TEMPS = SLOTS + SLOT_SIZE * MAX_SLOTS;
@@ -81,6 +87,8 @@ export const MAX_TEMPS = 1 << 12;
 /** Threaded code. */
 export const THREADED = TEMPS + TEMP_SIZE * MAX_TEMPS;
 export const THREADED_SIZE = 1 << 28;
+/** Number of the function, in the table of functions, that runs the threaded code of a slot. */
+export const THREADED_FUNCTION = 1;
 
 /** Window on the value log. */
 export const VALUES = THREADED + THREADED_SIZE;

@@ -13,6 +13,7 @@ import { EVALUATED_HELPERS, EVALUATED_OPS } from '../schemas/ops.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from '../replay/eval-ops.js';
 import { Guest } from '../replay/guest.js';
 import { TYPE, TYPE_SIZES, type Type } from '../replay/ir.js';
+import { nativeEngine } from '../replay/native.js';
 import { BlockBuilder, type Atom } from './block-builder.js';
 
 const SEED = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
@@ -144,10 +145,6 @@ function evaluators(
   run: (index: number, args: readonly bigint[]) => bigint;
 } {
   const ops: string[] = [];
-  const compiled = new Guest(ops, LAYOUT, { accesses: false, counts: false });
-  compiled.hotAfter = 0;
-  const threaded = new Guest(ops, LAYOUT, { accesses: false, counts: false });
-  threaded.hotAfter = 1 << 30;
   const definitions = names.map(({ name, args, result, helper }, id) => {
     const entry = BigInt(0x1000 + 16 * id);
     const b = new BlockBuilder(entry, ops);
@@ -162,6 +159,10 @@ function evaluators(
     b.put(RESULT, value);
     return { id, entry, address: entry, ir: b.end(b.i64(0n), LAYOUT.RIP), noRedirect: false };
   });
+  const compiled = new Guest(ops, LAYOUT, { accesses: false, counts: false });
+  compiled.hotAfter = 0;
+  const threaded = new Guest(ops, LAYOUT, { accesses: false, counts: false });
+  threaded.hotAfter = 1 << 30;
   for (const guest of [compiled, threaded]) {
     guest.prefetch(definitions);
     for (const definition of definitions) guest.define(definition);
@@ -186,6 +187,8 @@ function evaluators(
 const hex = (bits: bigint): string => `0x${bits.toString(16)}`;
 
 describe(`evaluator (SEED=${SEED})`, () => {
+  test('the module that runs threaded code is built', () => assert.ok(nativeEngine));
+
   test('every listed operation is compiled to what its definition says', () => {
     assert.deepEqual([...OPERATIONS.keys()], [...EVALUATED_OPS]);
     const names = [...OPERATIONS].map(([name, { args, result }]) => ({

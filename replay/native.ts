@@ -1,0 +1,139 @@
+/**
+ * The module for Node that runs threaded code (`native/engine.c`): built once by the C compiler, which is here
+ * because recording needs it, into the package's build folder. Runnable as a script, which only builds it:
+ * `node dist/replay/native.js`. Without it blocks are compiled before they run.
+ */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** A replay in a linear memory, as the module knows it. */
+export type NativeReplay = object;
+
+/** What `native/engine.c` exports; the comments are there. */
+export interface NativeEngine {
+  readonly operations: readonly string[];
+  attach(memory: Uint8Array): NativeReplay | undefined;
+  isAt(replay: NativeReplay, memory: Uint8Array): number;
+  translate(
+    replay: NativeReplay,
+    inOut: Uint32Array,
+    operations: Uint16Array,
+    ir: Uint8Array,
+    notes: Uint32Array,
+  ): number;
+  run(replay: NativeReplay, slot: number, functions: readonly unknown[]): number;
+}
+
+const FILE = 'engine.node';
+const SOURCES = ['engine.c', 'machine-code.h', 'stencils.c', 'translate.h', 'wasm.h'];
+const MODULE_FLAGS = ['-O2', '-std=gnu99', '-fPIC', '-fvisibility=hidden', '-shared'];
+const STENCIL_FLAGS = [
+  ...['-c', '-O2', '-std=gnu99', '-fno-strict-aliasing', '-fwrapv'],
+  ...[
+    '-ffp-contract=off',
+    '-fno-math-errno',
+    '-fno-stack-protector',
+    '-fomit-frame-pointer',
+    '-mno-red-zone',
+  ],
+  ...['-fno-pic', '-fno-pie', '-mcmodel=small', '-fcf-protection=none'],
+  ...[
+    '-ffunction-sections',
+    '-fno-ipa-icf',
+    '-fno-jump-tables',
+    '-fno-tree-slp-vectorize',
+    '-fno-reorder-blocks-and-partition',
+  ],
+  ...['-fno-asynchronous-unwind-tables', '-fno-exceptions'],
+];
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const PACKAGE = dirname(dirname(HERE));
+const SOURCE_FOLDER = join(PACKAGE, 'replay', 'native');
+
+/** Stands for the sources and for the code that generates the rest. */
+function digest(): string {
+  const modules = readdirSync(HERE).filter((name) => name.endsWith('.js'));
+  const hash = createHash('sha256').update([MODULE_FLAGS, STENCIL_FLAGS].join());
+  for (const name of SOURCES) hash.update(readFileSync(join(SOURCE_FOLDER, name)));
+  for (const name of modules.sort()) hash.update(readFileSync(join(HERE, name)));
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** In the package, or in the user's cache when the package is read-only. */
+function buildRoots(): string[] {
+  const cache = process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache');
+  return [join(PACKAGE, 'build', 'replay'), join(cache, 'grind', 'build', 'replay')];
+}
+
+/** Builds the module, unless that was done; returns its path. Throws when it cannot be built. */
+async function build(): Promise<string> {
+  const name = digest();
+  const roots = buildRoots();
+  const found = roots.map((root) => join(root, name, FILE)).find((path) => existsSync(path));
+  if (found !== undefined) return found;
+  const { generateNativeCode } = await import('./native-code.js');
+  const { writeStencils } = await import('./stencils.js');
+  const code = generateNativeCode();
+  let failure: unknown;
+  for (const root of roots) {
+    const folder = join(root, `.new-${process.pid}`);
+    try {
+      mkdirSync(folder, { recursive: true });
+      const write = (name: string, text: string) => writeFileSync(join(folder, name), text);
+      const compile = (source: string, to: string, flags: readonly string[]): void => {
+        const folders = ['-I', folder, '-I', SOURCE_FOLDER];
+        const files = ['-o', join(folder, to), join(SOURCE_FOLDER, source), '-lm'];
+        execFileSync('gcc', [...flags, ...folders, ...files], {
+          stdio: ['ignore', 'ignore', 'pipe'],
+        });
+      };
+      write('constants.h', code.constants);
+      write('stencils.h', code.stencils);
+      write('tables.h', code.tables);
+      compile('stencils.c', 'stencils.o', STENCIL_FLAGS);
+      const object = readFileSync(join(folder, 'stencils.o'));
+      write('stencil-tables.h', writeStencils(object, code.stencilCount));
+      compile('engine.c', FILE, MODULE_FLAGS);
+      mkdirSync(join(root, name), { recursive: true });
+      renameSync(join(folder, FILE), join(root, name, FILE));
+      for (const old of readdirSync(root))
+        if (old !== name && !old.startsWith('.'))
+          rmSync(join(root, old), { recursive: true, force: true });
+      return join(root, name, FILE);
+    } catch (error) {
+      failure = error;
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }
+  throw failure;
+}
+
+async function load(): Promise<NativeEngine | undefined> {
+  try {
+    return createRequire(import.meta.url)(await build()) as NativeEngine;
+  } catch {
+    return undefined;
+  }
+}
+
+const isScript = process.argv[1] && existsSync(process.argv[1]) && realpathSync(process.argv[1]);
+if (isScript === fileURLToPath(import.meta.url)) console.log(await build());
+
+/** Undefined where it cannot be built. */
+export const nativeEngine = await load();

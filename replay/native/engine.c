@@ -1,0 +1,218 @@
+/* Makes and runs threaded code (threaded.ts): a module for Node, loaded by native.ts. Here is what Node sees, and how
+   threaded code asks the host.
+
+   SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include "wasm.h"
+#include "constants.h"
+
+/* Node-API, as far as it is used here (Node's headers need not be installed). */
+typedef struct napi_env__* Env;
+typedef struct napi_value__* Value;
+typedef struct napi_callback_info__* Info;
+typedef struct napi_handle_scope__* Scope;
+typedef Value Callback(Env, Info);
+extern int napi_get_cb_info(Env, Info, size_t* count, Value* values, Value* self, void** data);
+extern int napi_get_value_uint32(Env, Value, u32*);
+extern int napi_get_value_int64(Env, Value, i64*);
+extern int napi_get_value_external(Env, Value, void**);
+extern int napi_get_typedarray_info(Env, Value, int* type, size_t* length, void** data, Value* buffer, size_t* offset);
+extern int napi_create_uint32(Env, u32, Value*);
+extern int napi_create_int32(Env, i32, Value*);
+extern int napi_create_bigint_int64(Env, i64, Value*);
+extern int napi_create_external(Env, void*, void (*finalize)(Env, void*, void*), void* hint, Value*);
+extern int napi_create_function(Env, const char*, size_t, Callback*, void*, Value*);
+extern int napi_create_string_utf8(Env, const char*, size_t, Value*);
+extern int napi_create_array(Env, Value*);
+extern int napi_set_element(Env, Value, u32, Value);
+extern int napi_get_element(Env, Value, u32, Value*);
+extern int napi_set_named_property(Env, Value, const char*, Value);
+extern int napi_call_function(Env, Value self, Value function, size_t count, const Value*, Value* result);
+extern int napi_get_undefined(Env, Value*);
+extern int napi_open_handle_scope(Env, Scope*);
+extern int napi_close_handle_scope(Env, Scope);
+extern int napi_throw_type_error(Env, const char* code, const char* message);
+
+/* ---------------------------------------------------------------- asking the host */
+
+/* A run: of several that are under way, one asks the host, which begins the next. */
+struct run {
+   Env env;
+   /* The host's functions, an array. */
+   Value functions;
+   jmp_buf failed;
+};
+static _Thread_local struct run* current;
+
+static Scope host_open(void)
+{
+   Scope scope;
+   napi_open_handle_scope(current->env, &scope);
+   return scope;
+}
+
+static Value host_i32(u32 value)
+{
+   Value result;
+   napi_create_int32(current->env, value, &result);
+   return result;
+}
+
+static Value host_i64(u64 value)
+{
+   Value result;
+   napi_create_bigint_int64(current->env, value, &result);
+   return result;
+}
+
+/* Calls a function of the host; its result is an integer, or none. When it throws, this run ends. */
+static u64 host_call(Scope scope, u32 number, u32 count, const Value* values)
+{
+   struct run* run = current;
+   Value function, self, result;
+   i64 integer = 0;
+   napi_get_undefined(run->env, &self);
+   int status = napi_get_element(run->env, run->functions, number, &function);
+   if (status == 0) status = napi_call_function(run->env, self, function, count, values, &result);
+   if (status == 0) napi_get_value_int64(run->env, result, &integer);
+   napi_close_handle_scope(run->env, scope);
+   if (status != 0) longjmp(run->failed, 1);
+   return integer;
+}
+
+/* ---------------------------------------------------------------- running */
+
+#include "tables.h"
+#include "machine-code.h"
+#include "translate.h"
+
+/* What the host holds of a replay. */
+struct replay {
+   u8* m;
+   struct machine_code* code;
+};
+
+typedef u32 Chain(u8* m, u32 slot);
+
+#define ARGUMENTS 5
+
+static int arguments(Env env, Info info, Value* values)
+{
+   size_t count = ARGUMENTS;
+   return napi_get_cb_info(env, info, &count, values, NULL, NULL) == 0;
+}
+
+static Value fail(Env env)
+{
+   napi_throw_type_error(env, NULL, "an argument of another kind was expected");
+   return NULL;
+}
+
+static void* array(Env env, Value value, size_t* length)
+{
+   int type;
+   void* data;
+   Value buffer;
+   size_t offset;
+   return napi_get_typedarray_info(env, value, &type, length, &data, &buffer, &offset) == 0 ? data : NULL;
+}
+
+static void drop_replay(Env env, void* data, void* hint)
+{
+   (void)env, (void)hint;
+   struct replay* replay = data;
+   drop_machine_code(replay->code);
+   free(replay);
+}
+
+/* attach(memory: Uint8Array): a replay in this linear memory, which must not move; undefined when there is no memory for
+   its code. */
+static Value js_attach(Env env, Info info)
+{
+   Value values[ARGUMENTS], result = NULL;
+   size_t length;
+   struct replay* replay = malloc(sizeof *replay);
+   if (!replay || !arguments(env, info, values) || !(replay->m = array(env, values[0], &length))) return fail(env);
+   replay->code = make_machine_code(NULL);
+   if (replay->code != NULL) napi_create_external(env, replay, drop_replay, NULL, &result);
+   else free(replay);
+   return result;
+}
+
+/* isAt(replay, memory: Uint8Array): number, 1 if this is its linear memory. */
+static Value js_is_at(Env env, Info info)
+{
+   Value values[ARGUMENTS], result;
+   size_t length;
+   void* replay;
+   if (!arguments(env, info, values) || napi_get_value_external(env, values[0], &replay) != 0) return fail(env);
+   napi_create_uint32(env, array(env, values[1], &length) == ((struct replay*)replay)->m, &result);
+   return result;
+}
+
+/* run(replay, slot, functions): number, the slot whose block has no threaded code, or that the host wants to see. Throws
+   what a function of the host throws. */
+static Value js_run(Env env, Info info)
+{
+   Value values[ARGUMENTS], result;
+   void* data;
+   u32 slot;
+   if (!arguments(env, info, values) || napi_get_value_external(env, values[0], &data) != 0
+       || napi_get_value_uint32(env, values[1], &slot) != 0)
+      return fail(env);
+   struct run run = { .env = env, .functions = values[2] };
+   struct run* outer = current;
+   if (setjmp(run.failed) != 0) {
+      current = outer;
+      return NULL;
+   }
+   current = &run;
+   const struct replay* replay = data;
+   slot = ((Chain*)(replay->code->shared + SHARED_CHAIN))(replay->m, slot);
+   current = outer;
+   napi_create_uint32(env, slot, &result);
+   return result;
+}
+
+/* translate(replay, inOut: Uint32Array, operations: Uint16Array, ir: Uint8Array, notes: Uint32Array): number, 0 when the
+   block is left to the compiler. `operations`: by number in the trace, number in `operations` below plus 1, or 0. */
+static Value js_translate(Env env, Info info)
+{
+   static _Thread_local struct block block;
+   Value values[ARGUMENTS], result;
+   void* replay;
+   size_t settings, operations, size, notes;
+   if (!arguments(env, info, values) || napi_get_value_external(env, values[0], &replay) != 0) return fail(env);
+   block.m = ((struct replay*)replay)->m;
+   block.code = &((struct replay*)replay)->code;
+   block.in_out = array(env, values[1], &settings);
+   block.operations = array(env, values[2], &operations);
+   block.at = array(env, values[3], &size);
+   block.note = array(env, values[4], &notes);
+   if (!block.in_out || !block.note || settings < SETTINGS) return fail(env);
+   block.operation_count = operations;
+   block.end = block.at + size;
+   block.notes_end = block.note + notes;
+   napi_create_uint32(env, translate(&block), &result);
+   return result;
+}
+
+__attribute__((visibility("default"))) Value napi_register_module_v1(Env env, Value exports)
+{
+   static const struct { const char* name; Callback* f; } functions[] = {
+      { "attach", js_attach }, { "isAt", js_is_at }, { "translate", js_translate }, { "run", js_run }
+   };
+   for (u32 i = 0; i < sizeof functions / sizeof *functions; i++) {
+      Value f;
+      if (napi_create_function(env, functions[i].name, strlen(functions[i].name), functions[i].f, NULL, &f) == 0)
+         napi_set_named_property(env, exports, functions[i].name, f);
+   }
+   Value names, name;
+   if (napi_create_array(env, &names) != 0) return NULL;
+   for (u32 i = 0; i < OPERATION_COUNT; i++) {
+      if (napi_create_string_utf8(env, operation_names[i], strlen(operation_names[i]), &name) != 0) return NULL;
+      napi_set_element(env, names, i, name);
+   }
+   napi_set_named_property(env, exports, "operations", names);
+   return exports;
+}
