@@ -822,9 +822,10 @@ export class Guest implements Machine {
    */
   private compileHot(): number {
     const wanted = this.leftBlock().record;
-    const warm = this.threaded!.warm(this.hotAfter * WARM, MOST_AT_ONCE)
-      .map((number) => this.threadedBlocks[number]!)
-      .filter((record) => record !== wanted);
+    const numbers = this.threaded!.warm(this.hotAfter * WARM, MOST_AT_ONCE);
+    const warm = Array.from(numbers, (number) => this.threadedBlocks[number]!).filter(
+      (record) => record !== wanted,
+    );
     this.compile([wanted, ...warm]);
     return this.slotAddress(wanted.definition.entry, wanted.definition.noRedirect);
   }

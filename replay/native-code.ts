@@ -8,6 +8,7 @@ import {
   ACCESS_MODES,
   FLOW_MODES,
   HANDLER_IMPORTS,
+  HEAD_COUNT,
   HEAD_TOUCHED,
   accessHandlers,
   commonHandlers,
@@ -44,7 +45,7 @@ const LAYOUT = {
     COUNTS,
     BAIL_SLOT,
   },
-  ...{ HEAD_TOUCHED, ORIGIN_STACK: ORIGIN_KIND.stack },
+  ...{ HEAD_COUNT, HEAD_TOUCHED, ORIGIN_STACK: ORIGIN_KIND.stack },
 };
 const FLOW_NAMES = [
   ...['head', 'exit', 'end', 'jump0', 'jump1'],

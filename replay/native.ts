@@ -35,6 +35,13 @@ export interface NativeEngine {
     ir: Uint8Array,
     notes: Uint32Array,
   ): number;
+  warm(
+    replay: NativeReplay,
+    starts: Uint32Array,
+    count: number,
+    executions: number,
+    found: Uint32Array,
+  ): number;
   run(replay: NativeReplay, slot: number, functions: readonly unknown[]): number;
 }
 

@@ -15,7 +15,6 @@ import {
   ACCESS_WORD,
   FLOW_MODES,
   HEAD_BAIL,
-  HEAD_COUNT,
   HEAD_TOUCHED,
   accessMode,
   flowMode,
@@ -118,15 +117,11 @@ export class ThreadedCode {
   }
 
   /** Numbers of the blocks that will be handed to the host after fewer than `executions` more. */
-  warm(executions: number, most: number): number[] {
-    const { view } = this.context.memory;
-    const found: number[] = [];
-    for (let number = 0; number < this.starts.length && found.length < most; number++) {
-      const start = this.running[number]!;
-      if (start !== 0 && view.getUint32(start + 4 * HEAD_COUNT, true) < executions)
-        found.push(number);
-    }
-    return found;
+  warm(executions: number, most: number): Uint32Array {
+    const { engine, replay } = this.context;
+    const found = new Uint32Array(most);
+    const count = engine.warm(replay, this.running, this.starts.length, executions, found);
+    return found.subarray(0, count);
   }
 
   /** Bits for the registers that the block whose code begins there touches, as in `CELL.undefinedLow`. */

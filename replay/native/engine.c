@@ -197,10 +197,31 @@ static Value js_translate(Env env, Info info)
    return result;
 }
 
+/* warm(replay, starts: Uint32Array, count, executions, found: Uint32Array): number of those of the first `count` blocks, by
+   where their code begins (0: none), that are handed to the host after fewer than `executions` more; their numbers are in
+   `found`, as many as have room. */
+static Value js_warm(Env env, Info info)
+{
+   Value values[ARGUMENTS], result;
+   void* replay;
+   size_t room, length;
+   u32 count, executions, met = 0;
+   if (!arguments(env, info, values) || napi_get_value_external(env, values[0], &replay) != 0
+       || napi_get_value_uint32(env, values[2], &count) != 0 || napi_get_value_uint32(env, values[3], &executions) != 0)
+      return fail(env);
+   const u32* starts = array(env, values[1], &length);
+   u32* found = array(env, values[4], &room);
+   if (!starts || !found || count > length) return fail(env);
+   for (u32 i = 0; i < count && met < room; i++)
+      if (starts[i] != 0 && i32_load(((struct replay*)replay)->m, starts[i], 4 * HEAD_COUNT) < executions) found[met++] = i;
+   napi_create_uint32(env, met, &result);
+   return result;
+}
+
 __attribute__((visibility("default"))) Value napi_register_module_v1(Env env, Value exports)
 {
    static const struct { const char* name; Callback* f; } functions[] = {
-      { "attach", js_attach }, { "isAt", js_is_at }, { "translate", js_translate }, { "run", js_run }
+      { "attach", js_attach }, { "isAt", js_is_at }, { "translate", js_translate }, { "run", js_run }, { "warm", js_warm }
    };
    for (u32 i = 0; i < sizeof functions / sizeof *functions; i++) {
       Value f;
