@@ -3,6 +3,8 @@
  * report in these terms; `report.ts` prints them, SQL shows them as tables.
  */
 
+import type { Row, Table } from '../schemas/schema.js';
+
 /** A place in the program: an instruction of a call stack before it is given names. */
 export type Pc = bigint;
 
@@ -53,6 +55,13 @@ export type Summary = Readonly<
   Record<string, SummaryValue | readonly Readonly<Record<string, SummaryValue>>[]>
 >;
 
+/** Rows of a table of the analysis's own, one that SQL shows (schemas/views.ts). */
+export interface AnalysisRows<T extends Table = Table> {
+  readonly table: T;
+  /** All columns but `analysis`. */
+  readonly rows: readonly Omit<Row<T>, 'analysis'>[];
+}
+
 /** What an analysis says of a whole process image. */
 export interface Outcome {
   readonly process: number;
@@ -60,4 +69,6 @@ export interface Outcome {
   readonly summary: Summary;
   /** What could not be judged, one sentence each: divergences, damage, code that is missing. */
   readonly missing: readonly string[];
+  /** What it has counted or learnt, for SQL. */
+  readonly tables?: readonly AnalysisRows[];
 }

@@ -5,8 +5,9 @@
 import { LinkNames } from '../replay/link-names.js';
 import { Symbols, type Frame } from '../replay/symbols.js';
 import type { ProcessRow, Trace } from '../replay/trace.js';
+import type { Table } from '../schemas/schema.js';
 import type { Analysis, OptionValues } from './analysis.js';
-import type { Finding, Outcome, Summary, SummaryValue } from './finding.js';
+import type { AnalysisRows, Finding, Outcome, Summary, SummaryValue } from './finding.js';
 import { Findings } from './findings.js';
 import {
   formatSuppression,
@@ -92,6 +93,14 @@ export class Report {
   /** All findings, hidden ones too, in order of the report. */
   get findings(): readonly ReportedFinding[] {
     return this.processes.flatMap(({ reported }) => reported);
+  }
+
+  /** Tables of the analysis's own, each once. */
+  get tables(): readonly AnalysisRows[] {
+    const all = new Map<Table, AnalysisRows['rows']>();
+    for (const { table, rows } of this.processes.flatMap(({ outcome }) => outcome.tables ?? []))
+      all.set(table, [...(all.get(table) ?? []), ...rows]);
+    return [...all].map(([table, rows]) => ({ table, rows }));
   }
 
   get counts(): ErrorCounts {

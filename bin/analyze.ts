@@ -205,7 +205,7 @@ export async function runAnalyze(args: Arguments): Promise<void> {
     } finally {
       bar.clear();
     }
-    storeFindings(trace, analysis.name, report.findings);
+    storeFindings(trace, analysis.name, report.findings, report.tables);
     if (args.format === 'json') write(`${JSON.stringify(report.json(), undefined, 1)}\n`);
     else if (args.format === 'table') write(`${tableText(report)}\n`);
     else write([...report.text(args.verbose), ''].join('\n'));

@@ -1,6 +1,7 @@
 /** Keeps the findings of an analysis in the run's folder, where SQL finds them (replay/scan-findings.ts). */
 import { mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import type { AnalysisRows } from '../analyses/finding.js';
 import type { ReportedFinding } from '../analyses/report.js';
 import { ArrowFileWriter } from '../recorder/arrow-file.js';
 import { convertTable } from '../recorder/convert.js';
@@ -14,13 +15,14 @@ type FindingRow = Omit<Row<typeof findings>, 'analysis'>;
 type FrameRow = Omit<Row<typeof finding_frames>, 'analysis'>;
 
 /**
- * Replaces the stored findings of an analysis. A run folder that cannot be written to is left as it is,
+ * Replaces the stored findings and tables of an analysis. A run folder that cannot be written to is left as it is,
  * and the user is told: the report does not depend on it.
  */
 export function storeFindings(
   trace: Trace,
   analysis: string,
   reported: readonly ReportedFinding[],
+  tables: readonly AnalysisRows[] = [],
 ): void {
   const folder = join(findingsFolder(trace), analysis);
   const draft = join(findingsFolder(trace), `.${analysis}.${process.pid}`);
@@ -28,6 +30,7 @@ export function storeFindings(
     mkdirSync(draft, { recursive: true });
     writeRows(draft, findings, reported.map(findingRow));
     writeRows(draft, finding_frames, reported.flatMap(frameRows));
+    for (const { table, rows } of tables) writeRows(draft, table, rows);
     rmSync(folder, { recursive: true, force: true });
     renameSync(draft, folder);
   } catch (error) {
@@ -88,14 +91,14 @@ function frameRows({ number, finding, stacks }: ReportedFinding): FrameRow[] {
   );
 }
 
-function writeRows(folder: string, shown: Table, rows: readonly (FindingRow | FrameRow)[]): void {
+function writeRows<T extends Table>(folder: string, shown: T, rows: AnalysisRows<T>['rows']): void {
   const table = storedFindings(shown);
   const records = rows.map((row) => encodeRecord(table, 0, row as Row<Table>));
   const bytes = new Uint8Array(Buffer.concat(records)); // copied, so that it is aligned
   let at = 0;
   const offsets = Uint32Array.from(records, (record) => (at += record.length) - record.length);
   const order = Uint32Array.from(rows, (_, i) => i);
-  const processes = Uint32Array.from(rows, (row) => row.process);
+  const processes = Uint32Array.from(rows, (row) => (row as { process: number }).process);
   const writer = new ArrowFileWriter(join(folder, `${table.name}.arrow`), table);
   const list = { count: rows.length, offsets, order };
   for (const batch of convertTable(table, bytes, list, processes, 0))

@@ -17,6 +17,7 @@ import {
   COMPUTED_TABLES,
   finding_frames,
   findings,
+  lock_uses,
   HIDDEN_COMPUTED,
   HIDDEN_TABLES,
   ir,
@@ -100,6 +101,7 @@ export class Database {
       [stacks, rowsScan(stacks.columns, () => stackRows(trace))],
       [findings, rowsScan(findings.columns, () => findingRows(trace, findings))],
       [finding_frames, rowsScan(finding_frames.columns, () => findingRows(trace, finding_frames))],
+      [lock_uses, rowsScan(lock_uses.columns, () => findingRows(trace, lock_uses))],
       [trace_damage, rowsScan(trace_damage.columns, () => damageRows(trace))],
     ]);
     const { connection } = database;

@@ -55,7 +55,7 @@ const EVENT_TABLES = [
 const PROGRAM_TABLES = new Set<Table>([blocks, memory, mappings]);
 
 /** A place in one table: the next row not yet delivered. */
-class Cursor implements EventRow {
+export class Cursor implements EventRow {
   batch: Batch | undefined;
   row = 0;
   private ids!: BigUint64Array;
@@ -127,7 +127,7 @@ class Cursor implements EventRow {
 }
 
 /** A part of the replay: the events of one image, up to a fork or the end. */
-interface Leg {
+export interface Leg {
   readonly process: number;
   /** Events at and after this number do not belong to the leg. */
   readonly endEvent: bigint;
@@ -196,6 +196,35 @@ function opNames(trace: Trace): string[] {
   return names;
 }
 
+/**
+ * The parts of a replay of a process image: first those of the images that it was forked from. Throws
+ * UserError when the trace lacks one.
+ * @param tidyUp - with what the C library does after an exit
+ */
+export function legsOf(trace: Trace, process: number, tidyUp = false): Leg[] {
+  const legs: Leg[] = [];
+  let image = trace.processes.find((row) => row.process === process);
+  if (!image) throw new UserError(`The run has no process ${process}.`);
+  const exit = tidyUp ? undefined : trace.exitEvent(process);
+  let leg: Leg = {
+    process,
+    endEvent: exit === undefined ? U64 : exit + 1n,
+    endTick: image.ticks,
+  };
+  for (let depth = 0; ; depth++) {
+    legs.unshift(leg);
+    if (image!.how !== 'fork') return legs;
+    const parent: number = image!.parent;
+    leg = { process: parent, endEvent: image!.parent_event, endTick: image!.parent_tick };
+    image = trace.processes.find((row) => row.process === parent);
+    if (!image || depth > trace.processes.length) {
+      throw new UserError(
+        `The trace does not hold the process that process ${process} was forked from: process ${process} cannot be replayed.`,
+      );
+    }
+  }
+}
+
 /** Begins a replay of process image number `process`. Throws UserError when the trace has none. */
 export function openReplay(
   trace: Trace,
@@ -210,7 +239,7 @@ export class ProcessReplay implements Replay {
   readonly divergences: string[] = [];
   readonly guest: Guest;
 
-  private readonly legs: Leg[] = [];
+  private readonly legs: readonly Leg[];
   private cursors: Cursor[] = [];
   private valueLog!: Cursor;
   private readonly observed: ReadonlySet<Table>;
@@ -248,26 +277,7 @@ export class ProcessReplay implements Replay {
       options.shadow,
     );
     this.guest.moreValues = () => this.moreValues();
-    let image = trace.processes.find((row) => row.process === process);
-    if (!image) throw new UserError(`The run has no process ${process}.`);
-    const exit = options.tidyUp ? undefined : trace.exitEvent(process);
-    let leg: Leg = {
-      process,
-      endEvent: exit === undefined ? U64 : exit + 1n,
-      endTick: image.ticks,
-    };
-    for (let depth = 0; ; depth++) {
-      this.legs.unshift(leg);
-      if (image!.how !== 'fork') break;
-      const parent: number = image!.parent;
-      leg = { process: parent, endEvent: image!.parent_event, endTick: image!.parent_tick };
-      image = trace.processes.find((row) => row.process === parent);
-      if (!image || depth > trace.processes.length) {
-        throw new UserError(
-          `The trace does not hold the process that process ${process} was forked from: process ${process} cannot be replayed.`,
-        );
-      }
-    }
+    this.legs = legsOf(trace, process, options.tidyUp);
     const { fromTick } = options;
     const keyframe = fromTick !== undefined && this.keyframe((tick) => tick > fromTick, true);
     if (keyframe) this.beginAt(keyframe);

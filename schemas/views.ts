@@ -214,6 +214,36 @@ export const finding_frames = table(
   },
 );
 
+/** Kept in the run folder as findings are. */
+export const lock_uses = table(
+  'lock_uses',
+  'How each lock was used, as the last run of an analysis of locks counted it; read through lock_contention.',
+  {
+    process,
+    analysis: findings.columns.analysis,
+    lock: u32(
+      'Number of the lock within the process, in order of appearance; an address may have several locks one after another.',
+    ),
+    address: u64('Address of the lock.'),
+    kind: enumOf(
+      ['mutex', 'recursive mutex', 'rwlock', 'spin lock'],
+      'What it is; a mutex that no call initialised may be recursive.',
+    ),
+    tick: u64('Tick at which it was initialised or first taken.'),
+    thread: u32('Thread that initialised it or took it first.'),
+    stack: u32('Call stack at that moment, a key of `stacks`; 0 when there is none.'),
+    acquisitions: u64('How often it was taken; a recursive lock only from outside.'),
+    contended: u64('Acquisitions that another thread was in the way of.'),
+    failed: u64('Attempts that gave up.'),
+    waited_ticks: u64('Guest instructions of the process that passed in contended acquisitions.'),
+    held_ticks: u64(
+      'Guest instructions of the process that passed while it was held, for each holder.',
+    ),
+    longest_ticks: u64('The longest of these.'),
+    threads: u32('Threads that took it.'),
+  },
+);
+
 /** Damage that only the reader sees. */
 export const trace_damage = table('trace_damage', 'Stored tables that are not whole.', {
   what: string('Short name of the anomaly.'),
@@ -231,11 +261,12 @@ export const COMPUTED_TABLES = [
   stacks,
   findings,
   finding_frames,
+  lock_uses,
   trace_damage,
 ] as const;
 
 /** Computed tables that only views read. */
-export const HIDDEN_COMPUTED: readonly Table[] = [trace_damage];
+export const HIDDEN_COMPUTED: readonly Table[] = [lock_uses, trace_damage];
 
 // ---------------------------------------------------------------- views
 
@@ -625,6 +656,27 @@ export const VIEWS: readonly View[] = [
             coalesce(any_value(place.line), 0) as line
      from allocations a left join asked f on f.process = a.process and f.stack = a.stack
      group by all order by bytes desc`,
+  ),
+  view(
+    table(
+      'lock_contention',
+      'How each lock was used, those that threads waited for longest first; filled by `grind analyze race`.',
+      {
+        ...lock_uses.columns,
+        function: string(
+          'Innermost function of the stack that is not of the recorder: who initialised it or took it first.',
+        ),
+        file,
+        line,
+      },
+    ),
+    `with places as (
+       select process, stack, arg_min({'function': function, 'file': file, 'line': line}, depth) as place
+       from frames where file <> 'sync.c' group by all)
+     select u.*, coalesce(place.function, '') as function, coalesce(place.file, '') as file,
+            coalesce(place.line, 0) as line
+     from scan_lock_uses() u left join places p on p.process = u.process and p.stack = u.stack
+     order by waited_ticks desc, held_ticks desc`,
   ),
   view(
     table('syscalls_by_name', 'System calls per name, those that took longest first.', {

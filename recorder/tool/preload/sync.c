@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stddef.h>
 #include "valgrind.h"
 #include "helgrind.h"
 #include "requests.h"
@@ -55,6 +56,17 @@ static long is_zero(const void* object, unsigned long size)
       if (p[i]) return 0;
    return 1;
 }
+
+/* As a static initialiser leaves a mutex: all zero but for its type. */
+static long is_unused_mutex(const pthread_mutex_t* mutex)
+{
+   const unsigned long type = offsetof(pthread_mutex_t, __data.__kind), after = type + sizeof(int);
+   return is_zero(mutex, type) && (unsigned)mutex->__data.__kind <= PTHREAD_MUTEX_ADAPTIVE_NP
+          && is_zero((const char*)mutex + after, sizeof *mutex - after);
+}
+
+/* A robust mutex whose owner has died is taken, though the function returns an error. */
+static long is_taken(int error) { return error == 0 || error == EOWNERDEAD; }
 
 /* Defines a wrapper of a function of the C library, which before glibc 2.34 lives in libpthread. The name
    is Z-encoded: Zu is _, ZA is @, Za is any text. */
@@ -117,7 +129,7 @@ WRAP(int, pthreadZumutexZudestroy, void* mutex)
    OrigFn original;
    int error;
    VALGRIND_GET_ORIG_FN(original);
-   EVENT(PTHREAD_MUTEX_DESTROY_PRE, mutex, is_zero(mutex, sizeof(pthread_mutex_t)), 0);
+   EVENT(PTHREAD_MUTEX_DESTROY_PRE, mutex, is_unused_mutex(mutex), 0);
    CALL_FN_W_W(error, original, mutex);
    check("pthread_mutex_destroy", error);
    return error;
@@ -130,7 +142,7 @@ WRAP(int, pthreadZumutexZulock, void* mutex)
    VALGRIND_GET_ORIG_FN(original);
    EVENT(PTHREAD_MUTEX_LOCK_PRE, mutex, 0, 0);
    CALL_FN_W_W(error, original, mutex);
-   EVENT(PTHREAD_MUTEX_LOCK_POST, mutex, error == 0, 0);
+   EVENT(PTHREAD_MUTEX_LOCK_POST, mutex, is_taken(error), 0);
    check("pthread_mutex_lock", error);
    return error;
 }
@@ -142,7 +154,7 @@ WRAP(int, pthreadZumutexZutrylock, void* mutex)
    VALGRIND_GET_ORIG_FN(original);
    EVENT(PTHREAD_MUTEX_LOCK_PRE, mutex, 1, 0);
    CALL_FN_W_W(error, original, mutex);
-   EVENT(PTHREAD_MUTEX_LOCK_POST, mutex, error == 0, 0);
+   EVENT(PTHREAD_MUTEX_LOCK_POST, mutex, is_taken(error), 0);
    if (error != EBUSY) check("pthread_mutex_trylock", error);
    return error;
 }
@@ -154,7 +166,7 @@ WRAP(int, pthreadZumutexZutimedlock, void* mutex, void* time)
    VALGRIND_GET_ORIG_FN(original);
    EVENT(PTHREAD_MUTEX_LOCK_PRE, mutex, 1, 0);
    CALL_FN_W_WW(error, original, mutex, time);
-   EVENT(PTHREAD_MUTEX_LOCK_POST, mutex, error == 0, 0);
+   EVENT(PTHREAD_MUTEX_LOCK_POST, mutex, is_taken(error), 0);
    if (error != ETIMEDOUT) check("pthread_mutex_timedlock", error);
    return error;
 }
@@ -166,7 +178,7 @@ WRAP(int, pthreadZumutexZuclocklock, void* mutex, int clock, void* time)
    VALGRIND_GET_ORIG_FN(original);
    EVENT(PTHREAD_MUTEX_LOCK_PRE, mutex, 1, 0);
    CALL_FN_W_WWW(error, original, mutex, clock, time);
-   EVENT(PTHREAD_MUTEX_LOCK_POST, mutex, error == 0, 0);
+   EVENT(PTHREAD_MUTEX_LOCK_POST, mutex, is_taken(error), 0);
    if (error != ETIMEDOUT) check("pthread_mutex_clocklock", error);
    return error;
 }
@@ -382,7 +394,7 @@ WRAP(int, pthreadZurwlockZudestroy, void* lock)
    OrigFn original;
    int error;
    VALGRIND_GET_ORIG_FN(original);
-   EVENT(PTHREAD_RWLOCK_DESTROY_PRE, lock, 0, 0);
+   EVENT(PTHREAD_RWLOCK_DESTROY_PRE, lock, is_zero(lock, sizeof(pthread_rwlock_t)), 0);
    CALL_FN_W_W(error, original, lock);
    check("pthread_rwlock_destroy", error);
    return error;
@@ -429,7 +441,7 @@ WRAP(int, pthreadZurwlockZutrywrlock, void* lock)
 static __attribute__((always_inline)) inline int rwlock_timed(OrigFn original, const char* name, void* lock, void* time, int writes)
 {
    int error;
-   EVENT(PTHREAD_RWLOCK_LOCK_PRE, lock, writes, 0);
+   EVENT(PTHREAD_RWLOCK_LOCK_PRE, lock, writes, 1);
    CALL_FN_W_WW(error, original, lock, time);
    EVENT(PTHREAD_RWLOCK_LOCK_POST, lock, writes, error == 0);
    if (error != ETIMEDOUT) check(name, error);
@@ -453,7 +465,7 @@ WRAP(int, pthreadZurwlockZutimedwrlock, void* lock, void* time)
 static __attribute__((always_inline)) inline int rwlock_clock(OrigFn original, const char* name, void* lock, int clock, void* time, int writes)
 {
    int error;
-   EVENT(PTHREAD_RWLOCK_LOCK_PRE, lock, writes, 0);
+   EVENT(PTHREAD_RWLOCK_LOCK_PRE, lock, writes, 1);
    CALL_FN_W_WWW(error, original, lock, clock, time);
    EVENT(PTHREAD_RWLOCK_LOCK_POST, lock, writes, error == 0);
    if (error != ETIMEDOUT) check(name, error);

@@ -1,0 +1,89 @@
+/** Lock discipline of one process image from its stored tables alone, and the options of it. */
+import { eventRows } from '../../replay/event-rows.js';
+import { recordedStacks } from '../../replay/lineage.js';
+import { Symbols } from '../../replay/symbols.js';
+import type { Trace } from '../../replay/trace.js';
+import { UserError } from '../../schemas/errors.js';
+import type { AnalysisOption, OptionValues } from '../analysis.js';
+import type { CycleClass } from './lock-order.js';
+import { LockChecker, type LockOptions, type LockOutcome } from './locks.js';
+
+/** Named as Helgrind's and DRD's own where they have such an option. */
+export const LOCK_OPTIONS = {
+  'track-lockorders': {
+    describe:
+      'Report orders of taking locks that can end in a deadlock; all: also those of threads that ran one after another',
+    default: 'yes',
+    values: ['no', 'yes', 'all'],
+  },
+  'check-cond-signal-mutex': {
+    describe: 'Report signals of a condition variable whose mutex the thread does not hold',
+    default: 'no',
+    values: ['no', 'yes'],
+  },
+  'exclusive-threshold': {
+    describe: 'Report locks held for writing for longer than this number of guest instructions',
+    default: 'off',
+  },
+  'shared-threshold': {
+    describe: 'Report locks held for reading for longer than this number of guest instructions',
+    default: 'off',
+  },
+} as const satisfies Record<string, AnalysisOption>;
+
+const ORDERS: Readonly<Record<string, readonly CycleClass[]>> = {
+  no: [],
+  yes: ['threads', 'same thread'],
+  all: ['threads', 'same thread', 'in turn'],
+};
+
+/** What the options mean. Throws UserError for values that they do not take. */
+export function lockSettings(options: OptionValues): LockOptions {
+  const value = (name: keyof typeof LOCK_OPTIONS) => options[name] ?? LOCK_OPTIONS[name].default;
+  const limit = (name: keyof typeof LOCK_OPTIONS): bigint | undefined => {
+    const given = value(name);
+    if (given === 'off') return undefined;
+    if (!/^\d{1,18}$/.test(given))
+      throw new UserError(`--${name} takes a number of instructions or off, not "${given}".`);
+    return BigInt(given);
+  };
+  return {
+    orders: ORDERS[value('track-lockorders')] ?? [],
+    checkSignals: value('check-cond-signal-mutex') === 'yes',
+    exclusive: limit('exclusive-threshold'),
+    shared: limit('shared-threshold'),
+  };
+}
+
+/**
+ * Judges a process image.
+ * @param callers - addresses of a call stack that are shown
+ */
+export function checkLocks(
+  trace: Trace,
+  process: number,
+  options: LockOptions,
+  callers: number,
+): LockOutcome {
+  const stacks = recordedStacks(trace, process);
+  const symbols = new Symbols(trace, process);
+  let isInImage = false;
+  const checker = new LockChecker(
+    {
+      process,
+      stackOf: (stack) => symbols.programPcs(stacks.get(stack) ?? [], callers),
+      isInImage: () => isInImage,
+      describe: (address) => {
+        const variable = symbols.variable(address);
+        return variable && `${variable.offset} bytes inside data symbol "${variable.name}"`;
+      },
+    },
+    options,
+  );
+  for (const event of eventRows(trace, process, checker.tables)) {
+    ({ isInImage } = event);
+    checker.applied(event.row);
+  }
+  isInImage = true;
+  return checker.finish(trace.processes.find((row) => row.process === process)?.ticks ?? 0n);
+}

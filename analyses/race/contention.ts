@@ -1,0 +1,129 @@
+/**
+ * How locks were used: how often, by how many threads, how long threads waited for them and held them;
+ * and locks that were held for too long, as DRD's --exclusive-threshold and --shared-threshold find them
+ * (Valgrind manual, section 8.2). Time is in guest instructions of the whole process, of all threads.
+ */
+import type { Finding } from '../finding.js';
+import type { Row } from '../../schemas/schema.js';
+import type { lock_uses } from '../../schemas/views.js';
+
+/** What a thread does with a lock, from taking it to letting it go. */
+export interface Use {
+  readonly writes: boolean;
+  /** When it was taken. */
+  readonly tick: bigint;
+  /** Where: key of `stacks`. */
+  readonly stack: number;
+}
+
+export interface HoldLimits {
+  /** Longest time to hold a lock, in ticks; undefined: any. */
+  readonly exclusive: bigint | undefined;
+  /** Of a lock for reading. */
+  readonly shared: bigint | undefined;
+}
+
+/** The use of one lock. */
+export class LockUsage {
+  acquisitions = 0n;
+  contended = 0n;
+  failed = 0n;
+  waitedTicks = 0n;
+  heldTicks = 0n;
+  longestTicks = 0n;
+  private readonly threads = new Set<number>();
+
+  /** @param waited - ticks for which another thread held it; undefined when it was free */
+  taken(thread: number, waited: bigint | undefined): void {
+    this.acquisitions++;
+    this.threads.add(thread);
+    if (waited === undefined) return;
+    this.contended++;
+    this.waitedTicks += waited;
+  }
+
+  released({ tick }: Use, now: bigint): void {
+    const ticks = now - tick;
+    this.heldTicks += ticks;
+    if (ticks > this.longestTicks) this.longestTicks = ticks;
+  }
+
+  /** What was before does not count. */
+  reset(): void {
+    this.acquisitions = this.contended = this.failed = 0n;
+    this.waitedTicks = this.heldTicks = this.longestTicks = 0n;
+    this.threads.clear();
+  }
+
+  /** The columns of `lock_uses` that tell of the use. */
+  get row(): Pick<
+    Row<typeof lock_uses>,
+    | 'acquisitions'
+    | 'contended'
+    | 'failed'
+    | 'waited_ticks'
+    | 'held_ticks'
+    | 'longest_ticks'
+    | 'threads'
+  > {
+    return {
+      acquisitions: this.acquisitions,
+      contended: this.contended,
+      failed: this.failed,
+      waited_ticks: this.waitedTicks,
+      held_ticks: this.heldTicks,
+      longest_ticks: this.longestTicks,
+      threads: this.threads.size,
+    };
+  }
+}
+
+/** A place at which a lock was let go after too long. */
+interface LongHold {
+  readonly finding: Omit<Finding, 'what' | 'count'>;
+  readonly lockName: string;
+  readonly limit: bigint;
+  longestTicks: bigint;
+  count: number;
+}
+
+/** Locks that were held for too long: one finding for each pair of places of taking it and letting it go. */
+export class LongHolds {
+  private readonly holds = new Map<string, LongHold>();
+
+  constructor(private readonly limits: HoldLimits) {}
+
+  /**
+   * @param at - where it was let go: key of `stacks`
+   * @param finding - all of the finding but what was measured; asked for only where it is new
+   */
+  released(
+    use: Use,
+    now: bigint,
+    at: number,
+    lockName: string,
+    finding: () => LongHold['finding'] | undefined,
+  ): void {
+    const limit = use.writes ? this.limits.exclusive : this.limits.shared;
+    const ticks = now - use.tick;
+    if (limit === undefined || ticks <= limit) return;
+    const key = `${use.stack} ${at}`;
+    const known = this.holds.get(key);
+    if (known) {
+      known.count++;
+      if (ticks > known.longestTicks) known.longestTicks = ticks;
+      return;
+    }
+    const found = finding();
+    if (found)
+      this.holds.set(key, { finding: found, lockName, limit, longestTicks: ticks, count: 1 });
+  }
+
+  get findings(): Finding[] {
+    return [...this.holds.values()].map(({ finding, lockName, limit, longestTicks, count }) => ({
+      ...finding,
+      what: `Lock on ${lockName} was held during ${longestTicks} instructions (threshold: ${limit})`,
+      count,
+    }));
+  }
+}

@@ -1,0 +1,366 @@
+/**
+ * Which locks were taken while which others were held, and what orders can end in a deadlock.
+ *
+ * A *dependency* is an acquisition that can block, with the locks that the thread held. Dependencies
+ * d0, d1, … form a deadlock pattern when each waits for a lock that the next one holds, and all of them
+ * can be under way at once: different threads, none of which begins after another has ended; and no lock
+ * that two of them hold, which would keep them apart (a gate lock). This is the abstract deadlock pattern
+ * of Bensalem and Havelund (HVC 2005) and of Tunç, Mathur, Pavlogiannis and Viswanathan (PLDI 2023), with
+ * the modes of read-write locks: readers do not wait for readers.
+ *
+ * An acquisition that gives up (try, timed) waits for nobody, but what it took is held.
+ *
+ * Helgrind reports orders that one thread alone took in both ways too. That is no deadlock, but the places
+ * are there, and another execution may run them in two threads: these are given as their own class.
+ */
+
+/** What this needs to know of a lock: a place in memory from its initialisation to its destruction. */
+export interface OrderedLock {
+  /** Unique within the process image. */
+  readonly id: number;
+}
+
+/** A lock that a thread holds. */
+export interface Held<L extends OrderedLock> {
+  readonly lock: L;
+  /** Not only for reading. */
+  readonly writes: boolean;
+  /** Where it was taken: key of `stacks`. */
+  readonly stack: number;
+}
+
+/** A sequence of held locks, the one taken last first. Equal sequences are one object. */
+interface Chain<L extends OrderedLock> extends Held<L> {
+  readonly outer: Chain<L> | undefined;
+  readonly id: number;
+  /** Dependencies of a thread that held exactly these: where they are kept, and by which keys. */
+  readonly uses: { readonly known: Map<string, Dependency<L>>; readonly key: string }[];
+}
+
+/** Part of a thread's life between creations and joins of others. */
+interface Segment {
+  readonly id: number;
+  readonly thread: number;
+  /** Number of the segment within the thread. */
+  readonly at: number;
+  /** Segments of other threads, up to which everything lies before this segment. */
+  readonly seen: ReadonlyMap<number, number>;
+}
+
+/** A lock was taken, or asked for, by a thread that held others. */
+export interface Dependency<L extends OrderedLock> {
+  /** In order of their first occurrence. */
+  readonly number: number;
+  readonly thread: number;
+  readonly lock: L;
+  readonly writes: boolean;
+  readonly stack: number;
+  readonly tick: bigint;
+  /** What the thread held, the lock taken last first. */
+  readonly held: Chain<L>;
+  readonly segment: Segment;
+}
+
+/**
+ * Whether threads of this execution can deadlock so (`threads`); or only if more threads did the same
+ * (`same thread`); or not because threads ran one after another (`in turn`).
+ */
+export type CycleClass = 'threads' | 'same thread' | 'in turn';
+
+/** Each waits for a lock that the next one holds, and the last for one that the first holds. */
+export interface Cycle<L extends OrderedLock> {
+  readonly class: CycleClass;
+  /** The first is the latest. */
+  readonly dependencies: readonly Dependency<L>[];
+}
+
+interface ThreadState<L extends OrderedLock> {
+  segment: Segment;
+  readonly held: Held<L>[];
+  /** `held` as a chain, once needed. */
+  chain: Chain<L> | undefined;
+  isChained: boolean;
+}
+
+/** Steps of the search for cycles, after which it stops. */
+const MAX_STEPS = 5_000_000;
+
+export class LockOrder<L extends OrderedLock> {
+  /** The search was cut short. */
+  isCut = false;
+  private readonly threads = new Map<number, ThreadState<L>>();
+  private readonly chains = new Map<string, Chain<L>>();
+  /** The chains in which a lock is the one taken last, by their keys. */
+  private readonly chainsOf = new Map<L, Map<string, Chain<L>>>();
+  /** By the lock that was taken. */
+  private readonly dependencies = new Map<L, Map<string, Dependency<L>>>();
+  private numbers = 0;
+
+  created(thread: number, child: number): void {
+    const parent = this.thread(thread);
+    const { at, seen } = parent.segment;
+    const before = new Map(seen).set(thread, at);
+    this.thread(child).segment = this.segment(child, 0, before);
+    parent.segment = this.segment(thread, at + 1, seen);
+  }
+
+  joined(thread: number, ended: number): void {
+    const state = this.thread(thread);
+    const other = this.thread(ended).segment;
+    const seen = new Map(state.segment.seen).set(ended, other.at);
+    for (const [key, at] of other.seen) seen.set(key, Math.max(at, seen.get(key) ?? -1));
+    state.segment = this.segment(thread, state.segment.at + 1, seen);
+  }
+
+  /** A thread asks for a lock, and will wait for it. */
+  asked(thread: number, lock: L, writes: boolean, stack: number, tick: bigint): void {
+    const state = this.thread(thread);
+    const held = this.chainOf(state);
+    if (!held) return;
+    let known = this.dependencies.get(lock);
+    if (!known) this.dependencies.set(lock, (known = new Map<string, Dependency<L>>()));
+    const { segment } = state;
+    const key = `${segment.id} ${held.id} ${writes ? 'w' : 'r'} ${stack}`;
+    if (known.has(key)) return;
+    const number = this.numbers++;
+    known.set(key, { number, thread, lock, writes, stack, tick, held, segment });
+    held.uses.push({ known, key });
+  }
+
+  /** A thread has taken a lock that it did not hold. */
+  taken(thread: number, lock: L, writes: boolean, stack: number): void {
+    const state = this.thread(thread);
+    state.held.push({ lock, writes, stack });
+    state.isChained = false;
+  }
+
+  /** A thread holds a lock no more. */
+  released(thread: number, lock: L): void {
+    const state = this.thread(thread);
+    const at = state.held.findLastIndex((held) => held.lock === lock);
+    if (at < 0) return;
+    const isLast = at === state.held.length - 1;
+    state.held.splice(at, 1);
+    if (isLast && state.isChained) state.chain = state.chain?.outer;
+    else state.isChained = false;
+  }
+
+  /** No thread can take this lock any more, nor holds it. What can be in no cycle is forgotten. */
+  died(lock: L): void {
+    const held = this.chainsOf.get(lock);
+    this.chainsOf.delete(lock);
+    for (const [key] of held ?? []) this.chains.delete(key);
+    if (!held) {
+      this.dependencies.delete(lock);
+    } else if (!this.dependencies.has(lock)) {
+      for (const [, { outer, uses }] of held)
+        if (!outer) for (const { known, key } of uses) known.delete(key);
+    }
+  }
+
+  /** Forgets all threads but one, as a fork does. */
+  keepOnly(thread: number): void {
+    for (const number of [...this.threads.keys()])
+      if (number !== thread) this.threads.delete(number);
+  }
+
+  /**
+   * One cycle for each dependency that is the latest of one: the shortest of the best class.
+   * @param classes - those that are wanted
+   */
+  *cycles(classes: readonly CycleClass[]): Generator<Cycle<L>> {
+    const all = [...this.dependencies.values()].flatMap((known) => [...known.values()]);
+    const inCycles = all.length > 1 ? dependenciesInCycles(all) : [];
+    const holders = new Map<L, Dependency<L>[]>();
+    for (const dependency of inCycles) {
+      for (const { lock } of chainOf(dependency.held)) {
+        const list = holders.get(lock);
+        if (list) list.push(dependency);
+        else holders.set(lock, [dependency]);
+      }
+    }
+    const search = new Search(holders, inCycles.length);
+    for (const latest of inCycles.sort((a, b) => a.number - b.number)) {
+      for (const wanted of classes) {
+        const path = search.shortest(latest, wanted);
+        if (!path) continue;
+        yield { class: wanted, dependencies: path };
+        break;
+      }
+    }
+    this.isCut = search.steps >= MAX_STEPS;
+  }
+
+  private thread(number: number): ThreadState<L> {
+    let state = this.threads.get(number);
+    if (!state) {
+      const segment = this.segment(number, 0, new Map());
+      state = { segment, held: [], chain: undefined, isChained: true };
+      this.threads.set(number, state);
+    }
+    return state;
+  }
+
+  private segments = 0;
+  private segment(thread: number, at: number, seen: ReadonlyMap<number, number>): Segment {
+    return { id: this.segments++, thread, at, seen };
+  }
+
+  private chainIds = 0;
+  private chainOf(state: ThreadState<L>): Chain<L> | undefined {
+    if (state.isChained) return state.chain;
+    let chain: Chain<L> | undefined;
+    for (const held of state.held) {
+      const { lock, writes, stack } = held;
+      const key = `${chain?.id ?? ''} ${lock.id} ${writes ? 'w' : 'r'} ${stack}`;
+      chain = this.chains.get(key) ?? this.newChain(key, held, chain);
+    }
+    state.chain = chain;
+    state.isChained = true;
+    return chain;
+  }
+
+  private newChain(key: string, held: Held<L>, outer: Chain<L> | undefined): Chain<L> {
+    const chain = { ...held, outer, id: this.chainIds++, uses: [] };
+    this.chains.set(key, chain);
+    const known = this.chainsOf.get(held.lock);
+    if (known) known.set(key, chain);
+    else this.chainsOf.set(held.lock, new Map([[key, chain]]));
+    return chain;
+  }
+}
+
+function* chainOf<L extends OrderedLock>(held: Chain<L>): Generator<Chain<L>> {
+  for (let chain: Chain<L> | undefined = held; chain; chain = chain.outer) yield chain;
+}
+
+/** How a dependency holds a lock, if it does. */
+export function holding<L extends OrderedLock>(
+  { held }: Dependency<L>,
+  lock: L,
+): Held<L> | undefined {
+  for (const chain of chainOf(held)) if (chain.lock === lock) return chain;
+  return undefined;
+}
+
+/** Finds paths from a dependency back to itself, along "waits for a lock that … holds". */
+class Search<L extends OrderedLock> {
+  steps = 0;
+
+  constructor(
+    private readonly holders: ReadonlyMap<L, readonly Dependency<L>[]>,
+    private readonly mostLocks: number,
+  ) {}
+
+  /** The shortest cycle whose latest dependency this is. */
+  shortest(latest: Dependency<L>, wanted: CycleClass): Dependency<L>[] | undefined {
+    for (let length = 2; length <= this.mostLocks; length++) {
+      this.isDeeper = false;
+      const path = [latest];
+      if (this.extend(path, length, wanted)) return path;
+      if (!this.isDeeper || this.steps >= MAX_STEPS) return undefined;
+    }
+    return undefined;
+  }
+
+  /** Some path was given up for its length only. */
+  private isDeeper = false;
+
+  private extend(path: Dependency<L>[], length: number, wanted: CycleClass): boolean {
+    const [latest, last] = [path[0]!, path.at(-1)!];
+    for (const next of this.holders.get(last.lock) ?? []) {
+      if (next.number >= latest.number || this.steps >= MAX_STEPS) continue;
+      this.steps++;
+      if (!waitsFor(last, next)) continue;
+      if (!path.every((other) => canMeet(other, next, wanted))) continue;
+      path.push(next);
+      if (path.length === length) {
+        // A class is that of its worst pair; better ones were sought before.
+        if (waitsFor(next, latest)) return true;
+        this.isDeeper = true;
+      } else if (this.extend(path, length, wanted)) return true;
+      path.pop();
+    }
+    return false;
+  }
+}
+
+function waitsFor<L extends OrderedLock>(waiter: Dependency<L>, holder: Dependency<L>): boolean {
+  const held = holding(holder, waiter.lock);
+  return held !== undefined && (held.writes || waiter.writes);
+}
+
+/** Both can be under way at once, as far as the class asks for it. */
+function canMeet<L extends OrderedLock>(
+  a: Dependency<L>,
+  b: Dependency<L>,
+  wanted: CycleClass,
+): boolean {
+  if (a.thread === b.thread ? wanted === 'threads' : wanted !== 'in turn' && areInTurn(a, b))
+    return false;
+  for (const { lock, writes } of chainOf(a.held)) {
+    const other = holding(b, lock);
+    if (other && (writes || other.writes)) return false;
+  }
+  return true;
+}
+
+function areInTurn<L extends OrderedLock>(a: Dependency<L>, b: Dependency<L>): boolean {
+  const isBefore = (first: Segment, second: Segment) =>
+    (second.seen.get(first.thread) ?? -1) >= first.at;
+  return isBefore(a.segment, b.segment) || isBefore(b.segment, a.segment);
+}
+
+/**
+ * Those that lie on a cycle of "this lock was taken while that one was held", whatever keeps them apart:
+ * the lock lies in the same strongly connected component as one that was held (Tarjan, SIAM J. Comput. 1972).
+ */
+function dependenciesInCycles<L extends OrderedLock>(
+  all: readonly Dependency<L>[],
+): Dependency<L>[] {
+  const next = new Map<L, Set<L>>();
+  for (const { lock, held } of all) {
+    for (const { lock: outer } of chainOf(held)) {
+      const known = next.get(outer);
+      if (known) known.add(lock);
+      else next.set(outer, new Set([lock]));
+    }
+  }
+  const order = new Map<L, number>();
+  const low = new Map<L, number>();
+  const component = new Map<L, number>();
+  const open: L[] = [];
+  for (const root of next.keys()) {
+    if (order.has(root)) continue;
+    const path: { lock: L; rest: Iterator<L> }[] = [];
+    const enter = (lock: L): void => {
+      order.set(lock, order.size);
+      low.set(lock, order.get(lock)!);
+      open.push(lock);
+      path.push({ lock, rest: (next.get(lock) ?? new Set<L>()).values() });
+    };
+    enter(root);
+    while (path.length > 0) {
+      const { lock, rest } = path.at(-1)!;
+      const { done, value } = rest.next();
+      if (!done) {
+        if (!order.has(value)) enter(value);
+        else if (!component.has(value)) low.set(lock, Math.min(low.get(lock)!, order.get(value)!));
+        continue;
+      }
+      path.pop();
+      const parent = path.at(-1)?.lock;
+      if (parent !== undefined) low.set(parent, Math.min(low.get(parent)!, low.get(lock)!));
+      if (low.get(lock) !== order.get(lock)) continue;
+      for (let member: L | undefined; member !== lock; ) {
+        member = open.pop()!;
+        component.set(member, order.get(lock)!);
+      }
+    }
+  }
+  return all.filter(({ lock, held }) => {
+    for (const outer of chainOf(held))
+      if (component.get(outer.lock) === component.get(lock)) return true;
+    return false;
+  });
+}

@@ -1,0 +1,773 @@
+/**
+ * Lock discipline: what is wrong with how a program uses mutexes, read-write locks, spin locks, condition
+ * variables, semaphores and barriers, whatever memory it accesses; and how its locks were used. All of it
+ * is read from recorded events. Kinds and sentences are those of Helgrind (Valgrind manual, chapter 7)
+ * where it has them; `Deadlock`, `FreeMemLock` and `HoldTime` are ours.
+ *
+ * A trace tells what happened after a call, so some things are judged better than while the program
+ * runs: an unlock by another thread lets a lock go unless the call failed; a relock of a mutex that may be
+ * recursive is a mistake when the thread never came back from it; threads that the end of the process cut
+ * off are not blamed for locks that they held.
+ */
+import type { Row, Table } from '../../schemas/schema.js';
+import {
+  heap,
+  mappings,
+  slices,
+  sync,
+  syscall_enters,
+  thread_events,
+} from '../../schemas/tables.js';
+import type { lock_uses } from '../../schemas/views.js';
+import type { EventRow, Observer } from '../../replay/types.js';
+import type { Finding, FindingStack, Pc } from '../finding.js';
+import { Findings } from '../findings.js';
+import { apiErrorText, isMistake } from './api-errors.js';
+import { AddressMap, MemoryAreas } from './areas.js';
+import { LockUsage, LongHolds, type HoldLimits } from './contention.js';
+import { holding, LockOrder, type Cycle, type CycleClass, type OrderedLock } from './lock-order.js';
+import { Barriers, Conditions, Semaphores, type Moment, type MutexState } from './sync-objects.js';
+
+export type LockKind = Row<typeof lock_uses>['kind'];
+
+/** A row of the table of how locks were used. */
+export type LockUseRow = Omit<Row<typeof lock_uses>, 'analysis'>;
+
+export interface LockOptions extends HoldLimits {
+  /** Classes of lock-order cycles that are reported. */
+  readonly orders: readonly CycleClass[];
+  /** `--check-cond-signal-mutex`. */
+  readonly checkSignals: boolean;
+}
+
+/** What the events need of their surroundings. */
+export interface LockContext {
+  readonly process: number;
+  /** Addresses of a call stack of the trace, innermost first; empty for 0. */
+  stackOf(stack: number): readonly Pc[];
+  /** The events are of the image itself, not of one that it was forked from. */
+  isInImage(): boolean;
+  /** A sentence on what lies at an address, such as the name of a variable. */
+  describe?(address: bigint): string | undefined;
+}
+
+/** What came out, at the end. */
+export interface LockOutcome {
+  /** In order of their ticks. */
+  readonly findings: Finding[];
+  readonly uses: LockUseRow[];
+  readonly missing: readonly string[];
+}
+
+/** A thread has a lock. */
+interface Hold {
+  readonly thread: number;
+  readonly writes: boolean;
+  readonly tick: bigint;
+  readonly stack: number;
+  /** How often it was taken and not let go. */
+  depth: number;
+}
+
+interface Lock extends OrderedLock, MutexState {
+  readonly address: bigint;
+  readonly kind: LockKind;
+  /** Its type is known: without, a mutex may be recursive. */
+  readonly isInitialised: boolean;
+  readonly appeared: Moment;
+  readonly holds: Hold[];
+  readonly usage: LockUsage;
+}
+
+/** A thread has asked for a lock and does not have it yet. */
+interface Wait extends Moment {
+  readonly lock: Lock;
+  readonly writes: boolean;
+  /** It gives up when the lock is not to be had, at once or after some time. */
+  readonly tries: boolean;
+  readonly isContended: boolean;
+  /** It holds the lock itself. */
+  readonly again: Hold | undefined;
+}
+
+interface Thread {
+  wait: Wait | undefined;
+  /** Takes back what its last call did, should the next row say that it failed. */
+  undo: (() => void) | undefined;
+  /** Where it called exit: key of `stacks`. */
+  exit: number | undefined;
+}
+
+const SYS_EXIT = 60;
+const SYS_EXIT_GROUP = 231;
+const RELEASES = new Set(['free', 'delete', 'delete_array', 'realloc']);
+
+const RELOCK = 'Attempt to re-lock a non-recursive lock I already hold';
+
+/** The observer of a replay, or of stored rows alone (replay/event-rows.ts). Judges one process image. */
+export class LockChecker implements Observer {
+  readonly tables: readonly Table[] = [
+    sync,
+    thread_events,
+    heap,
+    mappings,
+    slices,
+    syscall_enters,
+  ];
+  private readonly findings = new Findings();
+  private readonly areas = new MemoryAreas();
+  private readonly locks = new AddressMap<Lock>();
+  private readonly threads = new Map<number, Thread>();
+  private readonly order = new LockOrder<Lock>();
+  private readonly longHolds: LongHolds;
+  private readonly conditions: Conditions;
+  private readonly semaphores: Semaphores;
+  private readonly barriers: Barriers;
+  private uses: LockUseRow[] = [];
+  private lockIds = 0;
+  private isInImage = false;
+
+  constructor(
+    private readonly context: LockContext,
+    private readonly options: LockOptions,
+  ) {
+    const complain = (at: Moment, sentence: string) => this.complain(at, sentence);
+    const mutexAt = (address: bigint) => this.locks.get(address);
+    this.longHolds = new LongHolds(options);
+    this.conditions = new Conditions(complain, this.areas, mutexAt, options.checkSignals);
+    this.semaphores = new Semaphores(complain, this.areas);
+    this.barriers = new Barriers(complain, this.areas);
+  }
+
+  applied(row: EventRow): void {
+    switch (row.table) {
+      case sync:
+        this.enterImage(row.u32('thread'));
+        return this.synchronised(row);
+      case thread_events:
+        this.enterImage(row.u32('thread'));
+        return this.threadEvent(row);
+      case heap: {
+        const address = row.u64(row.name('op') === 'realloc' ? 'previous' : 'address');
+        const size = row.u64(row.name('op') === 'realloc' ? 'previous_size' : 'size');
+        if (RELEASES.has(row.name('op')!) && address !== 0n) this.freed(moment(row), address, size);
+        return;
+      }
+      case mappings:
+        return this.mapped(row);
+      case slices:
+        return this.areas.runs(row.u32('thread'), row.u64('sp'));
+      case syscall_enters: {
+        const number = row.u32('number');
+        if (number === SYS_EXIT || number === SYS_EXIT_GROUP)
+          this.thread(row.u32('thread')).exit = row.u32('stack');
+        return;
+      }
+    }
+  }
+
+  /**
+   * The end of the execution.
+   * @param tick - how many instructions were executed
+   */
+  finish(tick: bigint): LockOutcome {
+    for (const thread of this.threads.values()) {
+      const { wait } = thread;
+      if (wait?.again && !wait.tries && !wait.lock.isInitialised) this.relocked(wait, wait.again);
+    }
+    this.deadlocks();
+    for (const lock of [...this.locks.values()]) {
+      for (const hold of lock.holds) lock.usage.released(hold, tick);
+      this.noteUse(lock);
+    }
+    for (const cycle of this.order.cycles(this.options.orders)) this.reportOrder(cycle);
+    const findings = [...this.findings.list, ...this.longHolds.findings];
+    const missing = this.order.isCut
+      ? ['Too many orders of locks to look at all cycles among them.']
+      : [];
+    return {
+      findings: findings.sort((a, b) => (a.tick < b.tick ? -1 : a.tick > b.tick ? 1 : 0)),
+      uses: this.uses.sort((a, b) => a.lock - b.lock),
+      missing,
+    };
+  }
+
+  // ---------------------------------------------------------------- reports
+
+  private report(kind: string, what: string, at: Moment, more: readonly FindingStack[] = []): void {
+    if (!this.context.isInImage()) return;
+    const { thread, tick } = at;
+    const stacks = [this.stack('', at), ...more];
+    const { process } = this.context;
+    this.findings.add({ kind, what, notes: [], process, thread, tick, stacks, count: 1 });
+  }
+
+  private complain(at: Moment, sentence: string, more: readonly FindingStack[] = []): void {
+    this.report('Misc', `Thread #${at.thread}: ${sentence}`, at, more);
+  }
+
+  private stack(role: string, { stack }: { readonly stack: number }): FindingStack {
+    return { role, pcs: this.context.stackOf(stack) };
+  }
+
+  /** Where a lock came from, as Helgrind announces it. */
+  private origin(lock: Lock): FindingStack[] {
+    const place = this.context.describe?.(lock.address);
+    const role = `Lock at ${hex(lock.address)}${place ? `, ${place},` : ''} was first observed`;
+    return [this.stack(role, lock.appeared)];
+  }
+
+  // ---------------------------------------------------------------- locks
+
+  private thread(number: number): Thread {
+    let thread = this.threads.get(number);
+    if (!thread) {
+      thread = { wait: undefined, undo: undefined, exit: undefined };
+      this.threads.set(number, thread);
+    }
+    return thread;
+  }
+
+  private create(address: bigint, kind: LockKind, at: Moment, isInitialised: boolean): Lock {
+    const holds: Hold[] = [];
+    const lock: Lock = {
+      id: this.lockIds++,
+      address,
+      kind,
+      isInitialised,
+      appeared: at,
+      holds,
+      usage: new LockUsage(),
+      isRwlock: kind === 'rwlock',
+      get isHeld() {
+        return holds.length > 0;
+      },
+      depth: (thread) => holdOf(holds, thread)?.depth ?? 0,
+    };
+    this.locks.set(address, lock);
+    return lock;
+  }
+
+  private initialised(at: Moment, address: bigint, kind: LockKind): void {
+    const known = this.locks.get(address);
+    if (known) {
+      const fn = INITIALISERS[kind];
+      if (known.holds.length > 0 || !this.areas.isOnStack(address)) {
+        const state = known.holds.length > 0 ? 'locked' : 'already initialised';
+        this.complain(at, `${fn}: lock is ${state}`, this.origin(known));
+      }
+      this.end(known, at);
+    }
+    this.create(address, kind, at, true);
+  }
+
+  private destroyed(at: Moment, address: bigint, isRwlock: boolean, isBlank: boolean): void {
+    const lock = this.locks.get(address);
+    const fn = isRwlock ? 'pthread_rwlock_destroy' : 'pthread_mutex_destroy';
+    if (!lock && (isBlank || this.areas.mayBeForeign(address))) return;
+    if (lock?.isRwlock !== isRwlock) this.complain(at, `${fn} with invalid argument`);
+    if (!lock) return;
+    const holds = [...lock.holds];
+    if (holds.length > 0) {
+      const more = holds.map((hold) => this.stack(takenBy(lock, hold), hold));
+      this.complain(at, `${fn} of a locked mutex`, [...more, ...this.origin(lock)]);
+    }
+    const uses = this.uses.length;
+    this.end(lock, at);
+    // It fails for most locks that are held.
+    this.thread(at.thread).undo = () => {
+      this.uses.length = uses;
+      this.locks.set(address, lock);
+      for (const hold of holds) {
+        lock.holds.push(hold);
+        this.order.taken(hold.thread, lock, hold.writes, hold.stack);
+      }
+    };
+  }
+
+  /** The lock is no more. */
+  private end(lock: Lock, at: Moment): void {
+    for (const hold of lock.holds.splice(0)) {
+      lock.usage.released(hold, at.tick);
+      this.order.released(hold.thread, lock);
+    }
+    this.order.died(lock);
+    this.noteUse(lock);
+    this.locks.delete(lock.address);
+  }
+
+  private noteUse({ id, address, kind, appeared, usage }: Lock): void {
+    if (!this.context.isInImage()) return;
+    const { process } = this.context;
+    const { tick, thread, stack } = appeared;
+    this.uses.push({ process, lock: id, address, kind, tick, thread, stack, ...usage.row });
+  }
+
+  private asked(at: Moment, address: bigint, kind: LockKind, writes: boolean, tries: boolean): void {
+    const lock = this.locks.get(address) ?? this.create(address, kind, at, kind !== 'mutex');
+    if (kind === 'rwlock' && !lock.isRwlock) {
+      this.complain(at, 'pthread_rwlock_{rd,rw}lock with a pthread_mutex_t* argument');
+    } else if (kind !== 'rwlock' && lock.isRwlock) {
+      this.complain(at, 'pthread_mutex_lock with a pthread_rwlock_t* argument');
+    }
+    const again = holdOf(lock.holds, at.thread);
+    const isContended = lock.holds.some(
+      (hold) => hold.thread !== at.thread && (hold.writes || writes),
+    );
+    const wait = { ...at, lock, writes, tries, isContended, again };
+    this.thread(at.thread).wait = wait;
+    if (tries) return;
+    if (!again) this.order.asked(at.thread, lock, writes, at.stack, at.tick);
+    else if ((again.writes || writes) && lock.kind !== 'recursive mutex' && lock.isInitialised)
+      this.relocked(wait, again);
+  }
+
+  private relocked(wait: Wait, again: Hold): void {
+    const { lock } = wait;
+    const previous = this.stack('Lock was previously acquired', again);
+    this.complain(wait, RELOCK, [previous, ...this.origin(lock)]);
+  }
+
+  /** A thread has taken a lock, or has failed to. */
+  private answered(at: Moment, address: bigint, kind: LockKind, writes: boolean, ok: boolean): void {
+    const thread = this.thread(at.thread);
+    const wait = thread.wait?.lock.address === address ? thread.wait : undefined;
+    thread.wait = undefined;
+    if (ok) return this.acquired(at, address, kind, writes, wait);
+    const lock = wait?.lock;
+    if (!lock) return;
+    lock.usage.failed++;
+    // An error-checking mutex has said so itself.
+    if (wait.again && !wait.tries && !lock.isInitialised) this.relocked(wait, wait.again);
+  }
+
+  private acquired(
+    at: Moment,
+    address: bigint,
+    kind: LockKind,
+    writes: boolean,
+    wait?: Wait,
+  ): void {
+    const lock = this.locks.get(address) ?? this.create(address, kind, at, kind !== 'mutex');
+    const own = holdOf(lock.holds, at.thread);
+    if (own) {
+      own.depth++;
+      return;
+    }
+    const other = lock.holds.find((hold) => hold.writes || writes);
+    if (other) {
+      const what = writes ? 'write lock' : 'read lock';
+      const how = other.writes ? 'wr-held by a different thread' : 'rd-held';
+      this.complain(
+        at,
+        `Bug in libpthread: ${what} granted on mutex/rwlock which is currently ${how}`,
+        [this.stack(takenBy(lock, other), other), ...this.origin(lock)],
+      );
+      for (const hold of [...lock.holds]) this.letGo(lock, hold, at);
+    }
+    lock.holds.push({ ...at, writes, depth: 1 });
+    lock.usage.taken(at.thread, wait?.isContended ? at.tick - wait.tick : undefined);
+    this.order.taken(at.thread, lock, writes, at.stack);
+  }
+
+  private letGo(lock: Lock, hold: Hold, at: Moment): void {
+    lock.holds.splice(lock.holds.indexOf(hold), 1);
+    lock.usage.released(hold, at.tick);
+    this.order.released(hold.thread, lock);
+    const name = `${lock.kind} ${hex(lock.address)}`;
+    this.longHolds.released(hold, at.tick, at.stack, name, () => {
+      if (!this.context.isInImage()) return undefined;
+      const { process } = this.context;
+      const { thread, tick } = at;
+      const stacks = [
+        this.stack('', at),
+        this.stack('Lock was acquired', hold),
+        ...this.origin(lock),
+      ];
+      return { kind: 'HoldTime', notes: [], process, thread, tick, stacks };
+    });
+  }
+
+  private unlocked(at: Moment, address: bigint, isRwlock: boolean): void {
+    const thread = this.thread(at.thread);
+    // A wait that was cancelled ends with the mutex taken, before the handler that lets it go.
+    if (this.conditions.isWaiting(at.thread)) this.waitEnded(at);
+    const lock = this.locks.get(address);
+    if (!lock) {
+      if (this.areas.mayBeForeign(address)) return;
+      return this.report(
+        'UnlockBogus',
+        `Thread #${at.thread} unlocked an invalid lock at ${hex(address)}`,
+        at,
+      );
+    }
+    if (isRwlock && !lock.isRwlock)
+      this.complain(at, 'pthread_rwlock_unlock with a pthread_mutex_t* argument');
+    if (!isRwlock && lock.isRwlock)
+      this.complain(at, 'pthread_mutex_unlock with a pthread_rwlock_t* argument');
+    const [other] = lock.holds;
+    if (!other) {
+      return this.report(
+        'UnlockUnlocked',
+        `Thread #${at.thread} unlocked a not-locked lock at ${hex(address)}`,
+        at,
+        this.origin(lock),
+      );
+    }
+    const own = holdOf(lock.holds, at.thread);
+    if (own && --own.depth > 0) return;
+    if (own) return this.letGo(lock, own, at);
+    this.report(
+      'UnlockForeign',
+      `Thread #${at.thread} unlocked lock at ${hex(address)} currently held by thread #${other.thread}`,
+      at,
+      [this.stack(takenBy(lock, other), other), ...this.origin(lock)],
+    );
+    // Ordinary mutexes allow it.
+    this.letGo(lock, other, at);
+    thread.undo = () => {
+      lock.holds.push(other);
+      this.order.taken(other.thread, lock, other.writes, other.stack);
+    };
+  }
+
+  // ---------------------------------------------------------------- events
+
+  /** The first event of a forked image: only the thread that forked is left of its parent. */
+  private enterImage(thread: number): void {
+    if (this.isInImage || thread === 0 || !this.context.isInImage()) return;
+    this.isInImage = true;
+    for (const number of [...this.threads.keys()]) {
+      if (number === thread) continue;
+      this.threads.delete(number);
+      this.conditions.waitEnds(number);
+    }
+    this.order.keepOnly(thread);
+    for (const lock of this.locks.values()) {
+      lock.holds.splice(0, Infinity, ...lock.holds.filter((hold) => hold.thread === thread));
+      lock.usage.reset();
+    }
+  }
+
+  private synchronised(row: EventRow): void {
+    const op = row.name('op')!;
+    const at = moment(row);
+    const thread = this.thread(at.thread);
+    if (op === 'api_error') {
+      this.apiError(at, row);
+      thread.undo = undefined;
+      return;
+    }
+    if (op !== 'mutex_unlock' && op !== 'rwlock_unlock') thread.undo = undefined;
+    const [object, object2, value] = [row.u64('object'), row.u64('object2'), row.u64('value')];
+    switch (op) {
+      case 'mutex_init':
+        return this.initialised(at, object, object2 ? 'recursive mutex' : 'mutex');
+      case 'rwlock_init':
+        return this.initialised(at, object, 'rwlock');
+      case 'spin_init_or_unlock':
+        if (this.locks.get(object)?.isHeld) this.unlocked(at, object, false);
+        return;
+      case 'spin_init_or_unlock_end':
+        if (!this.locks.get(object)) this.create(object, 'spin lock', at, true);
+        return;
+      case 'mutex_destroy':
+      case 'rwlock_destroy':
+      case 'spin_destroy':
+        return this.destroyed(at, object, op === 'rwlock_destroy', object2 !== 0n);
+      case 'mutex_lock_begin':
+      case 'mutex_acquire_begin':
+        return this.asked(at, object, 'mutex', true, object2 !== 0n);
+      case 'spin_lock_begin':
+        return this.asked(at, object, 'spin lock', true, object2 !== 0n);
+      case 'rwlock_lock_begin':
+        return this.asked(at, object, 'rwlock', object2 !== 0n, value !== 0n);
+      case 'mutex_lock':
+        return this.answered(at, object, 'mutex', true, object2 !== 0n);
+      case 'mutex_acquired':
+        return this.answered(at, object, 'mutex', true, true);
+      case 'spin_lock':
+        return this.answered(at, object, 'spin lock', true, true);
+      case 'rwlock_lock':
+        return this.answered(at, object, 'rwlock', object2 !== 0n, value !== 0n);
+      case 'rwlock_acquired':
+        return this.acquired(at, object, 'rwlock', object2 !== 0n);
+      case 'mutex_unlock_begin':
+        return this.unlocked(at, object, false);
+      case 'rwlock_unlock_begin':
+      case 'rwlock_released':
+        return this.unlocked(at, object, true);
+      case 'cond_init':
+        return this.conditions.initialised(object);
+      case 'cond_destroy':
+        thread.undo = this.conditions.destroyed(at, object, object2 !== 0n);
+        return;
+      case 'cond_signal':
+      case 'cond_broadcast':
+        return this.conditions.signalled(at, object, op === 'cond_broadcast');
+      case 'cond_wait_begin': {
+        if (!this.conditions.waitBegins(at, object, object2)) return;
+        const lock = this.locks.get(object2)!;
+        const hold = holdOf(lock.holds, at.thread)!;
+        if (hold.depth === 1) this.letGo(lock, hold, at);
+        else hold.depth--;
+        this.released.add(at.thread);
+        return;
+      }
+      case 'cond_wait':
+        return this.waitEnded(at);
+      case 'sem_init':
+        return this.semaphores.initialised(at, object, object2);
+      case 'sem_destroy':
+        thread.undo = this.semaphores.destroyed(at, object);
+        return;
+      case 'sem_post':
+      case 'sem_released':
+        thread.undo = this.semaphores.posted(at, object);
+        return;
+      case 'sem_wait_begin':
+        return this.semaphores.waitBegins(at, object);
+      case 'sem_wait':
+        return this.semaphores.waitEnds(at, object, object2 !== 0n);
+      case 'sem_acquired':
+        return this.semaphores.waitEnds(at, object, true);
+      case 'barrier_init':
+        thread.undo = this.barriers.initialised(at, object, object2, value !== 0n);
+        return;
+      case 'barrier_wait':
+        return this.barriers.arrives(at, object);
+      case 'barrier_resize':
+        return this.barriers.resized(at, object, object2);
+      case 'barrier_destroy':
+        thread.undo = this.barriers.destroyed(at, object);
+        return;
+      case 'unimplemented':
+        return this.complain(at, `Unimplemented client request macro "${text(row)}"`);
+    }
+  }
+
+  /** Threads that let go of a mutex to wait for a condition. */
+  private readonly released = new Set<number>();
+
+  private waitEnded(at: Moment): void {
+    const mutex = this.conditions.waitEnds(at.thread);
+    if (mutex === undefined || !this.released.delete(at.thread)) return;
+    // It waits for the mutex anew, whatever it holds besides.
+    const lock = this.locks.get(mutex);
+    if (lock && !holdOf(lock.holds, at.thread))
+      this.order.asked(at.thread, lock, true, at.stack, at.tick);
+    this.acquired(at, mutex, 'mutex', true);
+  }
+
+  private apiError(at: Moment, row: EventRow): void {
+    const [fn, error] = [text(row), row.u64('object2')];
+    if (!isMistake(fn, error)) return;
+    this.thread(at.thread).undo?.();
+    this.report('PthAPIerror', apiErrorText(at.thread, fn, error), at);
+  }
+
+  private threadEvent(row: EventRow): void {
+    const at = moment(row);
+    switch (row.name('op')) {
+      case 'create':
+        return this.order.created(at.thread, row.u32('other'));
+      case 'joined':
+        return this.order.joined(at.thread, row.u32('other'));
+      case 'exit':
+        return this.exited(at);
+    }
+  }
+
+  /** A thread ends: by itself, or because the process does. */
+  private exited(at: Moment): void {
+    const { exit } = this.thread(at.thread);
+    if (exit !== undefined) {
+      const here = { ...at, stack: exit };
+      if (this.conditions.isWaiting(at.thread)) this.waitEnded(here); // it was cancelled
+      const held = [...this.locks.values()].flatMap((lock) => {
+        const hold = holdOf(lock.holds, at.thread);
+        return hold ? [{ lock, hold }] : [];
+      });
+      if (held.length > 0) {
+        const what = `Exiting thread still holds ${held.length} lock${held.length > 1 ? 's' : ''}`;
+        const more = held.map(({ lock, hold }) => this.stack(takenBy(lock, hold), hold));
+        this.complain(here, what, more);
+      }
+      const stack = this.areas.ended(at.thread);
+      if (stack) this.forget(here, stack.start, stack.end);
+    }
+  }
+
+  private mapped(row: EventRow): void {
+    const [address, size] = [row.u64('address'), row.u64('size')];
+    switch (row.name('op')) {
+      case 'startup':
+        if (row.u64('tick') > 0n) this.areas.isPartial = true;
+        return this.areas.appeared(address, size, row.u32('shared') !== 0);
+      case 'mmap':
+        this.gone(moment(row), address, size); // what was there is replaced
+        return this.areas.appeared(address, size, row.u32('shared') !== 0);
+      case 'mremap':
+        this.gone(moment(row), row.u64('source'), size);
+        return this.areas.appeared(address, size, row.u32('shared') !== 0);
+      case 'munmap':
+      case 'brk_shrink':
+        return this.gone(moment(row), address, size);
+    }
+  }
+
+  private gone(at: Moment, address: bigint, size: bigint): void {
+    this.areas.vanished(address, size);
+    this.freed(at, address, size);
+  }
+
+  private freed(at: Moment, address: bigint, size: bigint): void {
+    for (const place of this.locks.within(address, address + size)) {
+      const lock = this.locks.get(place)!;
+      for (const hold of lock.holds) {
+        this.report(
+          'FreeMemLock',
+          `Thread #${at.thread} frees the memory of lock at ${hex(place)}, which thread #${hold.thread} holds`,
+          at,
+          [this.stack(takenBy(lock, hold), hold), ...this.origin(lock)],
+        );
+      }
+    }
+    this.forget(at, address, address + size);
+  }
+
+  /** Objects in a range of memory are no more. */
+  private forget(at: Moment, start: bigint, end: bigint): void {
+    for (const address of this.locks.within(start, end)) this.end(this.locks.get(address)!, at);
+    this.conditions.forget(at, start, end);
+    this.semaphores.forget(start, end);
+    this.barriers.forget(at, start, end);
+  }
+
+  // ---------------------------------------------------------------- the end
+
+  /** Threads that wait for each other's locks when the execution ends. */
+  private deadlocks(): void {
+    const told = new Set<number>();
+    for (const start of this.threads.keys()) {
+      const path: { readonly wait: Wait; readonly hold: Hold }[] = [];
+      for (let number = start; !told.has(number); ) {
+        const at = path.findIndex(({ wait }) => wait.thread === number);
+        if (at >= 0) {
+          this.reportDeadlock(path.slice(at));
+          break;
+        }
+        const wait = this.threads.get(number)?.wait;
+        if (!wait || wait.tries || wait.again) break;
+        const hold = wait.lock.holds.find(({ writes }) => writes || wait.writes);
+        if (!hold) break;
+        path.push({ wait, hold });
+        number = hold.thread;
+      }
+      for (const { wait } of path) told.add(wait.thread);
+    }
+  }
+
+  private reportDeadlock(circle: readonly { readonly wait: Wait; readonly hold: Hold }[]): void {
+    const last = circle.reduce((a, b) => (a.wait.tick > b.wait.tick ? a : b));
+    const at = circle.indexOf(last);
+    const inOrder = [...circle.slice(at), ...circle.slice(0, at)];
+    const parts = inOrder.map(
+      ({ wait, hold }) =>
+        `thread #${wait.thread} waits for lock at ${hex(wait.lock.address)}, which thread #${hold.thread} holds`,
+    );
+    const more = inOrder.flatMap(({ wait, hold }, i) => [
+      ...(i > 0
+        ? [this.stack(`Thread #${wait.thread} waits for lock at ${hex(wait.lock.address)}`, wait)]
+        : []),
+      this.stack(takenBy(wait.lock, hold), hold),
+    ]);
+    this.report('Deadlock', `Deadlock: ${parts.join('; ')}`, last.wait, more);
+  }
+
+  // ---------------------------------------------------------------- lock order
+
+  private readonly orders = new Map<string, Finding>();
+
+  private reportOrder({ class: sort, dependencies }: Cycle<Lock>): void {
+    const [latest] = dependencies;
+    if (!latest || !this.context.isInImage()) return;
+    const { thread, tick } = latest;
+    // Each waits for a lock of the next one; in these terms the required order is read off the others.
+    const required = dependencies.slice(1).map((dependency, i) => {
+      const lock = dependencies[i]!.lock;
+      return { lock, held: holding(dependency, lock)!, dependency };
+    });
+    const last = dependencies.at(-1)!.lock;
+    const locks = [...required.map(({ lock }) => lock), last];
+    const name = ({ address }: Lock) => hex(address);
+    const stacks = [
+      this.stack('', latest),
+      this.stack(`after the acquisition of lock at ${name(last)}`, holding(latest, last)!),
+      ...required.flatMap(({ lock, held, dependency }) => [
+        this.stack(
+          `Required order was established by acquisition of lock at ${name(lock)} by thread #${dependency.thread}`,
+          held,
+        ),
+        this.stack(
+          `followed by a later acquisition of lock at ${name(dependency.lock)}`,
+          dependency,
+        ),
+      ]),
+    ];
+    const key = stacks
+      .map(({ pcs }) => pcs.slice(0, 4).join())
+      .sort()
+      .join(';');
+    const known = this.orders.get(key);
+    if (known) {
+      known.count++;
+      return;
+    }
+    const finding: Finding = {
+      kind: 'LockOrder',
+      what: `Thread #${thread}: lock order "${locks.map(name).join(' before ')}" violated`,
+      notes: NOTES[sort],
+      process: this.context.process,
+      thread,
+      tick,
+      stacks: [...stacks, ...locks.flatMap((lock) => this.origin(lock))],
+      count: 1,
+    };
+    this.orders.set(key, finding);
+    this.findings.add(finding);
+  }
+}
+
+const INITIALISERS: Readonly<Record<LockKind, string>> = {
+  mutex: 'pthread_mutex_init',
+  'recursive mutex': 'pthread_mutex_init',
+  rwlock: 'pthread_rwlock_init',
+  'spin lock': 'pthread_spin_init',
+};
+
+const NOTES: Readonly<Record<CycleClass, readonly string[]>> = {
+  threads: [],
+  'same thread': [
+    'One thread took them in several of these orders: a deadlock needs more threads that do the same',
+  ],
+  'in turn': [
+    'These threads ran one after another: a deadlock needs some that do the same at the same time',
+  ],
+};
+
+const hex = (address: bigint): string => `0x${address.toString(16).toUpperCase()}`;
+
+const takenBy = ({ address }: Lock, { thread }: Hold): string =>
+  `Lock at ${hex(address)} was acquired by thread #${thread}`;
+
+const holdOf = (holds: readonly Hold[], thread: number): Hold | undefined =>
+  holds.find((hold) => hold.thread === thread);
+
+const moment = (row: EventRow): Moment => ({
+  thread: row.u32('thread'),
+  tick: row.u64('tick'),
+  stack: row.table === slices ? 0 : row.u32('stack'),
+});
+
+const text = (row: EventRow): string => new TextDecoder().decode(row.bytes('text'));

@@ -1,0 +1,18 @@
+/** An analysis of lock discipline alone, for `grind analyze`: what the race analysis has besides races. */
+import type { Analysis } from '../analyses/analysis.js';
+import { checkLocks, LOCK_OPTIONS, lockSettings } from '../analyses/race/check-locks.js';
+import { lock_uses } from '../schemas/views.js';
+
+export const analysis: Analysis = {
+  name: 'locks',
+  describe: 'Wrong uses of locks and other means of synchronisation',
+  options: LOCK_OPTIONS,
+  *run(trace, options, { processes, callers }) {
+    const settings = lockSettings(options);
+    for (const process of processes) {
+      const { findings, uses, missing } = checkLocks(trace, process, settings, callers);
+      const tables = [{ table: lock_uses, rows: uses }];
+      yield { process, findings, summary: {}, missing, tables };
+    }
+  },
+};
