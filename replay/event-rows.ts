@@ -22,8 +22,7 @@ export function* eventRows(
     const isInImage = leg.process === process;
     for (;;) {
       let first: Cursor | undefined;
-      for (const cursor of cursors)
-        if (cursor.event < (first?.event ?? Infinity)) first = cursor;
+      for (const cursor of cursors) if (cursor.event < (first?.event ?? Infinity)) first = cursor;
       if (!first) break;
       yield { row: first, isInImage };
       first.next();

@@ -3,28 +3,24 @@
  * findings that it gives, and the same program without its bugs (-DCLEAN) gives none.
  */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { outOptions, ROOT, SCRATCH, scratch } from './guest.js';
+import {
+  expectedCounts,
+  foundCounts,
+  grindAsync,
+  recordSource,
+  wordsOf,
+  type FoundJson,
+} from './expectations.js';
+import { ROOT, scratch } from './guest.js';
 
 const GUESTS = join(ROOT, 'test', 'guests', 'memcheck');
 const SOURCES = readdirSync(GUESTS).filter((file) => /\.(c|cpp)$/.test(file));
 
 interface Report {
-  readonly findings: readonly {
-    readonly kind: string;
-    readonly what: string;
-    readonly count: number;
-    readonly process: number;
-    readonly notes: readonly string[];
-    readonly stacks: readonly {
-      readonly role: string;
-      readonly frames: readonly { readonly fn: string; file: string; line: number }[];
-    }[];
-    readonly suppression?: string;
-  }[];
+  readonly findings: readonly FoundJson[];
   readonly summary: {
     readonly suppressed_errors: number;
     readonly missing: readonly { readonly sentence: string }[];
@@ -32,78 +28,23 @@ interface Report {
   };
 }
 
-/** How often each kind was found at a place, as `kind function:line`. */
-type Counts = Record<string, number>;
-
-/** What a source announces. */
-function expected(file: string): Counts {
-  const counts: Counts = {};
-  let fn = '';
-  for (const [i, line] of readFileSync(join(GUESTS, file), 'utf8').split('\n').entries()) {
-    fn = /^\w[^;=]*?\b(\w+)\([^;]*\{/.exec(line)?.[1] ?? fn;
-    for (const kind of /\/\/ expect: (.*)$/.exec(line)?.[1]?.split(' ') ?? []) {
-      const [name, count = '1'] = kind.split('*');
-      counts[`${name} ${fn}:${i + 1}`] = Number(count);
-    }
-  }
-  return counts;
-}
+const expected = (file: string) => expectedCounts(join(GUESTS, file));
+const found = ({ findings }: Report, file: string) => foundCounts(findings, file);
+const record = (file: string, ...more: string[]) => recordSource(join(GUESTS, file), ...more);
 
 /** Requests that a guest is not answered as by Memcheck, by its line `unlike Memcheck:`. */
 const unlikeMemcheck = (file: string): string[] =>
-  /^\/\/ unlike Memcheck: (.*)$/m
-    .exec(readFileSync(join(GUESTS, file), 'utf8'))?.[1]!
-    .split(' ')
-    .sort() ?? [];
+  wordsOf(join(GUESTS, file), 'unlike Memcheck')?.sort() ?? [];
 
 const missing = ({ summary }: Report): string[] =>
   summary.missing.map(({ sentence }) => /VALGRIND_(\w+)/.exec(sentence)?.[1] ?? sentence).sort();
 
-/** What was found, by the innermost frame that lies in the guest's own source. */
-function found({ findings }: Report, file: string): Counts {
-  const counts: Counts = {};
-  for (const { kind, what, count, stacks } of findings) {
-    const frame = stacks[0]!.frames.find((candidate) => candidate.file === file);
-    if (!frame && kind === 'Leak_StillReachable') continue; // what libraries keep for themselves
-    const place = frame ? `${frame.fn.replace(/\(.*/, '')}:${frame.line}` : what;
-    const key = `${kind} ${place}`;
-    counts[key] = (counts[key] ?? 0) + count;
-  }
-  return counts;
-}
-
-/** Runs a command; gives what it prints, whatever its status. */
-const run = (command: string, args: readonly string[]): Promise<{ out: string; err: string }> =>
-  new Promise((resolve) => {
-    const options = { cwd: SCRATCH, maxBuffer: 1 << 28 };
-    const child = execFile(command, args, options, (_, out, err) => resolve({ out, err }));
-    child.stdin?.end();
-  });
-const grind = (...args: string[]) =>
-  run(process.execPath, [join(ROOT, 'dist', 'bin', 'grind.js'), ...args]);
-
-/** Compiles a guest by the options in its `build:` line and records it; returns the run's folder. */
-async function record(file: string, ...more: string[]): Promise<string> {
-  const source = join(GUESTS, file);
-  const build = /^\/\/ build: (.*)$/m.exec(readFileSync(source, 'utf8'))![1]!.split(' ');
-  const program = scratch(file.replace(/\.\w+$/, ''));
-  const options = ['-g', '-w', source, '-o', program, ...build.slice(1), ...more];
-  const compiler = await run(build[0]!, options);
-  assert.doesNotMatch(compiler.err, /error:/);
-  const folder = scratch('run');
-  await grind('record', '--quiet', ...outOptions(folder), '--', program);
-  return folder;
-}
-
 /** The options in a guest's `analyze:` line, or else those that show all. */
 const optionsOf = (file: string): string[] =>
-  /^\/\/ analyze: (.*)$/m.exec(readFileSync(join(GUESTS, file), 'utf8'))?.[1]!.split(' ') ?? [
-    '--leak-check=full',
-    '--show-leak-kinds=all',
-  ];
+  wordsOf(join(GUESTS, file), 'analyze') ?? ['--leak-check=full', '--show-leak-kinds=all'];
 
 async function analyze(folder: string, ...options: string[]): Promise<Report> {
-  const { out, err } = await grind('analyze', 'memcheck', folder, '--format=json', ...options);
+  const { out, err } = await grindAsync('analyze', 'memcheck', folder, '--format=json', ...options);
   assert.match(out, /^\{/, err);
   return JSON.parse(out) as Report;
 }

@@ -59,7 +59,9 @@ export class MemoryAreas {
 
   /** An object may lie here that the process itself has not initialised. */
   mayBeForeign(address: bigint): boolean {
-    return this.isPartial || this.shared.some(({ start, end }) => start <= address && address < end);
+    return (
+      this.isPartial || this.shared.some(({ start, end }) => start <= address && address < end)
+    );
   }
 }
 

@@ -352,7 +352,7 @@ function dependenciesInCycles<L extends OrderedLock>(
       const parent = path.at(-1)?.lock;
       if (parent !== undefined) low.set(parent, Math.min(low.get(parent)!, low.get(lock)!));
       if (low.get(lock) !== order.get(lock)) continue;
-      for (let member: L | undefined; member !== lock; ) {
+      for (let member: L | undefined; member !== lock;) {
         member = open.pop()!;
         component.set(member, order.get(lock)!);
       }

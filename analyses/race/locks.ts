@@ -26,7 +26,14 @@ import { apiErrorText, isMistake } from './api-errors.js';
 import { AddressMap, MemoryAreas } from './areas.js';
 import { LockUsage, LongHolds, type HoldLimits } from './contention.js';
 import { holding, LockOrder, type Cycle, type CycleClass, type OrderedLock } from './lock-order.js';
-import { Barriers, Conditions, Semaphores, type Moment, type MutexState } from './sync-objects.js';
+import {
+  Barriers,
+  Conditions,
+  Semaphores,
+  type IsSame,
+  type Moment,
+  type MutexState,
+} from './sync-objects.js';
 
 export type LockKind = Row<typeof lock_uses>['kind'];
 
@@ -106,14 +113,7 @@ const RELOCK = 'Attempt to re-lock a non-recursive lock I already hold';
 
 /** The observer of a replay, or of stored rows alone (replay/event-rows.ts). Judges one process image. */
 export class LockChecker implements Observer {
-  readonly tables: readonly Table[] = [
-    sync,
-    thread_events,
-    heap,
-    mappings,
-    slices,
-    syscall_enters,
-  ];
+  readonly tables: readonly Table[] = [sync, thread_events, heap, mappings, slices, syscall_enters];
   private readonly findings = new Findings();
   private readonly areas = new MemoryAreas();
   private readonly locks = new AddressMap<Lock>();
@@ -132,11 +132,12 @@ export class LockChecker implements Observer {
     private readonly options: LockOptions,
   ) {
     const complain = (at: Moment, sentence: string) => this.complain(at, sentence);
+    const isSame: IsSame = (address, first, again) => this.isSame(address, first, again);
     const mutexAt = (address: bigint) => this.locks.get(address);
     this.longHolds = new LongHolds(options);
     this.conditions = new Conditions(complain, this.areas, mutexAt, options.checkSignals);
-    this.semaphores = new Semaphores(complain, this.areas);
-    this.barriers = new Barriers(complain, this.areas);
+    this.semaphores = new Semaphores(complain, this.areas, isSame);
+    this.barriers = new Barriers(complain, this.areas, isSame);
   }
 
   applied(row: EventRow): void {
@@ -248,11 +249,23 @@ export class LockChecker implements Observer {
     return lock;
   }
 
+  /**
+   * Whether two initialisations at one address are of one object. Memory of a stack serves one object after
+   * another; but where both calls are the thread's outermost function's own, it has not returned between them.
+   */
+  private isSame(address: bigint, first: Moment, again: Moment): boolean {
+    if (!this.areas.isOnStack(address)) return true;
+    if (first.thread !== again.thread) return false;
+    const [a, b] = [this.context.stackOf(first.stack), this.context.stackOf(again.stack)];
+    const outermost = first.thread === 1 ? 2 : 4; // the wrapper, the function, those that start a thread
+    return a.length === b.length && a.length <= outermost && a[1] !== b[1];
+  }
+
   private initialised(at: Moment, address: bigint, kind: LockKind): void {
     const known = this.locks.get(address);
     if (known) {
       const fn = INITIALISERS[kind];
-      if (known.holds.length > 0 || !this.areas.isOnStack(address)) {
+      if (known.holds.length > 0 || this.isSame(address, known.appeared, at)) {
         const state = known.holds.length > 0 ? 'locked' : 'already initialised';
         this.complain(at, `${fn}: lock is ${state}`, this.origin(known));
       }
@@ -303,7 +316,13 @@ export class LockChecker implements Observer {
     this.uses.push({ process, lock: id, address, kind, tick, thread, stack, ...usage.row });
   }
 
-  private asked(at: Moment, address: bigint, kind: LockKind, writes: boolean, tries: boolean): void {
+  private asked(
+    at: Moment,
+    address: bigint,
+    kind: LockKind,
+    writes: boolean,
+    tries: boolean,
+  ): void {
     const lock = this.locks.get(address) ?? this.create(address, kind, at, kind !== 'mutex');
     if (kind === 'rwlock' && !lock.isRwlock) {
       this.complain(at, 'pthread_rwlock_{rd,rw}lock with a pthread_mutex_t* argument');
@@ -329,7 +348,13 @@ export class LockChecker implements Observer {
   }
 
   /** A thread has taken a lock, or has failed to. */
-  private answered(at: Moment, address: bigint, kind: LockKind, writes: boolean, ok: boolean): void {
+  private answered(
+    at: Moment,
+    address: bigint,
+    kind: LockKind,
+    writes: boolean,
+    ok: boolean,
+  ): void {
     const thread = this.thread(at.thread);
     const wait = thread.wait?.lock.address === address ? thread.wait : undefined;
     thread.wait = undefined;
@@ -443,9 +468,12 @@ export class LockChecker implements Observer {
       this.conditions.waitEnds(number);
     }
     this.order.keepOnly(thread);
-    for (const lock of this.locks.values()) {
-      lock.holds.splice(0, Infinity, ...lock.holds.filter((hold) => hold.thread === thread));
+    for (const lock of [...this.locks.values()]) {
       lock.usage.reset();
+      const own = lock.holds.filter((hold) => hold.thread === thread);
+      // What others held is lost: the program may make it anew, as it likes.
+      if (lock.holds.length > 0 && own.length === 0) this.locks.delete(lock.address);
+      lock.holds.splice(0, Infinity, ...own);
     }
   }
 
@@ -505,15 +533,8 @@ export class LockChecker implements Observer {
       case 'cond_signal':
       case 'cond_broadcast':
         return this.conditions.signalled(at, object, op === 'cond_broadcast');
-      case 'cond_wait_begin': {
-        if (!this.conditions.waitBegins(at, object, object2)) return;
-        const lock = this.locks.get(object2)!;
-        const hold = holdOf(lock.holds, at.thread)!;
-        if (hold.depth === 1) this.letGo(lock, hold, at);
-        else hold.depth--;
-        this.released.add(at.thread);
-        return;
-      }
+      case 'cond_wait_begin':
+        return this.waitBegins(at, object, object2);
       case 'cond_wait':
         return this.waitEnded(at);
       case 'sem_init':
@@ -546,17 +567,39 @@ export class LockChecker implements Observer {
     }
   }
 
-  /** Threads that let go of a mutex to wait for a condition. */
-  private readonly released = new Set<number>();
+  /** Threads that wait for a condition, with the hold of the mutex that they were not entitled to end. */
+  private readonly waits = new Map<number, { readonly isProper: boolean; broken?: Hold }>();
+
+  private waitBegins(at: Moment, condition: bigint, mutex: bigint): void {
+    const isProper = this.conditions.waitBegins(at, condition, mutex);
+    const lock = this.locks.get(mutex);
+    if (lock?.isRwlock) return;
+    const [hold] = lock?.holds ?? [];
+    this.waits.set(at.thread, { isProper, ...(!isProper && hold && { broken: hold }) });
+    if (!lock || !hold) return;
+    if (hold.depth > 1) hold.depth--;
+    else this.letGo(lock, hold, at);
+  }
 
   private waitEnded(at: Moment): void {
     const mutex = this.conditions.waitEnds(at.thread);
-    if (mutex === undefined || !this.released.delete(at.thread)) return;
+    const wait = this.waits.get(at.thread);
+    if (mutex === undefined || !wait) return;
+    this.waits.delete(at.thread);
+    let lock = this.locks.get(mutex);
     // It waits for the mutex anew, whatever it holds besides.
-    const lock = this.locks.get(mutex);
-    if (lock && !holdOf(lock.holds, at.thread))
+    if (wait.isProper && lock && !holdOf(lock.holds, at.thread))
       this.order.asked(at.thread, lock, true, at.stack, at.tick);
     this.acquired(at, mutex, 'mutex', true);
+    if (wait.isProper) return;
+    // It is taken whoever had it, unless the call failed.
+    lock = this.locks.get(mutex)!;
+    const taken = lock.holds[0]!;
+    this.thread(at.thread).undo = () => {
+      lock.holds.splice(0, Infinity, ...(wait.broken ? [wait.broken] : []));
+      this.order.released(taken.thread, lock);
+      if (wait.broken) this.order.taken(wait.broken.thread, lock, true, wait.broken.stack);
+    };
   }
 
   private apiError(at: Moment, row: EventRow): void {
@@ -651,7 +694,7 @@ export class LockChecker implements Observer {
     const told = new Set<number>();
     for (const start of this.threads.keys()) {
       const path: { readonly wait: Wait; readonly hold: Hold }[] = [];
-      for (let number = start; !told.has(number); ) {
+      for (let number = start; !told.has(number);) {
         const at = path.findIndex(({ wait }) => wait.thread === number);
         if (at >= 0) {
           this.reportDeadlock(path.slice(at));

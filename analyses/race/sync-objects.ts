@@ -16,6 +16,9 @@ export interface Moment {
 /** Takes a finding of kind `Misc`; the number of the thread is put before the sentence. */
 export type Complain = (at: Moment, sentence: string, more?: readonly FindingStack[]) => void;
 
+/** Whether two initialisations at one address are of one object, not of two one after the other. */
+export type IsSame = (address: bigint, first: Moment, again: Moment) => boolean;
+
 /** What a condition variable has to know of a mutex. */
 export interface MutexState {
   readonly isRwlock: boolean;
@@ -147,6 +150,7 @@ export class Conditions {
 }
 
 interface Semaphore {
+  readonly appeared: Moment;
   /** Posts that no wait has used; only a lower limit where other processes may post. */
   value: bigint;
   readonly waiters: Set<number>;
@@ -158,15 +162,16 @@ export class Semaphores {
   constructor(
     private readonly complain: Complain,
     private readonly areas: MemoryAreas,
+    private readonly isSame: IsSame,
   ) {}
 
   initialised(at: Moment, address: bigint, value: bigint): void {
     const known = this.all.get(address);
     if (known && known.waiters.size > 0)
       this.complain(at, 'sem_init: threads are waiting for the semaphore');
-    else if (known && !this.areas.isOnStack(address) && !this.areas.mayBeForeign(address))
+    else if (known && this.isSame(address, known.appeared, at) && !this.areas.mayBeForeign(address))
       this.complain(at, 'sem_init: semaphore is already initialised');
-    this.all.set(address, { value, waiters: new Set() });
+    this.all.set(address, { appeared: at, value, waiters: new Set() });
   }
 
   posted(at: Moment, address: bigint): (() => void) | undefined {
@@ -215,6 +220,7 @@ export class Semaphores {
 }
 
 interface Barrier {
+  readonly appeared: Moment;
   size: bigint;
   readonly isResizable: boolean;
   /** Threads that have arrived since all were let go. */
@@ -227,20 +233,16 @@ export class Barriers {
   constructor(
     private readonly complain: Complain,
     private readonly areas: MemoryAreas,
+    private readonly isSame: IsSame,
   ) {}
 
-  initialised(
-    at: Moment,
-    address: bigint,
-    size: bigint,
-    isResizable: boolean,
-  ): () => void {
+  initialised(at: Moment, address: bigint, size: bigint, isResizable: boolean): () => void {
     const say = (sentence: string) => this.complain(at, `pthread_barrier_init: ${sentence}`);
     if (size === 0n) say("'count' argument is zero");
     const known = this.all.get(address);
-    if (known && !this.areas.isOnStack(address)) say('barrier is already initialised');
+    if (known && this.isSame(address, known.appeared, at)) say('barrier is already initialised');
     if (known && known.waiting > 0n) say('threads are waiting at barrier');
-    this.all.set(address, { size, isResizable, waiting: 0n });
+    this.all.set(address, { appeared: at, size, isResizable, waiting: 0n });
     return () => (known ? this.all.set(address, known) : this.all.delete(address));
   }
 
