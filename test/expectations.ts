@@ -40,12 +40,17 @@ export function expectedCounts(source: string): Counts {
   return counts;
 }
 
-/** What was found, by the innermost frame that lies in the guest's own source. */
+/**
+ * What was found, by the innermost frame that lies in the guest's own source: of where it happened, or else
+ * of another stack.
+ */
 export function foundCounts(findings: readonly FoundJson[], source: string): Counts {
   const counts: Counts = {};
   const file = basename(source);
   for (const { kind, what, count, stacks } of findings) {
-    const frame = stacks[0]!.frames.find((candidate) => candidate.file === file);
+    const frame = stacks
+      .flatMap(({ frames }) => frames)
+      .find((candidate) => candidate.file === file);
     if (!frame && kind === 'Leak_StillReachable') continue; // what libraries keep for themselves
     const place = frame ? `${frame.fn.replace(/\(.*/, '')}:${frame.line}` : what;
     const key = `${kind} ${place}`;

@@ -64,7 +64,7 @@ export function compile(file: string): string {
   const source = join(GUESTS, file);
   const build = /^\/\/ build: (\S+) ?(.*)$/m.exec(readFileSync(source, 'utf8'));
   const [compiler, options] = [build?.[1] ?? 'gcc', build?.[2]?.split(' ').filter(Boolean) ?? []];
-  const program = join(SCRATCH, file.replace(/\.\w+$/, ''));
+  const program = join(SCRATCH, basename(file).replace(/\.\w+$/, ''));
   const result = spawnSync(compiler, ['-g', source, '-o', program, ...options], {
     encoding: 'utf8',
   });

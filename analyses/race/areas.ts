@@ -65,29 +65,31 @@ export class MemoryAreas {
   }
 }
 
-/** Values by addresses that lie in ranges of memory, found by range. */
+/** Values by addresses of memory (below 2^48, so that they are exact as numbers), found by range too. */
 export class AddressMap<T> {
-  private readonly byAddress = new Map<bigint, T>();
+  private readonly byAddress = new Map<number, T>();
   /** Addresses by their page. */
-  private readonly pages = new Map<bigint, Set<bigint>>();
+  private readonly pages = new Map<number, Set<number>>();
 
   get(address: bigint): T | undefined {
-    return this.byAddress.get(address);
+    return this.byAddress.get(Number(address));
   }
 
   set(address: bigint, value: T): void {
-    this.byAddress.set(address, value);
-    const page = address >> PAGE_BITS;
+    const key = Number(address);
+    this.byAddress.set(key, value);
+    const page = Math.floor(key / PAGE_BYTES);
     const known = this.pages.get(page);
-    if (known) known.add(address);
-    else this.pages.set(page, new Set([address]));
+    if (known) known.add(key);
+    else this.pages.set(page, new Set([key]));
   }
 
   delete(address: bigint): void {
-    this.byAddress.delete(address);
-    const page = address >> PAGE_BITS;
+    const key = Number(address);
+    this.byAddress.delete(key);
+    const page = Math.floor(key / PAGE_BYTES);
     const known = this.pages.get(page);
-    known?.delete(address);
+    known?.delete(key);
     if (known?.size === 0) this.pages.delete(page);
   }
 
@@ -98,15 +100,16 @@ export class AddressMap<T> {
   /** Addresses from `start` on and below `end` that have a value. */
   within(start: bigint, end: bigint): bigint[] {
     if (this.pages.size === 0 || end <= start) return [];
-    const [first, last] = [start >> PAGE_BITS, (end - 1n) >> PAGE_BITS];
+    const [from, to] = [Number(start), Number(end)];
+    const [first, last] = [Math.floor(from / PAGE_BYTES), Math.floor((to - 1) / PAGE_BYTES)];
     const found: bigint[] = [];
-    const look = (addresses: Iterable<bigint>): void => {
-      for (const address of addresses) if (start <= address && address < end) found.push(address);
+    const look = (keys: Iterable<number>): void => {
+      for (const key of keys) if (from <= key && key < to) found.push(BigInt(key));
     };
-    if (last - first >= BigInt(this.pages.size)) look(this.byAddress.keys());
+    if (last - first >= this.pages.size) look(this.byAddress.keys());
     else for (let page = first; page <= last; page++) look(this.pages.get(page) ?? []);
     return found;
   }
 }
 
-const PAGE_BITS = 12n;
+const PAGE_BYTES = 4096;

@@ -25,12 +25,13 @@ export interface HoldLimits {
 
 /** The use of one lock. */
 export class LockUsage {
-  acquisitions = 0n;
-  contended = 0n;
-  failed = 0n;
-  waitedTicks = 0n;
-  heldTicks = 0n;
-  longestTicks = 0n;
+  /** Attempts that gave up. */
+  failed = 0;
+  private acquisitions = 0;
+  private contended = 0;
+  private waitedTicks = 0n;
+  private heldTicks = 0n;
+  private longestTicks = 0n;
   private readonly threads = new Set<number>();
 
   /** @param waited - ticks for which another thread held it; undefined when it was free */
@@ -42,15 +43,14 @@ export class LockUsage {
     this.waitedTicks += waited;
   }
 
-  released({ tick }: Use, now: bigint): void {
-    const ticks = now - tick;
+  released(ticks: bigint): void {
     this.heldTicks += ticks;
     if (ticks > this.longestTicks) this.longestTicks = ticks;
   }
 
   /** What was before does not count. */
   reset(): void {
-    this.acquisitions = this.contended = this.failed = 0n;
+    this.acquisitions = this.contended = this.failed = 0;
     this.waitedTicks = this.heldTicks = this.longestTicks = 0n;
     this.threads.clear();
   }
@@ -67,9 +67,9 @@ export class LockUsage {
     | 'threads'
   > {
     return {
-      acquisitions: this.acquisitions,
-      contended: this.contended,
-      failed: this.failed,
+      acquisitions: BigInt(this.acquisitions),
+      contended: BigInt(this.contended),
+      failed: BigInt(this.failed),
       waited_ticks: this.waitedTicks,
       held_ticks: this.heldTicks,
       longest_ticks: this.longestTicks,
@@ -93,30 +93,33 @@ export class LongHolds {
 
   constructor(private readonly limits: HoldLimits) {}
 
+  isLong({ writes }: Use, ticks: bigint): boolean {
+    const limit = writes ? this.limits.exclusive : this.limits.shared;
+    return limit !== undefined && ticks > limit;
+  }
+
   /**
+   * Notes a long hold.
    * @param at - where it was let go: key of `stacks`
+   * @param lockName - what the lock is, and its address
    * @param finding - all of the finding but what was measured; asked for only where it is new
    */
-  released(
+  note(
     use: Use,
-    now: bigint,
+    ticks: bigint,
     at: number,
     lockName: string,
-    finding: () => LongHold['finding'] | undefined,
+    finding: () => LongHold['finding'],
   ): void {
-    const limit = use.writes ? this.limits.exclusive : this.limits.shared;
-    const ticks = now - use.tick;
-    if (limit === undefined || ticks <= limit) return;
+    const limit = (use.writes ? this.limits.exclusive : this.limits.shared)!;
     const key = `${use.stack} ${at}`;
     const known = this.holds.get(key);
-    if (known) {
-      known.count++;
-      if (ticks > known.longestTicks) known.longestTicks = ticks;
+    if (!known) {
+      this.holds.set(key, { finding: finding(), lockName, limit, longestTicks: ticks, count: 1 });
       return;
     }
-    const found = finding();
-    if (found)
-      this.holds.set(key, { finding: found, lockName, limit, longestTicks: ticks, count: 1 });
+    known.count++;
+    if (ticks > known.longestTicks) known.longestTicks = ticks;
   }
 
   get findings(): Finding[] {

@@ -32,14 +32,16 @@ export interface Held<L extends OrderedLock> {
 /** A sequence of held locks, the one taken last first. Equal sequences are one object. */
 interface Chain<L extends OrderedLock> extends Held<L> {
   readonly outer: Chain<L> | undefined;
-  readonly id: number;
-  /** Dependencies of a thread that held exactly these: where they are kept, and by which keys. */
-  readonly uses: { readonly known: Map<string, Dependency<L>>; readonly key: string }[];
+  /** Sequences that go on with a lock. */
+  readonly inner: Chains<L>;
+  /** What threads asked for that held exactly these. */
+  readonly asked: Map<L, Dependency<L>[]>;
 }
+
+type Chains<L extends OrderedLock> = Map<L, Chain<L>[]>;
 
 /** Part of a thread's life between creations and joins of others. */
 interface Segment {
-  readonly id: number;
   readonly thread: number;
   /** Number of the segment within the thread. */
   readonly at: number;
@@ -89,19 +91,19 @@ export class LockOrder<L extends OrderedLock> {
   /** The search was cut short. */
   isCut = false;
   private readonly threads = new Map<number, ThreadState<L>>();
-  private readonly chains = new Map<string, Chain<L>>();
-  /** The chains in which a lock is the one taken last, by their keys. */
-  private readonly chainsOf = new Map<L, Map<string, Chain<L>>>();
-  /** By the lock that was taken. */
-  private readonly dependencies = new Map<L, Map<string, Dependency<L>>>();
+  private readonly chains: Chains<L> = new Map();
+  /** The chains in which a lock is the one taken last. */
+  private readonly chainsOf = new Map<L, Chain<L>[]>();
+  /** By the lock that was asked for. */
+  private readonly dependencies = new Map<L, Set<Dependency<L>>>();
   private numbers = 0;
 
   created(thread: number, child: number): void {
     const parent = this.thread(thread);
     const { at, seen } = parent.segment;
     const before = new Map(seen).set(thread, at);
-    this.thread(child).segment = this.segment(child, 0, before);
-    parent.segment = this.segment(thread, at + 1, seen);
+    this.thread(child).segment = { thread: child, at: 0, seen: before };
+    parent.segment = { thread: thread, at: at + 1, seen: seen };
   }
 
   joined(thread: number, ended: number): void {
@@ -109,7 +111,7 @@ export class LockOrder<L extends OrderedLock> {
     const other = this.thread(ended).segment;
     const seen = new Map(state.segment.seen).set(ended, other.at);
     for (const [key, at] of other.seen) seen.set(key, Math.max(at, seen.get(key) ?? -1));
-    state.segment = this.segment(thread, state.segment.at + 1, seen);
+    state.segment = { thread: thread, at: state.segment.at + 1, seen: seen };
   }
 
   /** A thread asks for a lock, and will wait for it. */
@@ -117,14 +119,17 @@ export class LockOrder<L extends OrderedLock> {
     const state = this.thread(thread);
     const held = this.chainOf(state);
     if (!held) return;
-    let known = this.dependencies.get(lock);
-    if (!known) this.dependencies.set(lock, (known = new Map<string, Dependency<L>>()));
     const { segment } = state;
-    const key = `${segment.id} ${held.id} ${writes ? 'w' : 'r'} ${stack}`;
-    if (known.has(key)) return;
+    let asked = held.asked.get(lock);
+    if (!asked) held.asked.set(lock, (asked = []));
+    for (const known of asked)
+      if (known.stack === stack && known.segment === segment && known.writes === writes) return;
     const number = this.numbers++;
-    known.set(key, { number, thread, lock, writes, stack, tick, held, segment });
-    held.uses.push({ known, key });
+    const dependency = { number, thread, lock, writes, stack, tick, held, segment };
+    asked.push(dependency);
+    const known = this.dependencies.get(lock);
+    if (known) known.add(dependency);
+    else this.dependencies.set(lock, new Set([dependency]));
   }
 
   /** A thread has taken a lock that it did not hold. */
@@ -147,14 +152,17 @@ export class LockOrder<L extends OrderedLock> {
 
   /** No thread can take this lock any more, nor holds it. What can be in no cycle is forgotten. */
   died(lock: L): void {
-    const held = this.chainsOf.get(lock);
+    const chains = this.chainsOf.get(lock);
     this.chainsOf.delete(lock);
-    for (const [key] of held ?? []) this.chains.delete(key);
-    if (!held) {
+    for (const { outer } of chains ?? []) (outer?.inner ?? this.chains).delete(lock);
+    if (!chains) {
       this.dependencies.delete(lock);
     } else if (!this.dependencies.has(lock)) {
-      for (const [, { outer, uses }] of held)
-        if (!outer) for (const { known, key } of uses) known.delete(key);
+      for (const { outer, asked } of chains) {
+        if (outer) continue;
+        for (const dependency of [...asked.values()].flat())
+          this.dependencies.get(dependency.lock)?.delete(dependency);
+      }
     }
   }
 
@@ -169,7 +177,7 @@ export class LockOrder<L extends OrderedLock> {
    * @param classes - those that are wanted
    */
   *cycles(classes: readonly CycleClass[]): Generator<Cycle<L>> {
-    const all = [...this.dependencies.values()].flatMap((known) => [...known.values()]);
+    const all = [...this.dependencies.values()].flatMap((known) => [...known]);
     const inCycles = all.length > 1 ? dependenciesInCycles(all) : [];
     const holders = new Map<L, Dependency<L>[]>();
     for (const dependency of inCycles) {
@@ -194,38 +202,35 @@ export class LockOrder<L extends OrderedLock> {
   private thread(number: number): ThreadState<L> {
     let state = this.threads.get(number);
     if (!state) {
-      const segment = this.segment(number, 0, new Map());
+      const segment = { thread: number, at: 0, seen: new Map() };
       state = { segment, held: [], chain: undefined, isChained: true };
       this.threads.set(number, state);
     }
     return state;
   }
 
-  private segments = 0;
-  private segment(thread: number, at: number, seen: ReadonlyMap<number, number>): Segment {
-    return { id: this.segments++, thread, at, seen };
-  }
-
-  private chainIds = 0;
   private chainOf(state: ThreadState<L>): Chain<L> | undefined {
     if (state.isChained) return state.chain;
     let chain: Chain<L> | undefined;
     for (const held of state.held) {
-      const { lock, writes, stack } = held;
-      const key = `${chain?.id ?? ''} ${lock.id} ${writes ? 'w' : 'r'} ${stack}`;
-      chain = this.chains.get(key) ?? this.newChain(key, held, chain);
+      chain = this.chain(chain, held);
     }
     state.chain = chain;
     state.isChained = true;
     return chain;
   }
 
-  private newChain(key: string, held: Held<L>, outer: Chain<L> | undefined): Chain<L> {
-    const chain = { ...held, outer, id: this.chainIds++, uses: [] };
-    this.chains.set(key, chain);
-    const known = this.chainsOf.get(held.lock);
-    if (known) known.set(key, chain);
-    else this.chainsOf.set(held.lock, new Map([[key, chain]]));
+  private chain(outer: Chain<L> | undefined, held: Held<L>): Chain<L> {
+    const { lock, writes, stack } = held;
+    const chains = outer?.inner ?? this.chains;
+    let known = chains.get(lock);
+    if (!known) chains.set(lock, (known = []));
+    for (const chain of known) if (chain.stack === stack && chain.writes === writes) return chain;
+    const chain = { ...held, outer, inner: new Map(), asked: new Map() };
+    known.push(chain);
+    const all = this.chainsOf.get(lock);
+    if (all) all.push(chain);
+    else this.chainsOf.set(lock, [chain]);
     return chain;
   }
 }

@@ -118,6 +118,8 @@ export class LockChecker implements Observer {
   private readonly areas = new MemoryAreas();
   private readonly locks = new AddressMap<Lock>();
   private readonly threads = new Map<number, Thread>();
+  /** Threads that have ended by themselves. */
+  private readonly ended = new Set<number>();
   private readonly order = new LockOrder<Lock>();
   private readonly longHolds: LongHolds;
   private readonly conditions: Conditions;
@@ -178,7 +180,7 @@ export class LockChecker implements Observer {
     }
     this.deadlocks();
     for (const lock of [...this.locks.values()]) {
-      for (const hold of lock.holds) lock.usage.released(hold, tick);
+      for (const hold of lock.holds) lock.usage.released(tick - hold.tick);
       this.noteUse(lock);
     }
     for (const cycle of this.order.cycles(this.options.orders)) this.reportOrder(cycle);
@@ -301,7 +303,7 @@ export class LockChecker implements Observer {
   /** The lock is no more. */
   private end(lock: Lock, at: Moment): void {
     for (const hold of lock.holds.splice(0)) {
-      lock.usage.released(hold, at.tick);
+      lock.usage.released(at.tick - hold.tick);
       this.order.released(hold.thread, lock);
     }
     this.order.died(lock);
@@ -333,10 +335,11 @@ export class LockChecker implements Observer {
     const isContended = lock.holds.some(
       (hold) => hold.thread !== at.thread && (hold.writes || writes),
     );
-    const wait = { ...at, lock, writes, tries, isContended, again };
-    this.thread(at.thread).wait = wait;
+    const { thread, tick, stack } = at;
+    const wait = { thread, tick, stack, lock, writes, tries, isContended, again };
+    this.thread(thread).wait = wait;
     if (tries) return;
-    if (!again) this.order.asked(at.thread, lock, writes, at.stack, at.tick);
+    if (!again) this.order.asked(thread, lock, writes, stack, tick);
     else if ((again.writes || writes) && lock.kind !== 'recursive mutex' && lock.isInitialised)
       this.relocked(wait, again);
   }
@@ -379,38 +382,44 @@ export class LockChecker implements Observer {
       own.depth++;
       return;
     }
+    if (lock.holds.length > 0) this.makeRoom(lock, at, writes);
+    const { thread, tick, stack } = at;
+    lock.holds.push({ thread, tick, stack, writes, depth: 1 });
+    lock.usage.taken(thread, wait?.isContended ? tick - wait.tick : undefined);
+    this.order.taken(thread, lock, writes, stack);
+  }
+
+  /** Ends what stood in the way of a thread that has taken a lock all the same. */
+  private makeRoom(lock: Lock, at: Moment, writes: boolean): void {
+    // A robust mutex is let go by the kernel when its thread ends.
+    const gone = lock.holds.filter(({ thread }) => this.ended.has(thread));
+    for (const hold of gone) this.letGo(lock, hold, at);
     const other = lock.holds.find((hold) => hold.writes || writes);
-    if (other) {
-      const what = writes ? 'write lock' : 'read lock';
-      const how = other.writes ? 'wr-held by a different thread' : 'rd-held';
-      this.complain(
-        at,
-        `Bug in libpthread: ${what} granted on mutex/rwlock which is currently ${how}`,
-        [this.stack(takenBy(lock, other), other), ...this.origin(lock)],
-      );
-      for (const hold of [...lock.holds]) this.letGo(lock, hold, at);
-    }
-    lock.holds.push({ ...at, writes, depth: 1 });
-    lock.usage.taken(at.thread, wait?.isContended ? at.tick - wait.tick : undefined);
-    this.order.taken(at.thread, lock, writes, at.stack);
+    if (!other) return;
+    const what = writes ? 'write lock' : 'read lock';
+    const how = other.writes ? 'wr-held by a different thread' : 'rd-held';
+    this.complain(
+      at,
+      `Bug in libpthread: ${what} granted on mutex/rwlock which is currently ${how}`,
+      [this.stack(takenBy(lock, other), other), ...this.origin(lock)],
+    );
+    for (const hold of [...lock.holds]) this.letGo(lock, hold, at);
   }
 
   private letGo(lock: Lock, hold: Hold, at: Moment): void {
     lock.holds.splice(lock.holds.indexOf(hold), 1);
-    lock.usage.released(hold, at.tick);
     this.order.released(hold.thread, lock);
-    const name = `${lock.kind} ${hex(lock.address)}`;
-    this.longHolds.released(hold, at.tick, at.stack, name, () => {
-      if (!this.context.isInImage()) return undefined;
-      const { process } = this.context;
-      const { thread, tick } = at;
-      const stacks = [
-        this.stack('', at),
-        this.stack('Lock was acquired', hold),
-        ...this.origin(lock),
-      ];
-      return { kind: 'HoldTime', notes: [], process, thread, tick, stacks };
-    });
+    const ticks = at.tick - hold.tick;
+    lock.usage.released(ticks);
+    if (!this.longHolds.isLong(hold, ticks) || !this.context.isInImage()) return;
+    this.longHolds.note(hold, ticks, at.stack, `${lock.kind} ${hex(lock.address)}`, () => ({
+      kind: 'HoldTime',
+      notes: [],
+      process: this.context.process,
+      thread: at.thread,
+      tick: at.tick,
+      stacks: [this.stack('', at), this.stack('Lock was acquired', hold), ...this.origin(lock)],
+    }));
   }
 
   private unlocked(at: Moment, address: bigint, isRwlock: boolean): void {
@@ -625,6 +634,7 @@ export class LockChecker implements Observer {
   private exited(at: Moment): void {
     const { exit } = this.thread(at.thread);
     if (exit !== undefined) {
+      this.ended.add(at.thread);
       const here = { ...at, stack: exit };
       if (this.conditions.isWaiting(at.thread)) this.waitEnded(here); // it was cancelled
       const held = [...this.locks.values()].flatMap((lock) => {

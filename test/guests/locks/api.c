@@ -20,7 +20,7 @@ static void errors(void) {
   BUG(pthread_mutex_lock(&checked), 0);  // expect: PthAPIerror Misc
   pthread_mutex_unlock(&checked);
   pthread_rwlock_wrlock(&rwlock);
-  BUG(pthread_rwlock_rdlock(&rwlock), 0);  // expect: PthAPIerror
+  BUG(pthread_rwlock_rdlock(&rwlock), 0);  // expect: PthAPIerror Misc
   pthread_rwlock_unlock(&rwlock);
   pthread_mutex_lock(&mutex);
   BUG(pthread_cond_timedwait(&(pthread_cond_t)PTHREAD_COND_INITIALIZER, &mutex, &(struct timespec){0, -1}), 0);  // expect: PthAPIerror

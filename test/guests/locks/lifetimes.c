@@ -62,13 +62,13 @@ static void freed(void) {
 }
 
 static void *leaver(void *unused) {
-  pthread_mutex_lock(&left);
+  pthread_mutex_lock(&left);  // expect: Misc
   BUG(, pthread_mutex_unlock(&left));
   return unused;
 }
 
 static void *robust_leaver(void *robust) {
-  pthread_mutex_lock(robust);
+  pthread_mutex_lock(robust);  // expect: Misc
   pthread_exit(NULL);
 }
 
