@@ -672,7 +672,7 @@ export const VIEWS: readonly View[] = [
     ),
     `with places as (
        select process, stack, arg_min({'function': function, 'file': file, 'line': line}, depth) as place
-       from frames where file <> 'sync.c' group by all)
+       from frames where coalesce(module, '') not like '%/vgpreload_%' group by all)
      select u.*, coalesce(place.function, '') as function, coalesce(place.file, '') as file,
             coalesce(place.line, 0) as line
      from scan_lock_uses() u left join places p on p.process = u.process and p.stack = u.stack

@@ -85,7 +85,8 @@ test('synchronisation that fails, times out or is tried', () => {
   ]);
   assert.deepEqual(rows('recursive'), [
     ['mutex_init', 1n, 0n],
-    ['mutex_destroy', 0n, 0n],
+    // It was never used: it is as a static initialiser leaves a mutex, but for its type.
+    ['mutex_destroy', 1n, 0n],
   ]);
   // For a read-write lock it is whether it is for writing; the third is what a mutex has as its second.
   assert.deepEqual(rows('rwlock'), [
@@ -94,7 +95,7 @@ test('synchronisation that fails, times out or is tried', () => {
     ['rwlock_lock', 1n, 1n],
     ['rwlock_lock_begin', 0n, 1n],
     ['rwlock_lock', 0n, 0n],
-    ['rwlock_lock_begin', 1n, 0n],
+    ['rwlock_lock_begin', 1n, 1n],
     ['rwlock_lock', 1n, 0n],
   ]);
   assert.deepEqual(rows('cond'), [
