@@ -178,21 +178,13 @@ export class LockOrder<L extends OrderedLock> {
    */
   *cycles(classes: readonly CycleClass[]): Generator<Cycle<L>> {
     const all = [...this.dependencies.values()].flatMap((known) => [...known]);
-    const inCycles = all.length > 1 ? dependenciesInCycles(all) : [];
-    const holders = new Map<L, Dependency<L>[]>();
-    for (const dependency of inCycles) {
-      for (const { lock } of chainOf(dependency.held)) {
-        const list = holders.get(lock);
-        if (list) list.push(dependency);
-        else holders.set(lock, [dependency]);
-      }
-    }
-    const search = new Search(holders, inCycles.length);
-    for (const latest of inCycles.sort((a, b) => a.number - b.number)) {
-      for (const wanted of classes) {
-        const path = search.shortest(latest, wanted);
+    const inCycles = dependenciesInCycles(all).sort((a, b) => a.number - b.number);
+    const search = new Search(inCycles);
+    for (const latest of inCycles) {
+      for (const worst of classes) {
+        const path = search.shortest(latest, worst);
         if (!path) continue;
-        yield { class: wanted, dependencies: path };
+        yield { class: worst, dependencies: path };
         break;
       }
     }
@@ -251,39 +243,63 @@ export function holding<L extends OrderedLock>(
 /** Finds paths from a dependency back to itself, along "waits for a lock that … holds". */
 class Search<L extends OrderedLock> {
   steps = 0;
+  /** By a lock that was held, then by the one that was asked for. */
+  private readonly holders = new Map<L, Map<L, Dependency<L>[]>>();
+  private readonly longest: Readonly<Record<CycleClass, number>>;
 
-  constructor(
-    private readonly holders: ReadonlyMap<L, readonly Dependency<L>[]>,
-    private readonly mostLocks: number,
-  ) {}
+  constructor(dependencies: readonly Dependency<L>[]) {
+    for (const dependency of dependencies) {
+      for (const { lock } of chainOf(dependency.held)) {
+        let asked = this.holders.get(lock);
+        if (!asked) this.holders.set(lock, (asked = new Map<L, Dependency<L>[]>()));
+        const known = asked.get(dependency.lock);
+        if (known) known.push(dependency);
+        else asked.set(dependency.lock, [dependency]);
+      }
+    }
+    const threads = new Set(dependencies.map(({ thread }) => thread)).size;
+    const locks = this.holders.size;
+    this.longest = { threads, 'same thread': locks, 'in turn': locks };
+  }
 
-  /** The shortest cycle whose latest dependency this is. */
-  shortest(latest: Dependency<L>, wanted: CycleClass): Dependency<L>[] | undefined {
-    for (let length = 2; length <= this.mostLocks; length++) {
-      this.isDeeper = false;
+  /** The shortest cycle whose latest dependency this is, and none of whose pairs is of a worse class. */
+  shortest(latest: Dependency<L>, worst: CycleClass): Dependency<L>[] | undefined {
+    for (let length = 2; length <= this.longest[worst]; length++) {
       const path = [latest];
-      if (this.extend(path, length, wanted)) return path;
-      if (!this.isDeeper || this.steps >= MAX_STEPS) return undefined;
+      if (this.extend(path, length, worst)) return path;
+      if (this.steps >= MAX_STEPS) return undefined;
     }
     return undefined;
   }
 
-  /** Some path was given up for its length only. */
-  private isDeeper = false;
+  private extend(path: Dependency<L>[], length: number, worst: CycleClass): boolean {
+    const latest = path[0]!;
+    const asked = this.holders.get(path.at(-1)!.lock);
+    if (!asked) return false;
+    if (path.length + 1 < length) {
+      for (const list of asked.values()) if (this.tryEach(list, path, length, worst)) return true;
+      return false;
+    }
+    for (const { lock } of chainOf(latest.held))
+      if (this.tryEach(asked.get(lock) ?? [], path, length, worst)) return true;
+    return false;
+  }
 
-  private extend(path: Dependency<L>[], length: number, wanted: CycleClass): boolean {
+  private tryEach(
+    list: readonly Dependency<L>[],
+    path: Dependency<L>[],
+    length: number,
+    worst: CycleClass,
+  ): boolean {
     const [latest, last] = [path[0]!, path.at(-1)!];
-    for (const next of this.holders.get(last.lock) ?? []) {
-      if (next.number >= latest.number || this.steps >= MAX_STEPS) continue;
+    for (const next of list) {
+      if (next.number >= latest.number || this.steps >= MAX_STEPS) return false;
       this.steps++;
       if (!waitsFor(last, next)) continue;
-      if (!path.every((other) => canMeet(other, next, wanted))) continue;
+      if (!path.every((other) => canMeet(other, next, worst))) continue;
       path.push(next);
-      if (path.length === length) {
-        // A class is that of its worst pair; better ones were sought before.
-        if (waitsFor(next, latest)) return true;
-        this.isDeeper = true;
-      } else if (this.extend(path, length, wanted)) return true;
+      if (path.length === length ? waitsFor(next, latest) : this.extend(path, length, worst))
+        return true;
       path.pop();
     }
     return false;
@@ -299,9 +315,9 @@ function waitsFor<L extends OrderedLock>(waiter: Dependency<L>, holder: Dependen
 function canMeet<L extends OrderedLock>(
   a: Dependency<L>,
   b: Dependency<L>,
-  wanted: CycleClass,
+  worst: CycleClass,
 ): boolean {
-  if (a.thread === b.thread ? wanted === 'threads' : wanted !== 'in turn' && areInTurn(a, b))
+  if (a.thread === b.thread ? worst === 'threads' : worst !== 'in turn' && areInTurn(a, b))
     return false;
   for (const { lock, writes } of chainOf(a.held)) {
     const other = holding(b, lock);
