@@ -78,6 +78,7 @@ export interface Analysis {
 /** The analyses that come with grind, each loaded only when it is wanted. */
 const BUILT_IN: Readonly<Record<string, string>> = {
   memcheck: './memcheck/memcheck.js',
+  race: './race/race.js',
 };
 
 export const ANALYSIS_NAMES: readonly string[] = Object.keys(BUILT_IN);

@@ -1,0 +1,178 @@
+/**
+ * Vector clocks and the threads that have them, after Flanagan and Freund, "FastTrack: efficient and
+ * precise dynamic race detection" (PLDI 2009). A thread has a slot; its epoch is the time of that slot in
+ * its own clock, and goes up with each release. An access at time `t` of slot `s` happens before what a
+ * thread does now if and only if the thread's clock has at least `t` at `s`.
+ */
+
+export class VectorClock {
+  /** Time by slot; slots beyond the end have time 0. */
+  times = new Uint32Array(8);
+
+  get(slot: number): number {
+    return slot < this.times.length ? this.times[slot]! : 0;
+  }
+
+  set(slot: number, time: number): void {
+    this.reserve(slot + 1);
+    this.times[slot] = time;
+  }
+
+  /** The later of both, slot by slot. */
+  join(other: VectorClock): void {
+    const from = other.times;
+    this.reserve(from.length);
+    const { times } = this;
+    for (let i = 0; i < from.length; i++) if (from[i]! > times[i]!) times[i] = from[i]!;
+  }
+
+  assign(other: VectorClock): void {
+    const from = other.times;
+    this.reserve(from.length);
+    this.times.set(from);
+    this.times.fill(0, from.length);
+  }
+
+  /** Makes room for times of so many slots. */
+  reserve(slots: number): void {
+    if (slots <= this.times.length) return;
+    const larger = new Uint32Array(Math.max(slots, 2 * this.times.length));
+    larger.set(this.times);
+    this.times = larger;
+  }
+}
+
+/** What those who acquire a synchronisation object have then seen. */
+export class SyncClock {
+  private readonly clock = new VectorClock();
+  /** The last release, if the clock is that of its thread alone: who has seen it has seen all of it. */
+  private slot = -1;
+  private time = 0;
+  private isEmpty = true;
+
+  /** Everything the thread has done so far happens before what follows an acquisition. */
+  release(thread: ThreadClock): void {
+    this.publish(thread);
+    thread.advance();
+  }
+
+  /** As `release`, of a thread that does nothing any more. */
+  publish(thread: ThreadClock): void {
+    this.clock.assign(thread.clock);
+    this.slot = thread.slot;
+    this.time = thread.time;
+    this.isEmpty = false;
+  }
+
+  /** As `release`, and what was released before stays released. */
+  releaseToo(thread: ThreadClock): void {
+    if (this.isEmpty) return this.release(thread);
+    this.clock.join(thread.clock);
+    this.slot = -1;
+    thread.advance();
+  }
+
+  acquire(thread: ThreadClock): void {
+    if (this.isEmpty) return;
+    if (this.slot >= 0 && thread.clock.get(this.slot) >= this.time) return;
+    thread.clock.join(this.clock);
+  }
+}
+
+export class ThreadClock {
+  /** With a time for the slot of each live thread. */
+  readonly clock = new VectorClock();
+
+  constructor(
+    /** The thread's number in the trace. */
+    readonly number: number,
+    readonly slot: number,
+  ) {}
+
+  get time(): number {
+    return this.clock.get(this.slot);
+  }
+
+  /** Begins a new epoch. */
+  advance(): void {
+    this.clock.set(this.slot, this.time + 1);
+  }
+}
+
+/** A thread that has or had a slot. */
+interface Tenancy {
+  readonly thread: number;
+  readonly from: number;
+}
+
+/** All threads of a process image. */
+export class Threads {
+  private readonly live = new Map<number, ThreadClock>();
+  /** Threads that ended and may still be joined, or are concurrent with some that live. */
+  private readonly ended: ThreadClock[] = [];
+  private readonly tenants: Tenancy[][] = [];
+
+  get(number: number): ThreadClock {
+    return this.live.get(number) ?? this.add(number, undefined);
+  }
+
+  get liveCount(): number {
+    return this.live.size;
+  }
+
+  create(parent: ThreadClock, child: number): ThreadClock {
+    const thread = this.add(child, parent);
+    parent.advance();
+    return thread;
+  }
+
+  /** The thread does nothing any more. */
+  exit(number: number): void {
+    const thread = this.live.get(number);
+    if (!thread) return;
+    this.live.delete(number);
+    this.ended.push(thread);
+  }
+
+  /** A thread that ended, if it was not forgotten. */
+  endedThread(number: number): ThreadClock | undefined {
+    return this.ended.find((candidate) => candidate.number === number);
+  }
+
+  /** What the ended thread did happens before what `thread` does from now on. */
+  join(thread: ThreadClock, number: number): void {
+    const other = this.endedThread(number);
+    if (other) thread.clock.join(other.clock);
+  }
+
+  /** All that was ever done happens before what this thread does from now on. */
+  isAfterAll(thread: ThreadClock): boolean {
+    return this.live.size === 1 && this.ended.every((other) => hasSeen(thread, other));
+  }
+
+  /** Number of the thread that had a slot at a time. */
+  owner(slot: number, time: number): number {
+    return this.tenants[slot]?.findLast(({ from }) => from <= time)?.thread ?? 0;
+  }
+
+  /**
+   * The slot of a thread that ended is used again if its end happens before the new thread's beginning:
+   * then nothing that either did is concurrent with what the other did.
+   */
+  private add(number: number, parent: ThreadClock | undefined): ThreadClock {
+    const reusable = parent ? this.ended.findIndex((other) => hasSeen(parent, other)) : -1;
+    const before = reusable < 0 ? undefined : this.ended.splice(reusable, 1)[0];
+    const slot = before?.slot ?? this.tenants.length;
+    const from = (before?.time ?? 0) + 1;
+    const thread = new ThreadClock(number, slot);
+    if (parent) thread.clock.assign(parent.clock);
+    thread.clock.set(slot, from);
+    (this.tenants[slot] ??= []).push({ thread: number, from });
+    this.live.set(number, thread);
+    for (const { clock } of this.live.values()) clock.reserve(this.tenants.length);
+    return thread;
+  }
+}
+
+const hasSeen = (thread: ThreadClock, other: ThreadClock): boolean =>
+  thread.clock.get(other.slot) >= other.time;

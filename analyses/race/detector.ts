@@ -1,0 +1,572 @@
+/**
+ * One pass over a process image that finds its races: replays it, follows what orders its accesses, and
+ * judges each access against the history of the memory that it touches.
+ */
+import { openReplay, type ProcessReplay } from '../../replay/replay.js';
+import type { Symbols } from '../../replay/symbols.js';
+import type { Trace } from '../../replay/trace.js';
+import type { EventRow } from '../../replay/types.js';
+import type { Table } from '../../schemas/schema.js';
+import {
+  client_requests,
+  heap,
+  mappings,
+  memory,
+  slices,
+  sync,
+  syscall_enters,
+  syscall_memory,
+  thread_events,
+} from '../../schemas/tables.js';
+import { Threads, type ThreadClock } from './clocks.js';
+import { AccessHistory, type Access } from './history.js';
+import { LiveBlocks } from './live-blocks.js';
+import {
+  ATOMIC,
+  CPP_ATOMIC,
+  LINKER,
+  OPENMP,
+  PLAIN,
+  RUNTIME,
+  SiteKinds,
+  UNKNOWN,
+} from './site-kinds.js';
+import { Synchronisation } from './synchronisation.js';
+import { SyncVariables, type Evidence, type KnownVariable } from './variables.js';
+
+/** One side of a race. */
+export interface RacyAccess {
+  readonly thread: number;
+  readonly tick: bigint;
+  /** The instruction; undefined when the program did not access by itself. */
+  readonly pc: bigint | undefined;
+  readonly isStore: boolean;
+  readonly size: number;
+  /** What accessed in the place of an instruction: `free`, or the name of a system call's parameter. */
+  readonly by: string | undefined;
+  /** Recorded call stack, where the program did not access by itself. */
+  readonly stack: number;
+}
+
+/** Two concurrent accesses to the same memory. */
+export interface Race {
+  readonly earlier: RacyAccess;
+  readonly later: RacyAccess;
+  /** First byte that both accessed. */
+  readonly address: bigint;
+  /** How often these two places raced. */
+  count: number;
+}
+
+export interface DetectorResult {
+  readonly races: readonly Race[];
+  /** Races are not all told: there were too many places. */
+  readonly isCut: boolean;
+  readonly variables: readonly KnownVariable[];
+  readonly sharedVariables: readonly KnownVariable[];
+  readonly divergences: readonly string[];
+}
+
+export interface DetectorOptions {
+  /** Synchronisation variables that are known before. */
+  readonly variables: readonly KnownVariable[];
+  /** A block that is freed counts as written by who frees it. */
+  readonly freeIsWrite: boolean;
+  readonly progress: (tick: bigint) => void;
+}
+
+/** Pairs of places that are told of at most. */
+const MOST_RACES = 1000;
+/** Numbers of what is no site of an instruction begin here. */
+const OTHER_SITES = 2 ** 25;
+/** Bytes that the C library keeps at the end of a thread's stack for itself. */
+const THREAD_DESCRIPTOR_BYTES = 4096;
+const SYS_FUTEX = 202;
+/** System calls whose parameters are the C library's business, or the engine's. */
+const QUIET_SYSCALLS: ReadonlySet<number> = new Set([
+  SYS_FUTEX,
+  56,
+  60,
+  218,
+  231,
+  273,
+  334,
+  435,
+  449,
+]);
+const RUNTIME_PATH = /\/(?:ld-[^/]*|libc[.-][^/]*|libpthread[.-][^/]*)$/;
+
+/** Requests of drd.h, whose codes begin with its two letters. */
+const DRD = 0x44520000;
+const DRD_REQUEST = {
+  startSuppression: DRD + 2,
+  finishSuppression: DRD + 3,
+  recordLoads: DRD + 6,
+  recordStores: DRD + 7,
+  semaphoreWaitPost: DRD + 13,
+  semaphorePostPre: DRD + 14,
+} as const;
+/** Bits: a thread asked that its loads, or stores, not be looked at. */
+const NO_LOADS = 1;
+const NO_STORES = 2;
+
+const TABLES: readonly Table[] = [
+  client_requests,
+  heap,
+  mappings,
+  memory,
+  slices,
+  sync,
+  syscall_enters,
+  syscall_memory,
+  thread_events,
+];
+
+interface OtherSite {
+  readonly by: string;
+  readonly stack: number;
+  readonly isStore: boolean;
+  size: number;
+}
+
+interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
+export class Detector {
+  private readonly replay: ProcessReplay;
+  private readonly threads = new Threads();
+  private readonly synchronisation = new Synchronisation(this.threads);
+  private readonly history: AccessHistory;
+  private readonly variables: SyncVariables;
+  private readonly kinds: SiteKinds;
+  private readonly others: OtherSite[] = [];
+  private readonly otherNumbers = new Map<string, number>();
+  private readonly races = new Map<number, Race>();
+  private isCut = false;
+  /** More than one thread lives, or did things that are concurrent with what the one does. */
+  private isConcurrent = false;
+  /** Memory of the C library that only it accesses. */
+  private readonly runtimeData: Range[] = [];
+  /** Mappings without a file, in which stacks lie. */
+  private anonymous: Range[] = [];
+  private untracked: Range[] = [];
+  /** Accesses that threads asked not to be looked at. */
+  private readonly ignored = new Map<number, number>();
+  /** Call under way, by thread. */
+  private readonly calls = new Map<number, { number: number; stack: number }>();
+  private readonly known: readonly KnownVariable[];
+  private readonly blocks = new LiveBlocks();
+  private readonly begun = new Set<number>();
+
+  // The access that is being judged.
+  private current: ThreadClock | undefined;
+  private tick = 0;
+  private site = 0;
+
+  constructor(
+    trace: Trace,
+    process: number,
+    symbols: Symbols,
+    private readonly options: DetectorOptions,
+  ) {
+    this.history = new AccessHistory({
+      race: (earlier, address) => this.race(earlier, address),
+      synchronised: ({ address }, mask, isStore) => this.operate(address, mask, isStore),
+    });
+    this.variables = new SyncVariables(this.history);
+    this.known = [...options.variables].sort((a, b) => a.address - b.address);
+    this.replay = openReplay(trace, process, {
+      accesses: true,
+      columns: new Set(['ticks', 'addresses']),
+      observer: { tables: TABLES, applied: (row) => this.applied(row) },
+    });
+    this.kinds = new SiteKinds(this.replay.sites, symbols);
+  }
+
+  run(): DetectorResult {
+    const { replay } = this;
+    for (let batch; (batch = replay.nextAccesses());) {
+      this.accesses(batch.thread, batch.count, batch.sites, batch.ticks, batch.addresses);
+      this.options.progress(replay.tick);
+    }
+    return {
+      races: [...this.races.values()],
+      isCut: this.isCut,
+      variables: this.variables.all(),
+      sharedVariables: this.variables.shared(),
+      divergences: replay.divergences,
+    };
+  }
+
+  // ---- Accesses ----
+
+  private accesses(
+    number: number,
+    count: number,
+    sites: Uint32Array,
+    ticks: BigUint64Array,
+    addresses: BigUint64Array,
+  ): void {
+    if (count === 0 || !this.replay.isInImage) return;
+    if (!this.isConcurrent) return this.learnBefore(count, sites, addresses);
+    this.kinds.reserve();
+    this.enter(number);
+    const { history, replay } = this;
+    const { kinds } = this.kinds;
+    const { sizes, stores } = replay.sites;
+    const words = new Uint32Array(addresses.buffer, addresses.byteOffset, 2 * count);
+    const ignored = this.ignored.get(number) ?? 0;
+    const tickWords = new Uint32Array(ticks.buffer, ticks.byteOffset, 2 * count);
+    for (let i = 0; i < count; i++) {
+      const site = sites[i]!;
+      const tick = tickWords[2 * i]! + tickWords[2 * i + 1]! * 0x1_0000_0000;
+      const low = words[2 * i]!;
+      const high = words[2 * i + 1]!;
+      if (ignored !== 0 && ignored & (stores[site] ? NO_STORES : NO_LOADS)) continue;
+      this.site = site;
+      this.tick = tick;
+      let kind = kinds[site]!;
+      if (kind === UNKNOWN) kind = this.kinds.classify(site);
+      if (kind === PLAIN) history.access(site, tick, low, high, sizes[site]!, stores[site] === 1);
+      else this.specialAccess(kind, low, high);
+    }
+  }
+
+  /** While there is one thread, only which variables atomic instructions access is of interest. */
+  private learnBefore(count: number, sites: Uint32Array, addresses: BigUint64Array): void {
+    const { atomics, sizes } = this.replay.sites;
+    for (let i = 0; i < count; i++) {
+      const site = sites[i]!;
+      if (!atomics[site] || this.isRuntime(site)) continue;
+      this.learn(Number(addresses[i]), sizes[site]!, 'atomic instruction', this.tick);
+    }
+  }
+
+  private isRuntime(site: number): boolean {
+    this.kinds.reserve();
+    return ((this.kinds.kinds[site] || this.kinds.classify(site)) & (RUNTIME | LINKER)) !== 0;
+  }
+
+  /** An access that is not simply one of the program's. */
+  private specialAccess(kind: number, low: number, high: number): void {
+    const { site, tick } = this;
+    const address = high * 0x1_0000_0000 + low;
+    if (kind & LINKER) return;
+    if (kind & RUNTIME) {
+      if (this.synchronisation.isWithinOperation(this.current!.number)) return;
+      if (isIn(this.runtimeData, address)) return;
+    }
+    const size = this.replay.sites.sizes[site]!;
+    if (kind & (ATOMIC | CPP_ATOMIC)) {
+      const evidence = kind & ATOMIC ? 'atomic instruction' : 'C++ atomic';
+      this.learn(address, size, evidence, tick);
+    }
+    const isStore = this.replay.sites.stores[site] === 1;
+    if (kind & OPENMP) this.history.synchronise(address, size, isStore);
+    else this.history.access(site, tick, low, high, size, isStore);
+  }
+
+  private learn(address: number, size: number, evidence: Evidence, tick: number): void {
+    this.variables.learn(address, size, evidence, tick, () => this.blocks.at(address)?.event ?? 0);
+  }
+
+  private operate(granule: number, mask: number, isStore: boolean): void {
+    this.variables.operate(this.current!, granule, mask, isStore);
+    this.history.enter(this.current!);
+  }
+
+  private enter(number: number): void {
+    this.current = this.threads.get(number);
+    this.history.enter(this.current);
+  }
+
+  private race(earlier: Access, address: number): void {
+    if (this.untracked.length > 0 && isIn(this.untracked, address)) return;
+    const key = earlier.site * 2 ** 26 + this.site;
+    const known = this.races.get(key);
+    if (known) {
+      known.count++;
+      return;
+    }
+    if (this.races.size >= MOST_RACES) {
+      this.isCut = true;
+      return;
+    }
+    this.races.set(key, {
+      earlier: this.side(
+        this.threads.owner(earlier.slot, earlier.time),
+        earlier.tick,
+        earlier.site,
+        earlier.isStore,
+      ),
+      later: this.side(this.current!.number, this.tick, this.site, undefined),
+      address: BigInt(address),
+      count: 1,
+    });
+  }
+
+  private side(
+    thread: number,
+    tick: number,
+    site: number,
+    isStore: boolean | undefined,
+  ): RacyAccess {
+    const { sites } = this.replay;
+    if (site >= OTHER_SITES) {
+      const other = this.others[site - OTHER_SITES]!;
+      return { thread, tick: BigInt(tick), pc: undefined, ...other };
+    }
+    return {
+      thread,
+      tick: BigInt(tick),
+      pc: sites.pcs[site]!,
+      isStore: isStore ?? sites.stores[site] === 1,
+      size: sites.sizes[site]!,
+      by: undefined,
+      stack: 0,
+    };
+  }
+
+  // ---- Events ----
+
+  private applied(row: EventRow): void {
+    if (!this.replay.isInImage) return;
+    if (row.table !== slices) this.drain();
+    switch (row.table) {
+      case sync:
+        this.synchronisation.applied(row);
+        this.annotation(row);
+        break;
+      case thread_events:
+        this.synchronisation.applied(row);
+        this.settleConcurrency(row);
+        break;
+      case memory:
+        if (row.name('cause') === 'thread_exit') this.threadExit(row);
+        break;
+      case slices:
+        this.begin(row);
+        break;
+      case heap:
+        this.heapCall(row);
+        break;
+      case mappings:
+        this.mapping(row);
+        break;
+      case syscall_enters:
+        this.syscall(row);
+        break;
+      case syscall_memory:
+        this.syscallMemory(row);
+        break;
+      case client_requests:
+        this.request(row);
+        break;
+    }
+  }
+
+  /** Judges the accesses that were made before the event. */
+  private drain(): void {
+    const { guest } = this.replay;
+    const { count, sites, ticks, addresses } = guest.takeAccesses();
+    if (count === 0) return;
+    this.accesses(this.replay.thread, count, sites, ticks, addresses);
+    guest.resetAccesses();
+  }
+
+  private settleConcurrency(row: EventRow): void {
+    const op = row.name('op');
+    if (op === 'create') {
+      if (this.isConcurrent) return;
+      this.isConcurrent = true;
+      for (const { address, size, evidence, born, tick } of this.known)
+        if (born === 0)
+          for (const one of evidence) this.variables.learn(address, size, one, tick, () => 0);
+    } else if (op === 'joined' && this.isConcurrent) {
+      const thread = this.threads.get(row.u32('thread'));
+      if (!this.threads.isAfterAll(thread)) return;
+      this.isConcurrent = false;
+      this.history.forgetAll();
+    }
+  }
+
+  private threadExit(row: EventRow): void {
+    const thread = this.threads.endedThread(row.u32('thread'));
+    if (thread) this.variables.publish(thread, Number(row.u64('address')), Number(row.u64('tick')));
+  }
+
+  /** A thread runs; the first time on a stack that is its own from now on. */
+  private begin(row: EventRow): void {
+    const thread = row.u32('thread');
+    if (this.begun.has(thread)) return;
+    this.begun.add(thread);
+    const sp = Number(row.u64('sp'));
+    const stack = this.anonymous.find(({ start, end }) => sp >= start && sp < end);
+    if (!stack || thread === 1) return;
+    this.history.forget(stack.start, sp - stack.start);
+    this.runtimeData.push({
+      start: sp,
+      end: Math.min(stack.end, sp + 2 * THREAD_DESCRIPTOR_BYTES),
+    });
+  }
+
+  private annotation(row: EventRow): void {
+    const address = Number(row.u64('object'));
+    switch (row.name('op')) {
+      case 'clean_memory':
+        this.history.forget(address, Number(row.u64('object2')));
+        break;
+      case 'clean_heap_block':
+        this.history.forget(address, this.blocks.at(address)?.size ?? 0);
+        break;
+      case 'untrack':
+        this.untrack(address, Number(row.u64('object2')));
+        break;
+      case 'track':
+        this.track(address, Number(row.u64('object2')));
+    }
+  }
+
+  /** Requests of drd.h that helgrind.h does not have. */
+  private request(row: EventRow): void {
+    const [address, size] = [Number(row.u64('arg1')), Number(row.u64('arg2'))];
+    const number = row.u32('thread');
+    switch (row.u32('code')) {
+      case DRD_REQUEST.startSuppression:
+        return this.untrack(address, size);
+      case DRD_REQUEST.finishSuppression:
+        return this.track(address, size);
+      case DRD_REQUEST.recordLoads:
+        return this.ignore(number, NO_LOADS, address === 0);
+      case DRD_REQUEST.recordStores:
+        return this.ignore(number, NO_STORES, address === 0);
+      case DRD_REQUEST.semaphoreWaitPost:
+        return this.synchronisation.acquire(this.threads.get(number), address);
+      case DRD_REQUEST.semaphorePostPre:
+        return this.synchronisation.release(this.threads.get(number), address);
+    }
+  }
+
+  private ignore(thread: number, bit: number, isWanted: boolean): void {
+    const bits = this.ignored.get(thread) ?? 0;
+    this.ignored.set(thread, isWanted ? bits | bit : bits & ~bit);
+  }
+
+  private track(start: number, size: number): void {
+    this.untracked = this.untracked.filter(
+      (range) => range.start < start || range.end > start + size,
+    );
+  }
+
+  private untrack(start: number, size: number): void {
+    this.untracked.push({ start, end: start + size });
+  }
+
+  // ---- Memory ----
+
+  private heapCall(row: EventRow): void {
+    const op = row.name('op')!;
+    const address = Number(row.u64('address'));
+    const previous = Number(row.u64('previous'));
+    if (op === 'free' || op === 'delete' || op === 'delete_array') {
+      if (row.u32('known')) this.freed(row, address, Number(row.u64('size')));
+      return;
+    }
+    if (address === 0) return;
+    if (previous !== 0) this.freed(row, previous, Number(row.u64('previous_size')));
+    const size = Number(row.u64('size'));
+    this.fresh(address, size);
+    this.blocks.add({ address, size, event: row.event });
+    this.born(address, size, row.event);
+  }
+
+  private freed(row: EventRow, address: number, size: number): void {
+    this.blocks.remove(address);
+    if (this.isConcurrent && this.options.freeIsWrite) {
+      this.enter(row.u32('thread'));
+      this.setOther('free', row.u32('stack'), true, size, row);
+      this.history.storeToKnown(this.site, this.tick, address, size);
+    }
+    this.variables.forget(address, size);
+    this.synchronisation.forget(address, size);
+  }
+
+  /** A range becomes a new object. */
+  private fresh(address: number, size: number): void {
+    this.history.forget(address, size);
+    this.variables.forget(address, size);
+  }
+
+  /** Variables that are known before come to life with their block. */
+  private born(start: number, size: number, event: number): void {
+    const end = start + size;
+    let [low, high] = [0, this.known.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.known[middle]!.address < start) low = middle + 1;
+      else high = middle;
+    }
+    for (; low < this.known.length && this.known[low]!.address < end; low++) {
+      const { address, size: bytes, evidence, born, tick } = this.known[low]!;
+      if (born === event)
+        for (const one of evidence) this.variables.learn(address, bytes, one, tick, () => born);
+    }
+  }
+
+  private mapping(row: EventRow): void {
+    const op = row.name('op');
+    const start = Number(row.u64('address'));
+    const end = start + Number(row.u64('size'));
+    if (op === 'mprotect' || op === 'brk' || op === 'brk_shrink') return;
+    const file = Buffer.from(row.bytes('file')).toString();
+    this.fresh(start, end - start);
+    this.anonymous = this.anonymous.filter((range) => range.end <= start || range.start >= end);
+    if (op === 'munmap') return;
+    if (RUNTIME_PATH.test(file)) this.runtimeData.push({ start, end });
+    else if (file === '') this.anonymous.push({ start, end });
+  }
+
+  // ---- System calls ----
+
+  private syscall(row: EventRow): void {
+    const thread = row.u32('thread');
+    const number = row.u32('number');
+    this.calls.set(thread, { number, stack: row.u32('stack') });
+    if (number !== SYS_FUTEX || !this.isConcurrent) return;
+    const address = Number(row.u64('arg1'));
+    if (this.synchronisation.isWithinOperation(thread) || isIn(this.runtimeData, address)) return;
+    this.learn(address, 4, 'futex', Number(row.u64('tick')));
+  }
+
+  private syscallMemory(row: EventRow): void {
+    if (!this.isConcurrent) return;
+    const direction = row.name('direction');
+    if (direction !== 'read' && direction !== 'write' && direction !== 'read_string') return;
+    const call = this.calls.get(row.u32('thread'));
+    if (!call || QUIET_SYSCALLS.has(call.number)) return;
+    const address = Number(row.u64('address'));
+    const size = Number(row.u64('size'));
+    if (size === 0 || isIn(this.runtimeData, address)) return;
+    this.enter(row.u32('thread'));
+    const isStore = direction === 'write';
+    const parameter = Buffer.from(row.bytes('parameter')).toString();
+    this.setOther(parameter || `system call ${call.number}`, call.stack, isStore, size, row);
+    this.history.range(this.site, this.tick, address, size, isStore);
+  }
+
+  private setOther(by: string, stack: number, isStore: boolean, size: number, row: EventRow): void {
+    const key = `${by} ${stack} ${isStore}`;
+    let number = this.otherNumbers.get(key);
+    if (number === undefined) {
+      number = OTHER_SITES + this.others.push({ by, stack, isStore, size }) - 1;
+      this.otherNumbers.set(key, number);
+    }
+    this.site = number;
+    this.tick = Number(row.u64('tick'));
+  }
+}
+
+const isIn = (ranges: readonly Range[], address: number): boolean =>
+  ranges.some(({ start, end }) => address >= start && address < end);

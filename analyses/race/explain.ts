@@ -1,0 +1,251 @@
+/**
+ * What is said of races: where both accesses were, with their call stacks, which locks were held there,
+ * where the threads were created, and what the memory is. The detector knows when accesses happened; the
+ * execution is replayed once more, up to the last of them, to look at those moments.
+ */
+import { recordedStacks } from '../../replay/lineage.js';
+import type { Symbols } from '../../replay/symbols.js';
+import type { Trace } from '../../replay/trace.js';
+import { sync, thread_events } from '../../schemas/tables.js';
+import type { Finding, FindingStack, Pc } from '../finding.js';
+import { hex, type Description } from '../memcheck/describe.js';
+import { MemcheckEvents } from '../memcheck/events.js';
+import { memcheckSettings } from '../memcheck/options.js';
+import { lookAgain } from '../memcheck/second-look.js';
+import type { Race, RacyAccess } from './detector.js';
+
+/** A lock that a thread holds. */
+interface HeldLock {
+  readonly address: bigint;
+  /** Call stack at which it was first taken by anybody: key of `stacks`. */
+  readonly firstStack: number;
+  depth: number;
+}
+
+/** What is known of the moment of an access. */
+interface Moment {
+  readonly thread: number;
+  pcs: readonly Pc[];
+  locks: readonly HeldLock[];
+  description: Description;
+}
+
+/** More instructions than a superblock has. */
+const LARGEST_BLOCK = 256n;
+const NOTHING: Description = { notes: [], stacks: [] };
+
+/** Findings for races, in the order of their second access. */
+export function explainRaces(
+  trace: Trace,
+  process: number,
+  races: readonly Race[],
+  symbols: Symbols,
+  callers: number,
+): Finding[] {
+  if (races.length === 0) return [];
+  return new Explainer(trace, process, symbols, callers).run(races);
+}
+
+class Explainer {
+  private readonly stacks;
+  private readonly moments = new Map<bigint, Moment>();
+  /** By thread: its creator, and the call stack of the creation. */
+  private readonly creations = new Map<number, { creator: number; stack: number }>();
+
+  constructor(
+    private readonly trace: Trace,
+    private readonly process: number,
+    private readonly symbols: Symbols,
+    private readonly callers: number,
+  ) {
+    this.stacks = recordedStacks(trace, process);
+    for (const { op, thread, other, stack } of trace.rows(thread_events, process))
+      if (op === 'create') this.creations.set(other, { creator: thread, stack });
+  }
+
+  run(races: readonly Race[]): Finding[] {
+    const ordered = [...races].sort((a, b) => Number(a.later.tick - b.later.tick));
+    for (const { earlier, later } of ordered)
+      for (const { tick, thread } of [earlier, later])
+        this.moments.set(tick, { thread, pcs: [], locks: [], description: NOTHING });
+    this.findLocks();
+    this.look(ordered);
+    return ordered.map((race) => this.finding(race));
+  }
+
+  /** Replays up to the last access and looks at the moments of all. */
+  private look(races: readonly Race[]): void {
+    const { trace, process, symbols, moments } = this;
+    const settings = memcheckSettings({ 'leak-check': 'no' });
+    const addresses = new Map(races.map(({ later, address }) => [later.tick, address]));
+    const { replay, shadow, events } = lookAgain(trace, process, settings, {
+      events: (context, options) =>
+        new MemcheckEvents(
+          {
+            found: () => undefined,
+            get memory() {
+              return context.memory;
+            },
+            get registers() {
+              return context.registers;
+            },
+            stackOf: (stack) => this.stackOf(stack),
+            framesOf: (thread) =>
+              symbols.programFrames(replay.registers.framesOf(thread, this.callers)),
+            dataSymbol: (address) => symbols.variable(address),
+            functionAt: (pc) => {
+              const { fn, file } = symbols.frames(pc).at(-1)!;
+              return { ...(fn && { name: fn }), file };
+            },
+          },
+          options,
+        ),
+    });
+    let blockTick = -1n;
+    let instruction = 0n;
+    const before = (pc: bigint): void => {
+      const { tick } = replay;
+      instruction = tick === blockTick ? instruction + 1n : 0n;
+      blockTick = tick;
+      const moment = moments.get(tick + instruction);
+      if (!moment || moment.pcs.length > 0) return;
+      moment.pcs = shadow.stack(pc, shadow.stackPointer);
+      const address = addresses.get(tick + instruction);
+      if (address !== undefined) moment.description = events.describe(address);
+    };
+    const ticks = [...moments.keys()].sort((a, b) => Number(a - b));
+    for (const tick of ticks) {
+      if (moments.get(tick)!.pcs.length > 0) continue;
+      const near = tick - LARGEST_BLOCK;
+      if (near > replay.tick) replay.runUntil(near);
+      replay.runUntil(tick + 1n, 'before', before);
+    }
+  }
+
+  /** Which locks the threads held at each moment. */
+  private findLocks(): void {
+    const ticks = [...this.moments.keys()].sort((a, b) => Number(a - b));
+    const held = new Map<number, HeldLock[]>();
+    const firstStacks = new Map<bigint, number>();
+    let at = 0;
+    const pass = (tick: bigint): void => {
+      for (; at < ticks.length && ticks[at]! < tick; at++) {
+        const moment = this.moments.get(ticks[at]!)!;
+        moment.locks = (held.get(moment.thread) ?? []).map((lock) => ({ ...lock }));
+      }
+    };
+    for (const row of this.trace.rows(sync, this.process)) {
+      pass(row.tick);
+      const locks = held.get(row.thread) ?? [];
+      held.set(row.thread, locks);
+      const take = (address: bigint): void => {
+        const known = locks.find((lock) => lock.address === address);
+        if (known) {
+          known.depth++;
+          return;
+        }
+        if (!firstStacks.has(address)) firstStacks.set(address, row.stack);
+        locks.push({ address, firstStack: firstStacks.get(address)!, depth: 1 });
+      };
+      const drop = (address: bigint): void => {
+        const index = locks.findIndex((lock) => lock.address === address);
+        if (index >= 0 && --locks[index]!.depth === 0) locks.splice(index, 1);
+      };
+      switch (row.op) {
+        case 'mutex_lock':
+          if (row.object2 !== 0n) take(row.object);
+          break;
+        case 'rwlock_lock':
+          if (row.value !== 0n) take(row.object);
+          break;
+        case 'mutex_acquired':
+        case 'rwlock_acquired':
+        case 'spin_lock':
+          take(row.object);
+          break;
+        case 'cond_wait':
+          take(row.object2);
+          break;
+        case 'mutex_unlock':
+        case 'rwlock_unlock':
+        case 'rwlock_released':
+        case 'spin_init_or_unlock':
+          drop(row.object);
+          break;
+        case 'cond_wait_begin':
+          drop(row.object2);
+      }
+    }
+    pass(BigInt(Number.MAX_SAFE_INTEGER));
+  }
+
+  private finding({ earlier, later, address, count }: Race): Finding {
+    const verb = later.isStore ? 'write' : 'read';
+    const moment = this.moments.get(later.tick)!;
+    const before = this.moments.get(earlier.tick)!;
+    const stacks: FindingStack[] = [
+      { role: '', pcs: this.pcsOf(later, moment) },
+      {
+        role: `This conflicts with a previous ${this.accessText(earlier)} by thread #${earlier.thread}${locksText(before.locks)}`,
+        pcs: this.pcsOf(earlier, before),
+      },
+      ...moment.description.stacks,
+      ...this.lockStacks([...moment.locks, ...before.locks]),
+      ...this.creationStacks([later.thread, earlier.thread]),
+    ];
+    return {
+      kind: 'Race',
+      what: `Possible data race during ${verb} of size ${later.size} at ${hex(address)} by thread #${later.thread}${later.by ? ` (${later.by})` : ''}`,
+      notes: [
+        `Locks held by thread #${later.thread}: ${lockList(moment.locks)}`,
+        ...moment.description.notes,
+      ],
+      process: this.process,
+      thread: later.thread,
+      tick: later.tick,
+      stacks,
+      count,
+    };
+  }
+
+  private accessText({ isStore, size, by }: RacyAccess): string {
+    const verb = isStore ? 'write' : 'read';
+    return `${verb} of size ${size}${by ? ` (${by})` : ''}`;
+  }
+
+  private pcsOf(access: RacyAccess, moment: Moment): readonly Pc[] {
+    if (access.pc === undefined) return this.stackOf(access.stack);
+    return moment.pcs.length > 0 ? this.symbols.programPcs(moment.pcs, this.callers) : [access.pc];
+  }
+
+  private stackOf(stack: number): readonly Pc[] {
+    return this.symbols.programPcs(this.stacks.get(stack) ?? [], this.callers);
+  }
+
+  private lockStacks(locks: readonly HeldLock[]): FindingStack[] {
+    const known = new Map(locks.map((lock) => [lock.address, lock]));
+    return [...known.values()].map(({ address, firstStack }) => ({
+      role: `Lock at ${hex(address)} was first taken at`,
+      pcs: this.stackOf(firstStack),
+    }));
+  }
+
+  private creationStacks(threads: readonly number[]): FindingStack[] {
+    return [...new Set(threads)]
+      .sort((a, b) => a - b)
+      .flatMap((thread) => {
+        const creation = this.creations.get(thread);
+        if (!creation) return [];
+        return [
+          {
+            role: `Thread #${thread} was created by thread #${creation.creator}`,
+            pcs: this.stackOf(creation.stack),
+          },
+        ];
+      });
+  }
+}
+
+const lockList = (locks: readonly HeldLock[]): string =>
+  locks.length === 0 ? 'none' : locks.map(({ address }) => hex(address)).join(', ');
+const locksText = (locks: readonly HeldLock[]): string => `, locks held: ${lockList(locks)}`;

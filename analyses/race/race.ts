@@ -1,0 +1,115 @@
+/**
+ * race: data races, as Helgrind, DRD and ThreadSanitizer look for them, from a trace. Two accesses to the
+ * same byte race if one of them is a store and nothing orders them: not the operations that the program
+ * announces (synchronisation.ts), and not those on variables that are found to be for synchronisation
+ * (variables.ts).
+ *
+ * What synchronises without an announcement is learned from the whole execution: a pass that finds races
+ * on memory that later turns out to be such a variable, or that a thread waits for in a loop
+ * (spin-loops.ts), is done again with that knowledge. A program without races needs one pass.
+ */
+import type { Trace } from '../../replay/trace.js';
+import { Symbols } from '../../replay/symbols.js';
+import { thread_events } from '../../schemas/tables.js';
+import type { Analysis, AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
+import type { Outcome, Summary } from '../finding.js';
+import { Detector, type DetectorResult, type Race } from './detector.js';
+import { explainRaces } from './explain.js';
+import { isInOpenMp } from './site-kinds.js';
+import { findSpinVariables } from './spin-loops.js';
+import type { KnownVariable } from './variables.js';
+
+const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
+  'free-is-write': {
+    describe: 'A block that is freed counts as written then',
+    default: 'yes',
+    values: ['yes', 'no'],
+  },
+  'learn-sync': {
+    describe:
+      'Take variables to order accesses that threads are seen to synchronise by: waited for in loops, or accessed by atomic instructions later on',
+    default: 'yes',
+    values: ['yes', 'no'],
+  },
+};
+
+export const analysis: Analysis = {
+  name: 'race',
+  describe: 'Data races between threads',
+  options: OPTIONS,
+  *run(trace, options, context) {
+    for (const process of context.processes) yield judge(trace, process, options, context);
+  },
+};
+
+function judge(
+  trace: Trace,
+  process: number,
+  options: OptionValues,
+  context: AnalysisContext,
+): Outcome {
+  const hasThreads = [...trace.rows(thread_events, process)].some(({ op }) => op === 'create');
+  if (!hasThreads) return { process, findings: [], summary: {}, missing: [] };
+  const symbols = new Symbols(trace, process);
+  const ticks = Number(trace.processes.find((row) => row.process === process)?.ticks ?? 1n);
+  const detect = (variables: readonly KnownVariable[]): DetectorResult =>
+    new Detector(trace, process, symbols, {
+      variables,
+      freeIsWrite: options['free-is-write'] !== 'no',
+      progress: (tick) => context.progress(Number(tick) / ticks),
+    }).run();
+  let result = detect([]);
+  if (result.races.length > 0 && options['learn-sync'] !== 'no') {
+    const learned = learnFrom(trace, process, symbols, result);
+    if (learned.length > 0) result = detect([...result.variables, ...learned]);
+  }
+  const { races, isCut, sharedVariables, divergences } = result;
+  return {
+    process,
+    findings: explainRaces(trace, process, races, symbols, context.callers),
+    summary: summaryOf(sharedVariables),
+    missing: [
+      ...divergences,
+      ...(isCut ? [`Races at more than ${races.length} pairs of places are not told.`] : []),
+    ],
+  };
+}
+
+/** What is known after a pass that was not known in it, and may order what raced. */
+function learnFrom(
+  trace: Trace,
+  process: number,
+  symbols: Symbols,
+  result: DetectorResult,
+): KnownVariable[] {
+  const { races, variables } = result;
+  const late = variables.filter(({ address, size }) =>
+    races.some((race) => isIn(race, address, size)),
+  );
+  const loads = new Set(
+    races.flatMap(({ earlier, later }) =>
+      [earlier, later].flatMap(({ pc, isStore }) => (pc === undefined || isStore ? [] : [pc])),
+    ),
+  );
+  const isOfInterest = (pc: bigint): boolean => loads.has(pc) || isInOpenMp(symbols, pc);
+  return [...late, ...findSpinVariables(trace, process, symbols, isOfInterest)];
+}
+
+const isIn = ({ address }: Race, start: number, size: number): boolean =>
+  Number(address) >= start && Number(address) < start + size;
+
+/** How many variables synchronise, by what they are known. */
+function summaryOf(variables: readonly KnownVariable[]): Summary {
+  const counts = new Map<string, { variables: number; operations: number }>();
+  for (const { evidence, operations } of variables) {
+    const key = evidence.join(', ');
+    const known = counts.get(key) ?? { variables: 0, operations: 0 };
+    counts.set(key, {
+      variables: known.variables + 1,
+      operations: known.operations + operations,
+    });
+  }
+  return {
+    synchronisation_variables: [...counts].map(([evidence, count]) => ({ evidence, ...count })),
+  };
+}

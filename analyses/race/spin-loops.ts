@@ -1,0 +1,118 @@
+/**
+ * Finds the loads that wait in a loop for another thread: one that reads the same address again and again,
+ * while its thread stores nothing but on its own stack, and is left when another thread has changed the
+ * value. A loop that reads on after the last change does not wait. All memory that such a load reads is taken to be
+ * synchronisation variables: another time the value was there at once.
+ */
+import { openReplay } from '../../replay/replay.js';
+import type { Symbols } from '../../replay/symbols.js';
+import type { Trace } from '../../replay/trace.js';
+import { heap } from '../../schemas/tables.js';
+import { LiveBlocks } from './live-blocks.js';
+import { isInRuntime } from './site-kinds.js';
+import type { KnownVariable } from './variables.js';
+
+/** Addresses that one load is remembered to have read. */
+const MOST_ADDRESSES = 10_000;
+/** A store so near to the stack pointer's page is taken to be on the stack. */
+const STACK_BYTES = 64 * 1024;
+
+interface Waiting {
+  readonly address: number;
+  value: bigint;
+  /** Stores of the thread so far, but those on its stack. */
+  readonly stores: number;
+  /** The value is not that of the first load, and was loaded once. */
+  isNew: boolean;
+}
+
+interface LoadSite {
+  isSpin: boolean;
+  readonly found: Map<string, KnownVariable>;
+  readonly byThread: Map<number, Waiting>;
+}
+
+/**
+ * Variables that threads wait for in loops.
+ * @param isOfInterest - whether the loads of the instruction at an address are looked at
+ */
+export function findSpinVariables(
+  trace: Trace,
+  process: number,
+  symbols: Symbols,
+  isOfInterest: (pc: bigint) => boolean,
+): KnownVariable[] {
+  const loads = new Map<bigint, LoadSite>();
+  const loadAt = (pc: bigint): LoadSite | null => {
+    let load = loads.get(pc);
+    if (!load && isOfInterest(pc))
+      loads.set(pc, (load = { isSpin: false, found: new Map(), byThread: new Map() }));
+    return load ?? null;
+  };
+  const blocks = new LiveBlocks();
+  const stores = new Map<number, number>();
+  const replay = openReplay(trace, process, {
+    accesses: true,
+    columns: new Set(['ticks', 'addresses', 'values']),
+    observer: {
+      tables: [heap],
+      applied: (row) => {
+        const address = Number(row.u64('address'));
+        const op = row.name('op')!;
+        if (op === 'free' || op === 'delete' || op === 'delete_array') blocks.remove(address);
+        else {
+          const previous = Number(row.u64('previous'));
+          if (previous !== 0) blocks.remove(previous);
+          if (address !== 0)
+            blocks.add({ address, size: Number(row.u64('size')), event: row.event });
+        }
+      },
+    },
+  });
+  /** Stores of the C library do not count. */
+  const isQuiet: boolean[] = [];
+  const bySite: (LoadSite | null | undefined)[] = [];
+  for (let batch; (batch = replay.nextAccesses());) {
+    const { sites } = replay;
+    const { thread } = batch;
+    let stored = stores.get(thread) ?? 0;
+    const sp = Number(replay.registers.readRegister(thread, replay.registerOffset('RSP')));
+    for (let i = 0; i < batch.count; i++) {
+      const site = batch.sites[i]!;
+      const address = Number(batch.addresses[i]!);
+      if (sites.stores[site]) {
+        if (Math.abs(address - sp) <= STACK_BYTES) continue;
+        if ((isQuiet[site] ??= isInRuntime(symbols, sites.pcs[site]!))) continue;
+        stored++;
+        continue;
+      }
+      let load = bySite[site];
+      if (load === undefined) bySite[site] = load = loadAt(sites.pcs[site]!);
+      if (load === null) continue;
+      const size = sites.sizes[site]!;
+      const value = batch.values[i]!;
+      const waiting = load.byThread.get(thread);
+      if (!waiting || waiting.address !== address || waiting.stores !== stored) {
+        load.isSpin ||= waiting?.isNew ?? false;
+        load.byThread.set(thread, { address, value, stores: stored, isNew: false });
+      } else {
+        waiting.isNew = waiting.value !== value;
+        waiting.value = value;
+      }
+      const born = blocks.at(address)?.event ?? 0;
+      const key = `${address} ${born}`;
+      const known = load.found.get(key);
+      if (known || load.found.size >= MOST_ADDRESSES) continue;
+      load.found.set(key, {
+        ...{ address, size, born, tick: Number(batch.ticks[i]!) },
+        ...{ evidence: ['spin loop'], operations: 0 },
+      });
+    }
+    stores.set(thread, stored);
+  }
+  for (const load of loads.values())
+    for (const { isNew } of load.byThread.values()) load.isSpin ||= isNew;
+  return [...loads.values()]
+    .filter(({ isSpin }) => isSpin)
+    .flatMap(({ found }) => [...found.values()]);
+}

@@ -1,0 +1,139 @@
+/**
+ * Synchronisation variables: memory through which threads order their accesses without announcing it. A
+ * store to one releases what its thread has done, a load acquires what was released there. Each is known
+ * by some evidence, and lives as long as the memory that it lies in.
+ */
+import { SyncClock, type ThreadClock } from './clocks.js';
+import type { AccessHistory, Marked } from './history.js';
+
+/** What makes memory a synchronisation variable, in the order of their bits. */
+export const EVIDENCE = [
+  'atomic instruction',
+  'C++ atomic',
+  'futex',
+  'thread end',
+  'spin loop',
+] as const;
+export type Evidence = (typeof EVIDENCE)[number];
+
+/** A variable as it is reported, and as it is known before the pass that uses it. */
+export interface KnownVariable {
+  readonly address: number;
+  readonly size: number;
+  readonly evidence: readonly Evidence[];
+  /** Event of the allocation of the heap block that holds it; 0 when none does. */
+  readonly born: number;
+  /** Tick of the first operation on it. */
+  readonly tick: number;
+  readonly operations: number;
+}
+
+interface Variable {
+  readonly address: number;
+  /** Bits for its bytes, of the 8 that it lies in. */
+  mask: number;
+  evidence: number;
+  readonly born: number;
+  readonly tick: number;
+  operations: number;
+  /** Number of the thread that operated on it; -1 when there were several. */
+  thread: number;
+  readonly clock: SyncClock;
+}
+
+/** So many that are no more are remembered for the report. */
+const MOST_REMEMBERED = 100_000;
+
+export class SyncVariables {
+  /** By the address of the 8 bytes. */
+  private readonly granules = new Map<number, Variable[]>();
+  private readonly gone: Variable[] = [];
+
+  constructor(private readonly history: AccessHistory) {}
+
+  /**
+   * Makes sure that memory is a variable, or parts of it are several.
+   * @param born - as in `KnownVariable`
+   */
+  learn(address: number, size: number, evidence: Evidence, tick: number, born: () => number): void {
+    const bit = 1 << EVIDENCE.indexOf(evidence);
+    const end = address + size;
+    for (let at = address - (address % 8); at < end; at += 8) {
+      const first = Math.max(address - at, 0);
+      const mask = ((1 << (Math.min(end - at, 8) - first)) - 1) << first;
+      const all = this.granules.get(at);
+      const known = all?.find((variable) => variable.mask & mask);
+      if (known && (known.mask & mask) === mask) {
+        known.evidence |= bit;
+        continue;
+      }
+      this.history.mark(at + first, Math.min(end - at, 8) - first);
+      if (known) {
+        known.mask |= mask;
+        known.evidence |= bit;
+        continue;
+      }
+      const variable = {
+        ...{ address: at + first, mask, evidence: bit, born: born(), tick },
+        ...{ operations: 0, thread: 0, clock: new SyncClock() },
+      };
+      if (all) all.push(variable);
+      else this.granules.set(at, [variable]);
+    }
+  }
+
+  /** A thread loads or stores bytes of the 8 at an address. */
+  operate(thread: ThreadClock, granule: number, mask: number, isStore: boolean): void {
+    for (const variable of this.granules.get(granule) ?? []) {
+      if (!(variable.mask & mask)) continue;
+      variable.operations++;
+      if (variable.thread === 0) variable.thread = thread.number;
+      else if (variable.thread !== thread.number) variable.thread = -1;
+      if (isStore) variable.clock.release(thread);
+      else variable.clock.acquire(thread);
+    }
+  }
+
+  /** The kernel stores to a variable at the end of a thread, which then does nothing any more. */
+  publish(thread: ThreadClock, address: number, tick: number): void {
+    this.learn(address, 4, 'thread end', tick, () => 0);
+    for (const variable of this.granules.get(address - (address % 8)) ?? [])
+      if (variable.mask & (0xf << (address % 8))) variable.clock.publish(thread);
+  }
+
+  /** The memory is something else from now on. */
+  forget(address: number, size: number): void {
+    this.history.unmark(address, size, ({ address: granule }: Marked, mask) => {
+      const all = this.granules.get(granule) ?? [];
+      const left = all.filter((variable) => (variable.mask & ~mask) !== 0);
+      for (const variable of all) {
+        if (variable.mask & ~mask) variable.mask &= ~mask;
+        else if (this.gone.length < MOST_REMEMBERED) this.gone.push(variable);
+      }
+      if (left.length > 0) this.granules.set(granule, left);
+      else this.granules.delete(granule);
+    });
+  }
+
+  /** All variables that there were, in order of their first operation. */
+  all(): KnownVariable[] {
+    return [...this.gone, ...[...this.granules.values()].flat()]
+      .sort((a, b) => a.tick - b.tick)
+      .map(toKnown);
+  }
+
+  /** Those that more than one thread operated on. */
+  shared(): KnownVariable[] {
+    return [...this.gone, ...[...this.granules.values()].flat()]
+      .filter(({ thread }) => thread === -1)
+      .sort((a, b) => a.tick - b.tick)
+      .map(toKnown);
+  }
+}
+
+function toKnown({ address, mask, evidence, born, tick, operations }: Variable): KnownVariable {
+  let size = 0;
+  for (let bits = mask; bits !== 0; bits &= bits - 1) size++;
+  const names = EVIDENCE.filter((_, i) => evidence & (1 << i));
+  return { address, size, evidence: names, born, tick, operations };
+}

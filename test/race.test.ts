@@ -1,0 +1,82 @@
+/**
+ * race on guests whose sources say what is to be found: each line with the later access of a race says so,
+ * and the same program without its races (-DCLEAN) has none. Real programs without races have none either.
+ */
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { grind, record, ROOT, run, scratch } from './guest.js';
+
+const GUESTS = join(ROOT, 'test', 'guests', 'race');
+const SOURCES = readdirSync(GUESTS).filter((file) => /\.(c|cpp)$/.test(file));
+
+interface Stack {
+  readonly role: string;
+  readonly frames: readonly { readonly fn: string; file: string; line: number }[];
+}
+
+interface Report {
+  readonly findings: readonly {
+    readonly kind: string;
+    readonly what: string;
+    readonly notes: readonly string[];
+    readonly stacks: readonly Stack[];
+  }[];
+  readonly summary: { readonly missing: readonly { readonly sentence: string }[] };
+}
+
+/** What a source announces, as `kind line`. */
+function expected(file: string): string[] {
+  const places = new Set<string>();
+  for (const [i, line] of readFileSync(join(GUESTS, file), 'utf8').split('\n').entries())
+    for (const kind of /\/\/ expect: (.*)$/.exec(line)?.[1]?.split(' ') ?? [])
+      places.add(`${kind} ${i + 1}`);
+  return [...places].sort();
+}
+
+/** What was found, by the innermost line that is in the guest's own source. */
+function found({ findings }: Report, file: string): string[] {
+  const places = findings.map(({ kind, what, stacks }) => {
+    const frame = stacks[0]!.frames.find((candidate) => candidate.file === file);
+    return `${kind} ${frame?.line ?? what}`;
+  });
+  return [...new Set(places)].sort();
+}
+
+/** Compiles a guest by the options in its `build:` line and records it; returns the run's folder. */
+function recorded(file: string, ...more: string[]): string {
+  const source = join(GUESTS, file);
+  const build = /^\/\/ build: (.*)$/m.exec(readFileSync(source, 'utf8'))![1]!.split(' ');
+  const program = scratch(file.replace(/\.\w+$/, ''));
+  const compiler = run([...build, '-g', '-w', source, '-o', program, ...more]);
+  assert.equal(compiler.status, 0, compiler.stderr);
+  const recording = record([program]);
+  assert.equal(recording.status, 0, recording.stderr);
+  return recording.folder;
+}
+
+function analyze(folder: string, ...options: string[]): Report {
+  const { stdout, stderr } = grind(['analyze', 'race', folder, '--format=json', ...options]);
+  assert.match(stdout, /^\{/, stderr);
+  return JSON.parse(stdout) as Report;
+}
+
+describe('race', () => {
+  for (const file of SOURCES) {
+    test(`${file}: what its source announces`, () => {
+      const report = analyze(recorded(file));
+      assert.deepEqual(found(report, file), expected(file));
+      assert.deepEqual(report.summary.missing, []);
+    });
+
+    test(`${file}: nothing without its races`, () => {
+      const report = analyze(recorded(file, '-DCLEAN'));
+      assert.deepEqual(
+        report.findings.map(({ what, stacks }) => [what, stacks.slice(0, 2)]),
+        [],
+      );
+      assert.deepEqual(report.summary.missing, []);
+    });
+  }
+});
