@@ -31,12 +31,13 @@ import {
   ROW_VALUES,
   SCRATCH_RESULT,
   SHARED,
-  SHADOW_ZERO,
   SHARED_COUNT,
   STATE,
+  TAG_PLANE,
   WIDE,
-  ZERO,
+  granulesOf,
 } from './layout.js';
+import type { FreshHooks } from './fresh-accesses.js';
 import type { ShadowUnit } from './compile-shadow.js';
 import { HELPER_LOWERINGS, OPERATION_LOWERINGS } from './lower.js';
 import type { AccessColumn } from './types.js';
@@ -55,6 +56,8 @@ export interface Modes {
   readonly columns?: ReadonlySet<AccessColumn>;
   /** … that begins at an address from the first to the second of these, inclusive; compiled code has them in `CELL`. */
   readonly addresses?: readonly [bigint, bigint];
+  /** … of which only fresh ones are of interest. */
+  readonly fresh?: FreshHooks;
   /** Count executions of segments. */
   readonly counts: boolean;
   /** Follow which memory and which values are defined; not together with the others. */
@@ -109,6 +112,8 @@ const STORES: Partial<Record<Type, OpName>> = {
 export class BlockCompiler {
   protected readonly e: Emitter;
   protected readonly code: Code;
+  /** Where the slow paths of loads and stores stand for, as a place. */
+  private readonly slowPlace: number;
   /** What places of granules are relative to. */
   protected readonly base: number;
   private nextSite: number;
@@ -132,9 +137,15 @@ export class BlockCompiler {
   ) {
     this.e = new Emitter(context, unit.block, BLOCK_TYPE[0]);
     this.code = this.e.code;
-    this.base = modes.shadow ? SHADOW_ZERO : ZERO;
+    const { base, slowLoad } = granulesOf({
+      counts: modes.counts,
+      shadow: modes.shadow ?? false,
+      fresh: modes.fresh !== undefined,
+    });
+    this.base = base;
+    this.slowPlace = slowLoad - base;
     this.nextSite = unit.firstSite;
-    const writesRows = modes.accesses && unit.sites.length > 0;
+    const writesRows = modes.accesses && !modes.fresh && unit.sites.length > 0;
     this.tick = writesRows ? this.code.local(I64) : -1;
     this.rows8 = writesRows ? this.code.local(I32) : -1;
     this.rows4 = writesRows ? this.code.local(I32) : -1;
@@ -190,6 +201,7 @@ export class BlockCompiler {
   }
 
   private reloadRows(): void {
+    if (this.rows8 < 0) return;
     loadAt(this.code, CELL.rows, I32);
     this.code.tee(this.rows8);
     this.code.i32(1);
@@ -240,7 +252,7 @@ export class BlockCompiler {
 
   /** Goes on with a block of the same module without the chain, while its slot still has that block. */
   private goDirectly(slot: number): void {
-    const link = this.modes.accesses ? undefined : this.unit.links?.get(slot);
+    const link = this.modes.accesses && !this.modes.fresh ? undefined : this.unit.links?.get(slot);
     if (!link) return;
     const { code } = this;
     loadAt(code, CELL.tick, I64);
@@ -290,7 +302,7 @@ export class BlockCompiler {
         this.store(statement.address, e.typeOf(statement.data), (part) =>
           e.pushPart(statement.data, part),
         );
-        this.row(statement.address, e.typeOf(statement.data), (part) =>
+        this.row(statement.address, e.typeOf(statement.data), true, (part) =>
           e.pushPart(statement.data, part),
         );
         break;
@@ -301,7 +313,7 @@ export class BlockCompiler {
         code.open('if');
         this.store(statement.address, type, push);
         code.end();
-        this.row(statement.address, type, push, () => e.push(statement.guard));
+        this.row(statement.address, type, true, push, () => e.push(statement.guard));
         break;
       }
       case 'LoadG':
@@ -423,7 +435,7 @@ export class BlockCompiler {
       }
       case 'Load':
         this.load(expr.address, type, locals);
-        this.row(expr.address, type, (part) => code.get(locals[part]!));
+        this.row(expr.address, type, false, (part) => code.get(locals[part]!));
         break;
       case 'ITE':
         for (const part of locals.keys()) {
@@ -577,6 +589,10 @@ export class BlockCompiler {
     }
     e.push(address);
     this.storeSlowly(size);
+    if (this.modes.fresh) {
+      code.i32(this.slowPlace);
+      code.set(at);
+    }
     code.end();
   }
 
@@ -593,11 +609,13 @@ export class BlockCompiler {
   private row(
     address: Operand,
     type: Type,
+    isStore: boolean,
     push: (part: number) => void,
     guard?: () => void,
   ): void {
     const { e, code } = this;
     if (!this.modes.accesses) return;
+    if (this.modes.fresh) return this.freshRow(address, TYPE_SIZES[type], isStore, guard);
     const { addresses } = this.modes;
     if (addresses) {
       e.push(address);
@@ -657,6 +675,88 @@ export class BlockCompiler {
     if (addresses) code.end();
   }
 
+  /** The same where only fresh accesses are told of: `at` is the place that was just accessed. */
+  private freshRow(address: Operand, size: number, isStore: boolean, guard?: () => void): void {
+    const { e, code, unit } = this;
+    const site = unit.varying ? 0 : this.nextSite++;
+    if (guard) {
+      guard();
+      code.open('if');
+    }
+    if (!unit.varying && this.modes.fresh!.synchronises(unit.sites[site - unit.firstSite]!.pc)) {
+      this.noteAccess(site, address);
+      this.synchronised(address, size, () => code.i32(isStore ? 1 : 0));
+    } else {
+      const at = e.scratch(I32, 'at');
+      this.pushIsFresh(at, size, isStore);
+      code.open('if');
+      code.get(at);
+      this.push('site', () => site);
+      this.push('instruction', () => Math.max(this.instructions - 1, 0));
+      e.push(address);
+      code.i32(isStore ? 1 : 0);
+      e.support(`fresh${size as 1 | 2 | 4 | 8 | 16 | 32}`);
+      code.end();
+    }
+    if (guard) code.end();
+  }
+
+  /** Pushes whether the tags of bytes at a place are not those of the current epoch. */
+  private pushIsFresh(at: number, size: number, isStore: boolean): void {
+    const { code } = this;
+    const cell = isStore ? CELL.storeTag : CELL.loadTag;
+    const plane = this.base + TAG_PLANE;
+    const ones = 0x01010101010101010101010101010101n;
+    if (size <= 4) {
+      const load = ({ 1: 'i32_load8_u', 2: 'i32_load16_u', 4: 'i32_load' } as const)[size]!;
+      code.get(at);
+      code.memory(load, plane);
+      if (!isStore) {
+        code.i32(Number(BigInt.asUintN(8 * size, ones)));
+        code.op('i32_or');
+      }
+      code.i32(0);
+      code.memory(load, cell);
+      code.op('i32_ne');
+    } else if (size === 8) {
+      code.get(at);
+      code.memory('i64_load', plane);
+      if (!isStore) {
+        code.i64(BigInt.asUintN(64, ones));
+        code.op('i64_or');
+      }
+      loadAt(code, cell, I64);
+      code.op('i64_ne');
+    } else {
+      for (let part = 0; part < size; part += 16) {
+        code.get(at);
+        code.memoryV128('v128_load', plane + part);
+        if (!isStore) {
+          code.v128(ones);
+          code.simd('v128_or');
+        }
+        loadAt(code, cell, V128);
+        code.simd('v128_xor');
+        if (part > 0) code.simd('v128_or');
+      }
+      code.simd('v128_any_true');
+    }
+  }
+
+  private noteAccess(site: number, address: Operand): void {
+    this.code.i32(site);
+    this.code.i32(Math.max(this.instructions - 1, 0));
+    this.e.push(address);
+    this.e.support('noteAccess');
+  }
+
+  private synchronised(address: Operand, size: number, pushIsStore: () => void): void {
+    this.e.push(address);
+    this.code.i32(size);
+    pushIsStore();
+    this.e.call('synchronised');
+  }
+
   private writes(column: AccessColumn): boolean {
     return this.modes.columns?.has(column) ?? true;
   }
@@ -708,6 +808,7 @@ export class BlockCompiler {
     this.row(
       statement.address,
       conversion.from,
+      false,
       (part) => code.get(loaded[part]!),
       () => e.push(statement.guard),
     );
@@ -742,9 +843,19 @@ export class BlockCompiler {
     code.end();
 
     if (!this.modes.accesses) return;
-    const rowOf = (halves: (() => void)[], guard?: () => void): void => {
-      if (!isDouble) this.row(address, type, halves[0]!, guard);
-      else if (type === TYPE.I64) this.row(address, TYPE.I128, (part) => halves[part]!(), guard);
+    if (this.modes.fresh) {
+      this.noteAccess(this.nextSite++, address);
+      code.get(succeeds);
+      code.open('if');
+      this.noteAccess(this.nextSite++, address);
+      code.end();
+      this.synchronised(address, TYPE_SIZES[type] * (isDouble ? 2 : 1), () => code.get(succeeds));
+      return;
+    }
+    const rowOf = (isStore: boolean, halves: (() => void)[], guard?: () => void): void => {
+      if (!isDouble) this.row(address, type, isStore, halves[0]!, guard);
+      else if (type === TYPE.I64)
+        this.row(address, TYPE.I128, isStore, (part) => halves[part]!(), guard);
       else {
         // Two halves of at most 32 bits make one value.
         const joined = e.scratch(I64, 'joined');
@@ -755,11 +866,14 @@ export class BlockCompiler {
         halves[0]!();
         code.ops('i64_extend_i32_u', 'i64_or');
         code.set(joined);
-        this.row(address, TYPE.I64, () => code.get(joined), guard);
+        this.row(address, TYPE.I64, isStore, () => code.get(joined), guard);
       }
     };
-    rowOf(oldLocals.map((local) => () => code.get(local)));
-    rowOf([() => e.push(dataLo), () => e.push(dataHi!)], () => code.get(succeeds));
+    rowOf(
+      false,
+      oldLocals.map((local) => () => code.get(local)),
+    );
+    rowOf(true, [() => e.push(dataLo), () => e.push(dataHi!)], () => code.get(succeeds));
   }
 
   /** For a double compare-and-swap: a local with the address of the high half. */

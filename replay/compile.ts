@@ -57,7 +57,7 @@ export function defineChain(context: ModuleContext, modes: Modes): number {
   loadAt(code, CELL.limit, I64);
   code.op('i64_ge_u');
   code.brIf(0);
-  if (modes.accesses) {
+  if (modes.accesses && !modes.fresh) {
     for (const [cell, limit] of [
       [CELL.rows, CELL.rowsLimit],
       [CELL.wide, CELL.wideLimit],

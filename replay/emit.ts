@@ -44,6 +44,10 @@ export const IMPORTS = {
   lookup: { parameters: [I64, I32], results: [I32] },
   /** Performs dirty statement n with this memory address; its result is left in scratch. */
   dirty: { parameters: [I32, I64], results: [] },
+  /** With tags: the current thread begins a new epoch. */
+  beginEpoch: { parameters: [], results: [] },
+  /** With tags: n bytes at an address were accessed by an instruction that synchronises; whether it stored. */
+  synchronised: { parameters: [I64, I32, I32], results: [] },
   /** With shadow memory: stores n bytes of the scratch result, defined, at an address, for a shadow site. */
   storeDefined: { parameters: [I64, I32, I32], results: [] },
   /** Marks n bytes at an address as all of one state (8 times the byte), with an origin. */

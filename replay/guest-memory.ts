@@ -13,11 +13,13 @@ import {
   NO_ACCESS,
   PAGE_SIZE,
   PLANES_SIZE,
+  TAGGED_SIZE,
   SHARED,
   SHADOW_NO_ACCESS,
   SHADOW_ZERO,
   SHARED_COUNT,
   STATE_PLANE,
+  TAG_PLANE,
   NO_GRANULE,
   TLB,
   TLB_ENTRIES,
@@ -49,18 +51,20 @@ export class GuestMemory {
   readonly slowLoad: number;
   readonly shadow: boolean;
   private readonly stride: number;
+  /** With tags: told of a granule that is about to be accessed, and has a place of its own. */
+  prepare: ((granule: number, place: number) => void) | undefined;
   /** With shadow memory: the place of what is accessible but was never written. */
   readonly sharedZero: number;
 
   /** @param modes - `counts`: reserve room for segment counters; `shadow`: have shadow memory */
-  constructor(modes: { counts: boolean; shadow: boolean }) {
-    const { start, base, slowLoad } = granulesOf(modes);
+  constructor(modes: { counts: boolean; shadow: boolean; fresh?: boolean }) {
+    const { start, base, slowLoad } = granulesOf({ fresh: false, ...modes });
     const initial = Math.ceil(start / PAGE_SIZE);
     this.base = base;
     this.slowLoad = slowLoad;
     this.shadow = modes.shadow;
     this.sharedZero = modes.shadow ? SHADOW_ZERO : -1;
-    this.stride = modes.shadow ? PLANES_SIZE : GRANULE_SIZE;
+    this.stride = modes.shadow ? PLANES_SIZE : modes.fresh ? TAGGED_SIZE : GRANULE_SIZE;
     this.next = initial * PAGE_SIZE;
     this.wasm = new WebAssembly.Memory({ initial, maximum: MAX_PAGES });
     this.bytes = new Uint8Array(this.wasm.buffer);
@@ -79,6 +83,7 @@ export class GuestMemory {
     if (reused !== undefined) {
       this.bytes.fill(0, reused, reused + GRANULE_SIZE);
       if (this.shadow) this.fillState(reused, 0, GRANULE_SIZE, DEFINED);
+      if (this.prepare) this.bytes.fill(0, reused + TAG_PLANE, reused + TAGGED_SIZE);
       return reused;
     }
     if (this.next + this.stride > this.bytes.length) {
@@ -154,12 +159,20 @@ export class GuestMemory {
   /** Puts what is known of a granule into the cache that compiled code uses. */
   cache(granule: number): void {
     const entry = TLB_ENTRY_SIZE * (granule % TLB_ENTRIES);
+    this.prepare?.(granule, this.own(granule));
     const place = this.place(granule);
     const isOwn = place !== this.base && place !== SHADOW_NO_ACCESS;
     const start = BigInt(granule) << BigInt(GRANULE_BITS);
     this.view.setBigUint64(TLB_FOR_LOADS + entry, start, true);
     this.view.setBigUint64(TLB_FOR_STORES + entry, isOwn ? start : NO_GRANULE, true);
     this.view.setUint32(TLB_PLACE + entry, place - this.base, true);
+  }
+
+  /** With tags: what is loaded or stored slowly next is fresh. */
+  clearSlowTags(): void {
+    if (!this.prepare) return;
+    const at = this.slowLoad + TAG_PLANE;
+    this.bytes.fill(0, at, at + 64);
   }
 
   /** A copy of guest memory. `size` is in bytes. */

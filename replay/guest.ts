@@ -11,6 +11,7 @@ import { spilledOf, type ShadowSite, type ShadowUnit } from './compile-shadow.js
 import { compileBlocks, compileDispatcher, compileStop, compileThreadedEntry } from './compile.js';
 import { EVALUATION_NUMBERS, IMPORTS, type ImportName } from './emit.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
+import { FreshAccesses } from './fresh-accesses.js';
 import { GuestMemory, bitsOf, bytesOf } from './guest-memory.js';
 import { applyDirty, interpretBlock, type Machine, type ShadowMachine } from './interpret.js';
 import {
@@ -234,6 +235,9 @@ export class Guest implements Machine {
   /** Sites of the block that is being interpreted. */
   private interpreting = { firstSite: 0, tick: 0n };
 
+  /** Of a replay that tells only of fresh accesses. */
+  readonly fresh: FreshAccesses | undefined;
+
   /** Of a replay that follows definedness. */
   readonly shadow: ShadowGuest | undefined;
 
@@ -256,7 +260,13 @@ export class Guest implements Machine {
       );
     }
     this.sites = this.siteColumns;
-    this.memory = new GuestMemory({ counts: modes.counts, shadow: hooks !== undefined });
+    const isFresh = modes.fresh !== undefined;
+    this.memory = new GuestMemory({
+      counts: modes.counts,
+      shadow: hooks !== undefined,
+      fresh: isFresh,
+    });
+    if (isFresh) this.fresh = new FreshAccesses(this.memory);
     if (hooks) {
       assert(!modes.accesses && !modes.counts, 'shadow memory stands where counters would');
       if (layout.stateSize > MAX_SHADOWED_STATE) {
@@ -272,15 +282,22 @@ export class Guest implements Machine {
       loadSlowly: (address: bigint, size: number) => {
         const at = BigInt.asUintN(64, address);
         const { memory, shadow } = this;
-        memory.bytes.set(memory.read(at, size), memory.slowLoad);
+        const loaded = memory.read(at, size); // linear memory may grow
+        memory.bytes.set(loaded, memory.slowLoad);
+        memory.clearSlowTags();
         if (shadow) {
           const isDefined = shadow.planes.firstUndefined(at, BigInt(size)) === undefined;
           memory.fillState(memory.slowLoad, 0, size, isDefined ? DEFINED : UNDEFINED);
         }
         return memory.slowLoad - memory.base;
       },
-      storeSlowly: (address: bigint, size: number) =>
-        this.store(BigInt.asUintN(64, address), size, this.getBits(SCRATCH_RESULT, size)),
+      storeSlowly: (address: bigint, size: number) => {
+        this.store(BigInt.asUintN(64, address), size, this.getBits(SCRATCH_RESULT, size));
+        this.memory.clearSlowTags();
+      },
+      beginEpoch: () => this.fresh!.beginEpoch(),
+      synchronised: (address: bigint, size: number, isStore: number) =>
+        this.fresh!.synchronised(Number(BigInt.asUintN(64, address)), size, isStore !== 0),
       refill: (size: number) => this.refill(size),
       lookup: (address: bigint, space: number) =>
         this.lookup(BigInt.asUintN(64, address), space as 0 | 1),

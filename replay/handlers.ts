@@ -535,6 +535,7 @@ export const ACCESS_MODES: Readonly<Record<string, Modes>> = {
   plain: PLAIN,
   accesses: { accesses: true, counts: false },
   within: { accesses: true, counts: false, addresses: [0n, 0n] },
+  fresh: { accesses: true, counts: false, fresh: { synchronises: () => false } },
   shadow: { accesses: false, counts: false, shadow: true },
 };
 export const FLOW_MODES: Readonly<Record<string, Modes>> = {
@@ -544,6 +545,14 @@ export const FLOW_MODES: Readonly<Record<string, Modes>> = {
 };
 
 export const accessMode = (modes: Modes): string =>
-  modes.shadow ? 'shadow' : !modes.accesses ? 'plain' : modes.addresses ? 'within' : 'accesses';
+  modes.shadow
+    ? 'shadow'
+    : !modes.accesses
+      ? 'plain'
+      : modes.fresh
+        ? 'fresh'
+        : modes.addresses
+          ? 'within'
+          : 'accesses';
 export const flowMode = (modes: Modes): string =>
   modes.shadow ? 'shadow' : modes.counts ? 'counts' : 'plain';

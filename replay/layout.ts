@@ -33,6 +33,9 @@ export const CELL = {
   /** Accesses are seen that begin at this address, or no more than so many bytes after it. */
   firstAddress: 128,
   addressRange: 136,
+  /** In a replay of fresh accesses: tags of the current epoch, for 16 bytes; loads are compared without the lowest bit. */
+  loadTag: 144,
+  storeTag: 160,
 } as const;
 
 /** Operands (32 bytes each, at most 5) and after them the result of an operation done by the host. */
@@ -135,6 +138,10 @@ export const UNDEFINED = 1;
 export const PARTIAL = 2;
 export const NO_ACCESS = 0x80;
 
+/** In a replay of fresh accesses a tag for each byte stands after the contents of a granule. */
+export const TAG_PLANE = GRANULE_SIZE;
+export const TAGGED_SIZE = 2 * GRANULE_SIZE;
+
 /** With shadow memory, the first two granules are shared: accessible zeros, and no access. */
 export const SHADOW_ZERO = FRAMES + FRAME_SIZE * MAX_FRAMES;
 export const SHADOW_NO_ACCESS = SHADOW_ZERO + PLANES_SIZE;
@@ -142,7 +149,7 @@ export const SHADOW_NO_ACCESS = SHADOW_ZERO + PLANES_SIZE;
 const SHADOW_SLOW_LOAD = SHADOW_NO_ACCESS + PLANES_SIZE;
 
 /** Where granules begin, what their places in the cache are relative to, where slow loads are left. */
-export function granulesOf(modes: { counts: boolean; shadow: boolean }): {
+export function granulesOf(modes: { counts: boolean; shadow: boolean; fresh: boolean }): {
   readonly start: number;
   readonly base: number;
   readonly slowLoad: number;
@@ -151,6 +158,7 @@ export function granulesOf(modes: { counts: boolean; shadow: boolean }): {
     const start = SHADOW_SLOW_LOAD + PLANES_SIZE;
     return { start, base: SHADOW_ZERO, slowLoad: SHADOW_SLOW_LOAD };
   }
+  if (modes.fresh) return { start: COUNTS + TAGGED_SIZE, base: ZERO, slowLoad: COUNTS };
   // the counters are only reserved when they are wanted
   const start = COUNTS + (modes.counts ? 8 * MAX_SEGMENTS : 0);
   return { start, base: ZERO, slowLoad: SLOW_LOAD };

@@ -49,7 +49,14 @@ const FILE = 'engine.node';
 const SOURCES = ['engine.c', 'machine-code.h', 'stencils.c', 'translate.h', 'wasm.h'];
 const MODULE_FLAGS = ['-O2', '-std=gnu99', '-fPIC', '-fvisibility=hidden', '-shared'];
 const STENCIL_FLAGS = [
-  ...['-c', '-O2', '-std=gnu99', '-fno-strict-aliasing', '-fwrapv'],
+  ...[
+    '-c',
+    '-O2',
+    '-std=gnu99',
+    '-Werror=implicit-function-declaration',
+    '-fno-strict-aliasing',
+    '-fwrapv',
+  ],
   ...[
     '-ffp-contract=off',
     '-fno-math-errno',

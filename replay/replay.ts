@@ -273,6 +273,7 @@ export class ProcessReplay implements Replay {
         counts: options.counts ?? false,
         ...(options.columns && { columns: withTicks(options) }),
         ...(options.addresses && { addresses: options.addresses }),
+        ...(options.fresh && { fresh: options.fresh }),
       },
       options.shadow,
     );

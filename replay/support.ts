@@ -12,6 +12,7 @@ import {
   SCRATCH_RESULT,
   SCRATCH_STRIDE,
 } from './layout.js';
+import { FRESH_SUPPORT, type FreshSupportName } from './support-fresh.js';
 import { SHADOW_SUPPORT, type ShadowSupportName } from './support-shadow.js';
 import { F32, F64, I32, I64, V128, VOID, type Code, type ValueType } from './wasm.js';
 
@@ -839,6 +840,7 @@ function bitwise(deposit: boolean) {
 
 export type SupportName =
   | ShadowSupportName
+  | FreshSupportName
   | 'mulHighU'
   | 'mulHighS'
   | 'divMod32U'
@@ -867,6 +869,7 @@ export type SupportName =
 
 export const SUPPORT: Readonly<Record<SupportName, Support>> = {
   ...SHADOW_SUPPORT,
+  ...FRESH_SUPPORT,
   mulHighU: { parameters: [I64, I64], results: [I64], emit: mulHighU },
   mulHighS: { parameters: [I64, I64], results: [I64], emit: mulHighS },
   divMod32U: { parameters: [I64, I64], results: [I64], emit: divMod32(false) },

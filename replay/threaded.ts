@@ -176,6 +176,7 @@ export class ThreadedCode {
     shared[WORD.firstSegment] = firstSegment;
     if (engine.translate(replay, shared, this.operations, ir, notes) === 0) return undefined;
     const end = NOTE_WORDS * shared[WORD.notes]!;
+    if (this.synchronises(end)) return undefined;
     for (let at = 0; at < end; at += NOTE_WORDS) {
       const [kind, x, y, z] = [notes[at]!, notes[at + 1]!, notes[at + 2]!, notes[at + 3]!];
       switch (kind & 0xff) {
@@ -202,6 +203,17 @@ export class ThreadedCode {
       firstSite,
       firstSegment,
     };
+  }
+
+  /** Whether an instruction of the block just translated always is of interest: threaded code knows of none. */
+  private synchronises(end: number): boolean {
+    const { notes } = this;
+    const { fresh } = this.context.modes;
+    for (let at = 0; fresh && at < end; at += NOTE_WORDS) {
+      const isSite = (notes[at]! & 0xff) === NOTE.site;
+      if (isSite && fresh.synchronises(toBigInt(notes[at + 1]!, notes[at + 2]!))) return true;
+    }
+    return false;
   }
 
   private enter(start: number): number {

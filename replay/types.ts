@@ -8,6 +8,7 @@
  */
 
 import type { Table } from '../schemas/schema.js';
+import type { FreshHooks } from './fresh-accesses.js';
 import type { ShadowHooks } from './shadow-guest.js';
 
 /**
@@ -89,6 +90,8 @@ export interface ReplayOptions {
   readonly columns?: ReadonlySet<AccessColumn>;
   /** Accesses that begin at an address below the first or above the second of these may be left out. */
   readonly addresses?: readonly [bigint, bigint];
+  /** Deliver only accesses that are fresh (fresh-accesses.ts), with neither values nor counts. */
+  readonly fresh?: FreshHooks;
   /** Count the executions of segments. */
   readonly counts?: boolean;
   /** Follow definedness; with neither accesses nor counts. */

@@ -116,8 +116,9 @@ export class Threads {
     return this.live.get(number) ?? this.add(number, undefined);
   }
 
-  get liveCount(): number {
-    return this.live.size;
+  /** Those that live. */
+  all(): Iterable<ThreadClock> {
+    return this.live.values();
   }
 
   create(parent: ThreadClock, child: number): ThreadClock {

@@ -3,6 +3,7 @@
  * judges each access against the history of the memory that it touches.
  */
 import { openReplay, type ProcessReplay } from '../../replay/replay.js';
+import type { FreshAccesses } from '../../replay/fresh-accesses.js';
 import type { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
@@ -68,6 +69,8 @@ export interface DetectorResult {
 }
 
 export interface DetectorOptions {
+  /** Addresses of instructions in functions of C++'s atomic types. */
+  readonly atomicPcs: ReadonlySet<bigint>;
   /** Synchronisation variables that are known before. */
   readonly variables: readonly KnownVariable[];
   /** A block that is freed counts as written by who frees it. */
@@ -136,6 +139,7 @@ interface Range {
 
 export class Detector {
   private readonly replay: ProcessReplay;
+  private readonly fresh: FreshAccesses;
   private readonly threads = new Threads();
   private readonly synchronisation = new Synchronisation(this.threads);
   private readonly history: AccessHistory;
@@ -158,6 +162,8 @@ export class Detector {
   private readonly calls = new Map<number, { number: number; stack: number }>();
   private readonly known: readonly KnownVariable[];
   private readonly blocks = new LiveBlocks();
+  /** By thread: the epoch for which accesses are told of. */
+  private readonly epochs = new Map<number, number>();
   private readonly begun = new Set<number>();
 
   // The access that is being judged.
@@ -175,14 +181,19 @@ export class Detector {
       race: (earlier, address) => this.race(earlier, address),
       synchronised: ({ address }, mask, isStore) => this.operate(address, mask, isStore),
     });
-    this.variables = new SyncVariables(this.history);
+    this.variables = new SyncVariables(this.history, {
+      mark: (address, size) => this.fresh.mark(address, size),
+      unmark: (address, size) => this.fresh.unmark(address, size),
+    });
     this.known = [...options.variables].sort((a, b) => a.address - b.address);
     this.replay = openReplay(trace, process, {
       accesses: true,
       columns: new Set(['ticks', 'addresses']),
+      fresh: { synchronises: (pc) => options.atomicPcs.has(pc) },
       observer: { tables: TABLES, applied: (row) => this.applied(row) },
     });
-    this.kinds = new SiteKinds(this.replay.sites, symbols);
+    this.fresh = this.replay.guest.fresh!;
+    this.kinds = new SiteKinds(this.replay.sites, symbols, options.atomicPcs);
   }
 
   run(): DetectorResult {
@@ -338,10 +349,12 @@ export class Detector {
       case sync:
         this.synchronisation.applied(row);
         this.annotation(row);
+        this.settleEpochs();
         break;
       case thread_events:
         this.synchronisation.applied(row);
         this.settleConcurrency(row);
+        this.settleEpochs();
         break;
       case memory:
         if (row.name('cause') === 'thread_exit') this.threadExit(row);
@@ -381,6 +394,7 @@ export class Detector {
     if (op === 'create') {
       if (this.isConcurrent) return;
       this.isConcurrent = true;
+      this.fresh.turn(true);
       for (const { address, size, evidence, born, tick } of this.known)
         if (born === 0)
           for (const one of evidence) this.variables.learn(address, size, one, tick, () => 0);
@@ -389,6 +403,16 @@ export class Detector {
       if (!this.threads.isAfterAll(thread)) return;
       this.isConcurrent = false;
       this.history.forgetAll();
+      this.fresh.turn(false);
+    }
+  }
+
+  /** Accesses of threads that have begun a new epoch are of interest again. */
+  private settleEpochs(): void {
+    for (const { number, time } of this.threads.all()) {
+      if (this.epochs.get(number) === time) continue;
+      this.epochs.set(number, time);
+      this.fresh.endEpoch(number);
     }
   }
 
@@ -400,12 +424,13 @@ export class Detector {
   /** A thread runs; the first time on a stack that is its own from now on. */
   private begin(row: EventRow): void {
     const thread = row.u32('thread');
+    this.fresh.select(thread);
     if (this.begun.has(thread)) return;
     this.begun.add(thread);
     const sp = Number(row.u64('sp'));
     const stack = this.anonymous.find(({ start, end }) => sp >= start && sp < end);
     if (!stack || thread === 1) return;
-    this.history.forget(stack.start, sp - stack.start);
+    this.forget(stack.start, sp - stack.start);
     this.runtimeData.push({
       start: sp,
       end: Math.min(stack.end, sp + 2 * THREAD_DESCRIPTOR_BYTES),
@@ -416,10 +441,10 @@ export class Detector {
     const address = Number(row.u64('object'));
     switch (row.name('op')) {
       case 'clean_memory':
-        this.history.forget(address, Number(row.u64('object2')));
+        this.forget(address, Number(row.u64('object2')));
         break;
       case 'clean_heap_block':
-        this.history.forget(address, this.blocks.at(address)?.size ?? 0);
+        this.forget(address, this.blocks.at(address)?.size ?? 0);
         break;
       case 'untrack':
         this.untrack(address, Number(row.u64('object2')));
@@ -477,7 +502,7 @@ export class Detector {
     if (address === 0) return;
     if (previous !== 0) this.freed(row, previous, Number(row.u64('previous_size')));
     const size = Number(row.u64('size'));
-    this.fresh(address, size);
+    this.newObject(address, size);
     this.blocks.add({ address, size, event: row.event });
     this.born(address, size, row.event);
   }
@@ -494,9 +519,14 @@ export class Detector {
   }
 
   /** A range becomes a new object. */
-  private fresh(address: number, size: number): void {
-    this.history.forget(address, size);
+  private newObject(address: number, size: number): void {
+    this.forget(address, size);
     this.variables.forget(address, size);
+  }
+
+  private forget(address: number, size: number): void {
+    this.history.forget(address, size);
+    this.fresh.clear(address, size);
   }
 
   /** Variables that are known before come to life with their block. */
@@ -521,7 +551,7 @@ export class Detector {
     const end = start + Number(row.u64('size'));
     if (op === 'mprotect' || op === 'brk' || op === 'brk_shrink') return;
     const file = Buffer.from(row.bytes('file')).toString();
-    this.fresh(start, end - start);
+    this.newObject(start, end - start);
     this.anonymous = this.anonymous.filter((range) => range.end <= start || range.start >= end);
     if (op === 'munmap') return;
     if (RUNTIME_PATH.test(file)) this.runtimeData.push({ start, end });

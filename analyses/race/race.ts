@@ -15,7 +15,7 @@ import type { Analysis, AnalysisContext, AnalysisOption, OptionValues } from '..
 import type { Outcome, Summary } from '../finding.js';
 import { Detector, type DetectorResult, type Race } from './detector.js';
 import { explainRaces } from './explain.js';
-import { isInOpenMp } from './site-kinds.js';
+import { findAtomicPcs, isInOpenMp } from './site-kinds.js';
 import { findSpinVariables } from './spin-loops.js';
 import type { KnownVariable } from './variables.js';
 
@@ -51,10 +51,12 @@ function judge(
   const hasThreads = [...trace.rows(thread_events, process)].some(({ op }) => op === 'create');
   if (!hasThreads) return { process, findings: [], summary: {}, missing: [] };
   const symbols = new Symbols(trace, process);
+  const atomicPcs = findAtomicPcs(trace, process);
   const ticks = Number(trace.processes.find((row) => row.process === process)?.ticks ?? 1n);
   const detect = (variables: readonly KnownVariable[]): DetectorResult =>
     new Detector(trace, process, symbols, {
       variables,
+      atomicPcs,
       freeIsWrite: options['free-is-write'] !== 'no',
       progress: (tick) => context.progress(Number(tick) / ticks),
     }).run();

@@ -2,8 +2,11 @@
  * What the code at a site of accesses is, as far as it matters for races: the program's own, the C
  * library's, or an operation on an atomic variable.
  */
-import type { Frame, Symbols } from '../../replay/symbols.js';
+import { programRows } from '../../replay/lineage.js';
+import type { Symbols } from '../../replay/symbols.js';
+import type { Trace } from '../../replay/trace.js';
 import type { SiteTable } from '../../replay/types.js';
+import { instructions, strings } from '../../schemas/tables.js';
 
 /** Not known yet. */
 export const UNKNOWN = 0;
@@ -34,6 +37,7 @@ export class SiteKinds {
   constructor(
     private readonly sites: SiteTable,
     private readonly symbols: Symbols,
+    private readonly atomicPcs: ReadonlySet<bigint>,
   ) {}
 
   /** Makes room for the kinds of all sites that there are. */
@@ -50,7 +54,7 @@ export class SiteKinds {
     const frames = this.symbols.frames(this.sites.pcs[site]!);
     let kind = 0;
     if (this.isAtomic(site)) kind |= ATOMIC;
-    if (isOfAtomicType(frames[0]!)) kind |= CPP_ATOMIC;
+    if (this.atomicPcs.has(this.sites.pcs[site]!)) kind |= CPP_ATOMIC;
     const { module } = frames.at(-1)!;
     if (RUNTIME_FILE.test(module)) kind |= RUNTIME;
     if (LINKER_FILE.test(module)) kind |= LINKER;
@@ -79,5 +83,38 @@ export function isInRuntime(symbols: Symbols, pc: bigint): boolean {
   return RUNTIME_FILE.test(module) || LINKER_FILE.test(module);
 }
 
-const isOfAtomicType = ({ fn, file }: Frame): boolean =>
-  ATOMIC_FILE.test(file) || ATOMIC_FUNCTION.test(fn);
+/** Addresses of instructions in functions of C++'s atomic types, their own or inlined ones. */
+export function findAtomicPcs(trace: Trace, process: number): Set<bigint> {
+  const functions = new Set<number>();
+  const files = new Set<number>();
+  const chains = new Set<number>();
+  for (const { batch, count } of programRows(trace, strings, process)) {
+    let row = 0;
+    for (const { string, text } of batch.rows()) {
+      if (row++ === count) break;
+      if (!text.includes('atomic')) continue;
+      const [fn = '', file = ''] = text.split('\n', 1)[0]!.split('|');
+      if (ATOMIC_FUNCTION.test(text)) functions.add(string);
+      if (ATOMIC_FILE.test(text)) files.add(string);
+      if (ATOMIC_FUNCTION.test(fn) || ATOMIC_FILE.test(file)) chains.add(string);
+    }
+  }
+  const found = new Set<bigint>();
+  if (functions.size + files.size + chains.size === 0) return found;
+  for (const { batch, count } of programRows(trace, instructions, process)) {
+    const pcs = batch.column('pc');
+    const [fns, paths, inlined] = [
+      batch.column('function'),
+      batch.column('file'),
+      batch.column('inlined'),
+    ];
+    for (let row = 0; row < count; row++) {
+      const isAtomic =
+        inlined[row] !== 0
+          ? chains.has(inlined[row]!)
+          : functions.has(fns[row]!) || files.has(paths[row]!);
+      if (isAtomic) found.add(pcs[row]!);
+    }
+  }
+  return found;
+}

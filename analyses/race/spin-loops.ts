@@ -21,7 +21,9 @@ interface Waiting {
   readonly address: number;
   value: bigint;
   /** Stores of the thread so far, but those on its stack. */
-  readonly stores: number;
+  /** … or to the address itself: then -1. */
+  stores: number;
+  readonly thread: number;
   /** The value is not that of the first load, and was loaded once. */
   isNew: boolean;
 }
@@ -69,6 +71,8 @@ export function findSpinVariables(
       },
     },
   });
+  /** By address: the last one that began to wait there. */
+  const watched = new Map<number, Waiting>();
   /** Stores of the C library do not count. */
   const isQuiet: boolean[] = [];
   const bySite: (LoadSite | null | undefined)[] = [];
@@ -81,7 +85,11 @@ export function findSpinVariables(
       const site = batch.sites[i]!;
       const address = Number(batch.addresses[i]!);
       if (sites.stores[site]) {
-        if (Math.abs(address - sp) <= STACK_BYTES) continue;
+        if (Math.abs(address - sp) <= STACK_BYTES) {
+          const waiting = watched.get(address);
+          if (waiting?.thread === thread) waiting.stores = -1;
+          continue;
+        }
         if ((isQuiet[site] ??= isInRuntime(symbols, sites.pcs[site]!))) continue;
         stored++;
         continue;
@@ -93,8 +101,10 @@ export function findSpinVariables(
       const value = batch.values[i]!;
       const waiting = load.byThread.get(thread);
       if (!waiting || waiting.address !== address || waiting.stores !== stored) {
-        load.isSpin ||= waiting?.isNew ?? false;
-        load.byThread.set(thread, { address, value, stores: stored, isNew: false });
+        load.isSpin ||= waiting !== undefined && waiting.stores >= 0 && waiting.isNew;
+        const begun = { address, value, stores: stored, thread, isNew: false };
+        load.byThread.set(thread, begun);
+        watched.set(address, begun);
       } else {
         waiting.isNew = waiting.value !== value;
         waiting.value = value;
@@ -111,7 +121,8 @@ export function findSpinVariables(
     stores.set(thread, stored);
   }
   for (const load of loads.values())
-    for (const { isNew } of load.byThread.values()) load.isSpin ||= isNew;
+    for (const { isNew, stores: left } of load.byThread.values())
+      load.isSpin ||= isNew && left >= 0;
   return [...loads.values()]
     .filter(({ isSpin }) => isSpin)
     .flatMap(({ found }) => [...found.values()]);

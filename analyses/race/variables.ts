@@ -49,7 +49,14 @@ export class SyncVariables {
   private readonly granules = new Map<number, Variable[]>();
   private readonly gone: Variable[] = [];
 
-  constructor(private readonly history: AccessHistory) {}
+  /** @param marks - told which memory is of variables, and which is no more */
+  constructor(
+    private readonly history: AccessHistory,
+    private readonly marks: {
+      mark(address: number, size: number): void;
+      unmark(address: number, size: number): void;
+    },
+  ) {}
 
   /**
    * Makes sure that memory is a variable, or parts of it are several.
@@ -68,6 +75,7 @@ export class SyncVariables {
         continue;
       }
       this.history.mark(at + first, Math.min(end - at, 8) - first);
+      this.marks.mark(at + first, Math.min(end - at, 8) - first);
       if (known) {
         known.mask |= mask;
         known.evidence |= bit;
@@ -103,7 +111,9 @@ export class SyncVariables {
 
   /** The memory is something else from now on. */
   forget(address: number, size: number): void {
+    let isAny = false;
     this.history.unmark(address, size, ({ address: granule }: Marked, mask) => {
+      isAny = true;
       const all = this.granules.get(granule) ?? [];
       const left = all.filter((variable) => (variable.mask & ~mask) !== 0);
       for (const variable of all) {
@@ -113,6 +123,7 @@ export class SyncVariables {
       if (left.length > 0) this.granules.set(granule, left);
       else this.granules.delete(granule);
     });
+    if (isAny) this.marks.unmark(address, size);
   }
 
   /** All variables that there were, in order of their first operation. */

@@ -63,6 +63,9 @@ STORE(f32_store, f32, f32)
 STORE(f64_store, f64, f64)
 STORE(i32_store8, u32, u8)
 STORE(i32_store16, u32, u16)
+STORE(i64_store8, u64, u8)
+STORE(i64_store16, u64, u16)
+STORE(i64_store32, u64, u32)
 STORE(v128_store, v128, v128)
 
 /* ---------------------------------------------------------------- integers */

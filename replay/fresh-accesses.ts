@@ -1,0 +1,170 @@
+/**
+ * In a replay that tells only of fresh accesses: those to bytes that their thread has not accessed in this
+ * way since its epoch began, or that another thread has accessed since then. Beside each byte of guest
+ * memory stands a tag, the number of the epoch that accessed it last, with the lowest bit for a store;
+ * compiled code compares it, and tells nobody if it is that of the current epoch. Epochs have seven bits.
+ * When their numbers are used up, a new generation begins: tags of a granule are cleared when it is next
+ * touched.
+ */
+import type { GuestMemory } from './guest-memory.js';
+import {
+  CELL,
+  GRANULE_SIZE,
+  NO_GRANULE,
+  TAG_PLANE,
+  TLB_ENTRIES,
+  TLB_ENTRY_SIZE,
+  TLB_FOR_LOADS,
+  TLB_FOR_STORES,
+} from './layout.js';
+
+/** What decides which accesses are fresh. */
+export interface FreshHooks {
+  /** Accesses by the instruction at an address are always fresh, and its stores begin a new epoch. */
+  synchronises(pc: bigint): boolean;
+}
+
+/** The last number of an epoch. The tag with all bits is that of what synchronises. */
+const LAST_EPOCH = 125;
+const SYNCHRONISES = 0xff;
+
+const eightTimes = (byte: number): bigint => 0x0101010101010101n * BigInt(byte);
+
+export class FreshAccesses {
+  private generation = 0;
+  private epoch = 0;
+  /** By granule: the generation of its tags. */
+  private readonly generations = new Map<number, number>();
+  /** By granule: offsets of bytes that synchronise. */
+  private readonly marked = new Map<number, Set<number>>();
+  /** By thread: its epoch, in this generation. */
+  private readonly threads = new Map<number, number>();
+  private thread = 0;
+  private isOn = false;
+
+  constructor(private readonly memory: GuestMemory) {
+    memory.prepare = (granule, place) => this.prepare(granule, place);
+    this.setTags();
+  }
+
+  /** From now on all accesses are told of once; `off`: none are. Either way, all tags are cleared. */
+  turn(on: boolean): void {
+    this.isOn = on;
+    this.beginGeneration();
+    this.beginEpoch();
+  }
+
+  /** The thread that runs from now on. */
+  select(thread: number): void {
+    this.thread = thread;
+    const epoch = this.threads.get(thread);
+    if (epoch === undefined) this.beginEpoch();
+    else this.setTags(epoch);
+  }
+
+  /** What the current thread accesses from now on is fresh again. */
+  beginEpoch(): void {
+    if (!this.isOn) return this.setTags();
+    if (this.epoch === LAST_EPOCH) this.beginGeneration();
+    this.threads.set(this.thread, ++this.epoch);
+    this.setTags(this.epoch);
+  }
+
+  /** The same for a thread that does not run. */
+  endEpoch(thread: number): void {
+    if (thread === this.thread) this.beginEpoch();
+    else this.threads.delete(thread);
+  }
+
+  /** All accesses to a range are fresh again. */
+  clear(address: number, size: number): void {
+    this.eachPart(address, size, (granule, offset, count) => {
+      const place = this.memory.granules.get(granule);
+      if (place === undefined || this.generations.get(granule) !== this.generation) return;
+      this.memory.bytes.fill(0, place + TAG_PLANE + offset, place + TAG_PLANE + offset + count);
+      this.setMarks(granule, place);
+    });
+  }
+
+  /** Accesses to these bytes are always fresh, and stores to them begin a new epoch. */
+  mark(address: number, size: number): void {
+    this.eachPart(address, size, (granule, offset, count) => {
+      let marks = this.marked.get(granule);
+      if (!marks) this.marked.set(granule, (marks = new Set()));
+      for (let i = 0; i < count; i++) marks.add(offset + i);
+      const place = this.memory.granules.get(granule);
+      if (place !== undefined) this.setMarks(granule, place);
+    });
+  }
+
+  unmark(address: number, size: number): void {
+    this.eachPart(address, size, (granule, offset, count) => {
+      const marks = this.marked.get(granule);
+      if (!marks) return;
+      for (let i = 0; i < count; i++) marks.delete(offset + i);
+      if (marks.size === 0) this.marked.delete(granule);
+    });
+    this.clear(address, size);
+  }
+
+  /** As compiled code says that an atomic instruction has accessed some bytes. */
+  synchronised(address: number, size: number, isStore: boolean): void {
+    if (!this.isOn) return;
+    this.mark(address, size);
+    if (isStore) this.beginEpoch();
+  }
+
+  private beginGeneration(): void {
+    this.generation++;
+    this.epoch = 0;
+    this.threads.clear();
+    const { view, granules } = this.memory;
+    for (const granule of granules.keys()) {
+      const entry = TLB_ENTRY_SIZE * (granule % TLB_ENTRIES);
+      view.setBigUint64(TLB_FOR_LOADS + entry, NO_GRANULE, true);
+      view.setBigUint64(TLB_FOR_STORES + entry, NO_GRANULE, true);
+    }
+  }
+
+  private prepare(granule: number, place: number): void {
+    if (this.generations.get(granule) === this.generation) return;
+    this.generations.set(granule, this.generation);
+    this.memory.bytes.fill(0, place + TAG_PLANE, place + TAG_PLANE + GRANULE_SIZE);
+    this.setMarks(granule, place);
+  }
+
+  private setMarks(granule: number, place: number): void {
+    if (!this.isOn) return;
+    for (const offset of this.marked.get(granule) ?? [])
+      this.memory.bytes[place + TAG_PLANE + offset] = SYNCHRONISES;
+  }
+
+  /** Tags of no epoch are those of memory that nobody has accessed. */
+  private setTags(epoch?: number): void {
+    const tag = epoch === undefined ? undefined : 2 * epoch + 1;
+    const { view } = this.memory;
+    for (const half of [0, 8]) {
+      view.setBigUint64(CELL.loadTag + half, eightTimes(tag ?? 1), true);
+      view.setBigUint64(CELL.storeTag + half, eightTimes(tag ?? 0), true);
+    }
+  }
+
+  private eachPart(
+    address: number,
+    size: number,
+    visit: (granule: number, offset: number, count: number) => void,
+  ): void {
+    const first = Math.floor(address / GRANULE_SIZE);
+    const last = Math.floor((address + size - 1) / GRANULE_SIZE);
+    const each = (granule: number): void => {
+      const start = Math.max(address - granule * GRANULE_SIZE, 0);
+      const end = Math.min(address + size - granule * GRANULE_SIZE, GRANULE_SIZE);
+      visit(granule, start, end - start);
+    };
+    if (last - first <= this.memory.granules.size)
+      for (let granule = first; granule <= last; granule++) each(granule);
+    else
+      for (const granule of this.memory.granules.keys())
+        if (granule >= first && granule <= last) each(granule);
+  }
+}

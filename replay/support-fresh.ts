@@ -1,0 +1,140 @@
+/**
+ * Shared functions of compiled code that tells only of fresh accesses (fresh-accesses.ts): what is done
+ * when the tags of some bytes are not those of the current epoch.
+ */
+import { loadAt, type ModuleContext } from './emit.js';
+import { CELL, ROW_ADDRESSES, ROW_SITES, ROW_TICKS, TAG_PLANE, ZERO } from './layout.js';
+import { I32, I64, type Code, type OpName, type ValueType } from './wasm.js';
+
+interface Support {
+  readonly parameters: readonly ValueType[];
+  readonly results: readonly ValueType[];
+  readonly emit: (code: Code, context: ModuleContext) => void;
+}
+
+const ACCESS = [I32, I32, I32, I64, I32] as const;
+const LOADS: Readonly<Record<number, OpName>> = {
+  1: 'i64_load8_u',
+  2: 'i64_load16_u',
+  4: 'i64_load32_u',
+  8: 'i64_load',
+};
+const STORES: Readonly<Record<number, OpName>> = {
+  1: 'i64_store8',
+  2: 'i64_store16',
+  4: 'i64_store32',
+  8: 'i64_store',
+};
+
+/**
+ * An access of `size` bytes at a place, by a site and an instruction of the block, to an address: a row, and
+ * the tags of the bytes. A store to what synchronises begins a new epoch.
+ */
+function fresh(size: number): Support {
+  return {
+    parameters: ACCESS,
+    results: [],
+    emit: (c, context) => {
+      const [at, site, instruction, address, isStore] = [0, 1, 2, 3, 4];
+      const marked = c.local(I64);
+      const tags = c.local(I64);
+      const width = Math.min(size, 8);
+      const offset = (part: number): number => ZERO + TAG_PLANE + 8 * part;
+      const parts = Array.from({ length: Math.ceil(size / 8) }, (_, part) => part);
+      for (const part of parts) {
+        // A byte of the complement is zero where a tag has all bits.
+        c.get(at);
+        c.memory(LOADS[width]!, offset(part));
+        c.i64(-1n);
+        c.op('i64_xor');
+        c.tee(tags);
+        c.i64(0x0101010101010101n);
+        c.op('i64_sub');
+        c.get(tags);
+        c.i64(-1n);
+        c.ops('i64_xor', 'i64_and');
+        c.i64(0x8080808080808080n);
+        c.op('i64_and');
+        c.get(marked);
+        c.op('i64_or');
+        c.set(marked);
+      }
+      c.get(marked);
+      c.op('i64_eqz');
+      c.open('if');
+      c.get(isStore);
+      c.open('if');
+      for (const part of parts) {
+        c.get(at);
+        loadAt(c, CELL.storeTag, I64);
+        c.memory(STORES[width]!, offset(part));
+      }
+      c.else();
+      for (const part of parts) {
+        c.get(at);
+        loadAt(c, CELL.loadTag, I64);
+        c.i64(0x0101010101010101n);
+        c.op('i64_xor');
+        c.memory(STORES[width]!, offset(part));
+      }
+      c.end();
+      c.end();
+      c.get(site);
+      c.get(instruction);
+      c.get(address);
+      c.call(context.support('noteAccess'));
+      c.get(isStore);
+      c.get(marked);
+      c.ops('i64_eqz', 'i32_eqz', 'i32_and');
+      c.open('if');
+      c.call(context.import('beginEpoch'));
+      c.end();
+    },
+  };
+}
+
+/** Writes a row of a site, an instruction of the block, and an address. Stops the run when there are many. */
+function noteAccess(c: Code): void {
+  const [site, instruction, address] = [0, 1, 2];
+  const rows = c.local(I32);
+  loadAt(c, CELL.rows, I32);
+  c.tee(rows);
+  c.i32(1);
+  c.op('i32_shr_u');
+  c.get(site);
+  c.memory('i32_store', ROW_SITES);
+  c.get(rows);
+  loadAt(c, CELL.tick, I64);
+  c.get(instruction);
+  c.ops('i64_extend_i32_u', 'i64_add');
+  c.memory('i64_store', ROW_TICKS);
+  c.get(rows);
+  c.get(address);
+  c.memory('i64_store', ROW_ADDRESSES);
+  c.i32(0);
+  c.get(rows);
+  c.i32(8);
+  c.op('i32_add');
+  c.tee(rows);
+  c.memory('i32_store', CELL.rows);
+  c.get(rows);
+  loadAt(c, CELL.rowsLimit, I32);
+  c.op('i32_gt_u');
+  c.open('if');
+  c.i32(0);
+  c.i64(0n);
+  c.memory('i64_store', CELL.limit);
+  c.end();
+}
+
+export const FRESH_SUPPORT = {
+  fresh1: fresh(1),
+  fresh2: fresh(2),
+  fresh4: fresh(4),
+  fresh8: fresh(8),
+  fresh16: fresh(16),
+  fresh32: fresh(32),
+  noteAccess: { parameters: [I32, I32, I64], results: [], emit: noteAccess },
+} as const satisfies Readonly<Record<string, Support>>;
+
+export type FreshSupportName = keyof typeof FRESH_SUPPORT;
