@@ -58,6 +58,22 @@ const MEMCHECK_KINDS = new Set([
   'BadSize',
   ...[1, 2, 4, 8, 16, 32].flatMap((size) => [`Addr${size}`, `Value${size}`]),
 ]);
+const HELGRIND = 'Helgrind';
+const HELGRIND_KINDS = new Set([
+  'Race',
+  'FreeMemLock',
+  'LockOrder',
+  'UnlockUnlocked',
+  'UnlockForeign',
+  'UnlockBogus',
+  'PthAPIerror',
+  'Misc',
+]);
+/** The tools whose entries are read, each with kinds that no other has. */
+const TOOLS = new Map([
+  [MEMCHECK, MEMCHECK_KINDS],
+  [HELGRIND, HELGRIND_KINDS],
+]);
 /** An older name of `Cond`. */
 const OLD_COND = 'Value0';
 
@@ -85,7 +101,7 @@ export function readSuppressions(path: string): Suppression[] {
   return parseSuppressions(text, path);
 }
 
-/** The entries in the text of a suppression file that are for Memcheck or for us. */
+/** The entries in the text of a suppression file that are for Memcheck, for Helgrind, or for us. */
 export function parseSuppressions(text: string, file: string): Suppression[] {
   const lines = text
     .split('\n')
@@ -111,7 +127,7 @@ export function parseSuppressions(text: string, file: string): Suppression[] {
     if (colon < 0) throw wrong(`"${head}" is not of the form tool1,tool2:kind`, headLine);
     const tools = head.slice(0, colon).split(',');
     const kind = head.slice(colon + 1).trim();
-    const isMemcheck = tools.includes(MEMCHECK);
+    const known = tools.filter((tool) => TOOLS.has(tool));
     const body: { text: string; line: number }[] = [];
     for (;;) {
       const line = next('"}"');
@@ -120,9 +136,10 @@ export function parseSuppressions(text: string, file: string): Suppression[] {
         throw wrong('the entry before this one does not end with "}"', line.line);
       body.push(line);
     }
-    if (!isMemcheck && !tools.includes(GRIND)) continue;
-    if (isMemcheck && kind !== OLD_COND && !MEMCHECK_KINDS.has(kind)) {
-      throw wrong(`"${kind}" is no kind of error that ${MEMCHECK} has`, headLine);
+    if (known.length === 0 && !tools.includes(GRIND)) continue;
+    const isKnown = kind === OLD_COND || known.some((tool) => TOOLS.get(tool)!.has(kind));
+    if (known.length > 0 && !isKnown) {
+      throw wrong(`"${kind}" is no kind of error that ${known[0]} has`, headLine);
     }
     const isFrame = (line: string): boolean => line === '...' || /^(fun|obj|src):/.test(line);
     let detail = '';
@@ -232,6 +249,8 @@ export function suppressionHead(finding: Finding): SuppressionHead {
       return head('FishyValue', `${fn ?? ''}(${argument ?? ''})`);
     }
     default: {
+      if (HELGRIND_KINDS.has(finding.kind))
+        return { tool: HELGRIND, kind: finding.kind, detail: '' };
       const leak = LEAK_KINDS[finding.kind];
       if (leak !== undefined) return head('Leak', leak);
       return { tool: GRIND, kind: finding.kind, detail: '' };

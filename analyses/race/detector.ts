@@ -53,7 +53,7 @@ export interface RacyAccess {
 export interface Race {
   readonly earlier: RacyAccess;
   readonly later: RacyAccess;
-  /** First byte that both accessed. */
+  /** First byte of the later access. */
   readonly address: bigint;
   /** How often these two places raced. */
   count: number;
@@ -170,6 +170,7 @@ export class Detector {
   private current: ThreadClock | undefined;
   private tick = 0;
   private site = 0;
+  private address = 0;
 
   constructor(
     trace: Trace,
@@ -238,6 +239,7 @@ export class Detector {
       if (ignored !== 0 && ignored & (stores[site] ? NO_STORES : NO_LOADS)) continue;
       this.site = site;
       this.tick = tick;
+      this.address = high * 0x1_0000_0000 + low;
       let kind = kinds[site]!;
       if (kind === UNKNOWN) kind = this.kinds.classify(site);
       if (kind === PLAIN) history.access(site, tick, low, high, sizes[site]!, stores[site] === 1);
@@ -263,7 +265,7 @@ export class Detector {
   /** An access that is not simply one of the program's. */
   private specialAccess(kind: number, low: number, high: number): void {
     const { site, tick } = this;
-    const address = high * 0x1_0000_0000 + low;
+    const { address } = this;
     if (kind & LINKER) return;
     if (kind & RUNTIME) {
       if (this.synchronisation.isWithinOperation(this.current!.number)) return;
@@ -313,7 +315,7 @@ export class Detector {
         earlier.isStore,
       ),
       later: this.side(this.current!.number, this.tick, this.site, undefined),
-      address: BigInt(address),
+      address: BigInt(this.address),
       count: 1,
     });
   }
@@ -511,7 +513,7 @@ export class Detector {
     this.blocks.remove(address);
     if (this.isConcurrent && this.options.freeIsWrite) {
       this.enter(row.u32('thread'));
-      this.setOther('free', row.u32('stack'), true, size, row);
+      this.setOther(address, 'free', row.u32('stack'), true, size, row);
       this.history.storeToKnown(this.site, this.tick, address, size);
     }
     this.variables.forget(address, size);
@@ -582,11 +584,25 @@ export class Detector {
     this.enter(row.u32('thread'));
     const isStore = direction === 'write';
     const parameter = Buffer.from(row.bytes('parameter')).toString();
-    this.setOther(parameter || `system call ${call.number}`, call.stack, isStore, size, row);
+    this.setOther(
+      address,
+      parameter || `system call ${call.number}`,
+      call.stack,
+      isStore,
+      size,
+      row,
+    );
     this.history.range(this.site, this.tick, address, size, isStore);
   }
 
-  private setOther(by: string, stack: number, isStore: boolean, size: number, row: EventRow): void {
+  private setOther(
+    address: number,
+    by: string,
+    stack: number,
+    isStore: boolean,
+    size: number,
+    row: EventRow,
+  ): void {
     const key = `${by} ${stack} ${isStore}`;
     let number = this.otherNumbers.get(key);
     if (number === undefined) {
@@ -595,6 +611,7 @@ export class Detector {
     }
     this.site = number;
     this.tick = Number(row.u64('tick'));
+    this.address = address;
   }
 }
 

@@ -13,6 +13,7 @@ import { MemcheckEvents } from '../memcheck/events.js';
 import { memcheckSettings } from '../memcheck/options.js';
 import { lookAgain } from '../memcheck/second-look.js';
 import type { Race, RacyAccess } from './detector.js';
+import { isInRuntime } from './site-kinds.js';
 
 /** A lock that a thread holds. */
 interface HeldLock {
@@ -32,6 +33,8 @@ interface Moment {
 
 /** More instructions than a superblock has. */
 const LARGEST_BLOCK = 256n;
+/** Allocators and functions of strings are the engine's. */
+const isReplaced = (module: string): boolean => /\/vgpreload_memcheck-[^/]*$/.test(module);
 const NOTHING: Description = { notes: [], stacks: [] };
 
 /** Findings for races, in the order of their second access. */
@@ -70,7 +73,7 @@ class Explainer {
         this.moments.set(tick, { thread, pcs: [], locks: [], description: NOTHING });
     this.findLocks();
     this.look(ordered);
-    return ordered.map((race) => this.finding(race));
+    return ordered.filter((race) => !this.isOfRuntime(race)).map((race) => this.finding(race));
   }
 
   /** Replays up to the last access and looks at the moments of all. */
@@ -206,6 +209,19 @@ class Explainer {
       stacks,
       count,
     };
+  }
+
+  /**
+   * The later access was made by a function that the C library called, and the earlier one by the library
+   * too: its own locks order them. Suppressions name what it accesses by itself.
+   */
+  private isOfRuntime({ earlier, later }: Race): boolean {
+    const callers = [later, earlier].map((access) => {
+      const pcs = this.pcsOf(access, this.moments.get(access.tick)!);
+      const caller = pcs.findIndex((pc) => !isReplaced(this.symbols.frames(pc).at(-1)!.module));
+      return caller >= 0 && isInRuntime(this.symbols, pcs[caller]!) ? caller : -1;
+    });
+    return callers[0]! > 0 && callers[1]! >= 0;
   }
 
   private accessText({ isStore, size, by }: RacyAccess): string {
