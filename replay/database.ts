@@ -18,6 +18,7 @@ import {
   finding_frames,
   findings,
   lock_uses,
+  sync_variables,
   HIDDEN_COMPUTED,
   HIDDEN_TABLES,
   ir,
@@ -102,6 +103,7 @@ export class Database {
       [findings, rowsScan(findings.columns, () => findingRows(trace, findings))],
       [finding_frames, rowsScan(finding_frames.columns, () => findingRows(trace, finding_frames))],
       [lock_uses, rowsScan(lock_uses.columns, () => findingRows(trace, lock_uses))],
+      [sync_variables, rowsScan(sync_variables.columns, () => findingRows(trace, sync_variables))],
       [trace_damage, rowsScan(trace_damage.columns, () => damageRows(trace))],
     ]);
     const { connection } = database;

@@ -244,6 +244,23 @@ export const lock_uses = table(
   },
 );
 
+/** Kept in the run folder as findings are. */
+export const sync_variables = table(
+  'sync_variables',
+  'Memory through which threads order their accesses without announcing it, as the last run of an analysis of races learned it: loads of it acquire, stores release. Only what several threads used.',
+  {
+    process,
+    analysis: findings.columns.analysis,
+    address: u64('Address of the variable.'),
+    size: u32('Its size in bytes.'),
+    evidence: string(
+      'By what it is known, separated by commas: atomic instruction, C++ atomic, futex, thread end, spin loop.',
+    ),
+    tick: u64('Tick of the first operation by which it is known.'),
+    operations: u64('Loads and stores while several threads lived.'),
+  },
+);
+
 /** Damage that only the reader sees. */
 export const trace_damage = table('trace_damage', 'Stored tables that are not whole.', {
   what: string('Short name of the anomaly.'),
@@ -262,6 +279,7 @@ export const COMPUTED_TABLES = [
   findings,
   finding_frames,
   lock_uses,
+  sync_variables,
   trace_damage,
 ] as const;
 

@@ -3,7 +3,7 @@
  * and the same program without its races (-DCLEAN) has none. Real programs without races have none either.
  */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { grind, record, ROOT, run, scratch } from './guest.js';
@@ -79,4 +79,68 @@ describe('race', () => {
       assert.deepEqual(report.summary.missing, []);
     });
   }
+
+  test('both accesses, the memory, the locks and the creation of the threads', () => {
+    const { findings } = analyze(recorded('memory.c'));
+    const { notes, stacks } = findings.find(({ what }) => / size 1 /.test(what))!;
+    const shown = stacks.map(({ role, frames }) => [
+      role.replace(/0x\w+/, 'ADDRESS'),
+      frames.find(({ file }) => file === 'memory.c' || file === 'race.h')?.fn,
+    ]);
+    assert.deepEqual(shown, [
+      ['', 'follows'],
+      ['This conflicts with a previous write of size 8 by thread #2, locks held: none', 'writes'],
+      ["Address ADDRESS is 19 bytes inside a block of size 40 alloc'd", 'main'],
+      ['Thread #2 was created by thread #1', 'two_threads'],
+      ['Thread #3 was created by thread #1', 'two_threads'],
+    ]);
+    assert.deepEqual(notes, ['Locks held by thread #3: none']);
+  });
+
+  test('locks that are held, and where they were first taken', () => {
+    const { findings } = analyze(recorded('pthreads.c'));
+    const { stacks } = findings.find(({ stacks }) => stacks[0]!.frames[0]!.fn === 'second_reader')!;
+    assert.match(stacks[1]!.role, /write of size 4 by thread #4, locks held: 0x\w+$/);
+    const lock = stacks.find(({ role }) => /^Lock at 0x\w+ was first taken at$/.test(role))!;
+    assert.equal(lock.frames.find(({ file }) => file === 'pthreads.c')!.fn, 'under_locks');
+  });
+
+  test('what was learned to synchronise, in SQL', () => {
+    const folder = recorded('handmade.c', '-DCLEAN');
+    analyze(folder);
+    const { stdout } = grind([
+      'query',
+      folder,
+      'select evidence, size from sync_variables order by all',
+      '--format=csv',
+    ]);
+    assert.deepEqual(stdout.trim().split('\n').slice(1), [
+      'atomic instruction,4',
+      'atomic instruction,4',
+      'spin loop,4',
+      'spin loop,4',
+    ]);
+  });
+
+  test('suppressions of Helgrind hide races', () => {
+    const folder = recorded('memory.c');
+    const file = scratch('own.supp');
+    writeFileSync(file, '{\n  all\n  Helgrind:Race\n  ...\n  fun:follows\n}\n');
+    const { findings } = analyze(folder, `--suppressions=${file}`);
+    assert.deepEqual(
+      findings.map(
+        ({ stacks }) => stacks[0]!.frames.find(({ file: own }) => own === 'memory.c')!.fn,
+      ),
+      ['frees_after', 'looks'],
+    );
+  });
+
+  test('a compressor with four threads has no race', () => {
+    const input = scratch('input');
+    const text = readFileSync(process.execPath).subarray(0, 400_000);
+    writeFileSync(input, text);
+    const argv = ['xz', '-T4', '-1', '--block-size=100KiB', '-k', '-c', input];
+    const { folder } = record(argv, { verify: false });
+    assert.deepEqual(analyze(folder).findings, []);
+  });
 });

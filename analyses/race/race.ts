@@ -6,13 +6,16 @@
  *
  * What synchronises without an announcement is learned from the whole execution: a pass that finds races
  * on memory that later turns out to be such a variable, or that a thread waits for in a loop
- * (spin-loops.ts), is done again with that knowledge. A program without races needs one pass.
+ * (spin-loops.ts), is done again with that knowledge. A program without races needs one pass. The discipline
+ * of locks is judged apart (check-locks.ts).
  */
 import type { Trace } from '../../replay/trace.js';
 import { Symbols } from '../../replay/symbols.js';
 import { thread_events } from '../../schemas/tables.js';
+import { lock_uses, sync_variables } from '../../schemas/views.js';
 import type { Analysis, AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
-import type { Outcome, Summary } from '../finding.js';
+import type { Finding, Summary } from '../finding.js';
+import { checkLocks, LOCK_OPTIONS, lockSettings } from './check-locks.js';
 import { Detector, type DetectorResult, type Race } from './detector.js';
 import { explainRaces } from './explain.js';
 import { findAtomicPcs, isInOpenMp } from './site-kinds.js';
@@ -35,21 +38,43 @@ const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
 
 export const analysis: Analysis = {
   name: 'race',
-  describe: 'Data races between threads',
-  options: OPTIONS,
+  describe:
+    'Data races between threads, and wrong uses of locks and other means of synchronisation',
+  options: { ...OPTIONS, ...LOCK_OPTIONS },
   *run(trace, options, context) {
-    for (const process of context.processes) yield judge(trace, process, options, context);
+    const locks = lockSettings(options);
+    for (const process of context.processes) {
+      const races = findRaces(trace, process, options, context);
+      const { findings, uses, missing } = checkLocks(trace, process, locks, context.callers);
+      yield {
+        process,
+        findings: [...races.findings, ...findings].sort((a, b) => Number(a.tick - b.tick)),
+        summary: summaryOf(races.variables),
+        missing: [...races.missing, ...missing],
+        tables: [
+          { table: lock_uses, rows: uses },
+          { table: sync_variables, rows: races.variables.map((one) => variableRow(process, one)) },
+        ],
+      };
+    }
   },
 };
 
-function judge(
+interface Races {
+  readonly findings: readonly Finding[];
+  /** Those that several threads used. */
+  readonly variables: readonly KnownVariable[];
+  readonly missing: readonly string[];
+}
+
+function findRaces(
   trace: Trace,
   process: number,
   options: OptionValues,
   context: AnalysisContext,
-): Outcome {
+): Races {
   const hasThreads = [...trace.rows(thread_events, process)].some(({ op }) => op === 'create');
-  if (!hasThreads) return { process, findings: [], summary: {}, missing: [] };
+  if (!hasThreads) return { findings: [], variables: [], missing: [] };
   const symbols = new Symbols(trace, process);
   const atomicPcs = findAtomicPcs(trace, process);
   const ticks = Number(trace.processes.find((row) => row.process === process)?.ticks ?? 1n);
@@ -67,13 +92,20 @@ function judge(
   }
   const { races, isCut, sharedVariables, divergences } = result;
   return {
-    process,
     findings: explainRaces(trace, process, races, symbols, context.callers),
-    summary: summaryOf(sharedVariables),
+    variables: sharedVariables,
     missing: [
       ...divergences,
       ...(isCut ? [`Races at more than ${races.length} pairs of places are not told.`] : []),
     ],
+  };
+}
+
+function variableRow(process: number, variable: KnownVariable) {
+  const { address, size, evidence, tick, operations } = variable;
+  return {
+    ...{ process, size, evidence: evidence.join(', ') },
+    ...{ address: BigInt(address), tick: BigInt(tick), operations: BigInt(operations) },
   };
 }
 
