@@ -432,7 +432,7 @@ export class Detector {
     const sp = Number(row.u64('sp'));
     const stack = this.anonymous.find(({ start, end }) => sp >= start && sp < end);
     if (!stack || thread === 1) return;
-    this.forget(stack.start, sp - stack.start);
+    this.forget(stack.start, stack.end - stack.start); // thread-local variables, too
     this.runtimeData.push({
       start: sp,
       end: Math.min(stack.end, sp + 2 * THREAD_DESCRIPTOR_BYTES),

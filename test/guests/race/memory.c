@@ -72,7 +72,9 @@ static void *looks(void *unused) {
 
 // What a thread leaves on its stack does not race with the next thread there.
 static void *uses_stack(void *unused) {
+  static __thread int own;
   volatile char area[4096];
+  own++;
   for (int i = 0; i < 4096; i++) area[i] = 1;
   return unused;
 }
@@ -86,7 +88,12 @@ int main(void) {
   two_threads(frees, frees_after);
   if (pipe(descriptors) != 0 || write(descriptors[1], "abcd", 4) != 4) _exit(1);
   two_threads(receives, looks);
-  two_threads(uses_stack, uses_stack);
+  for (int i = 0; i < 10; i++) {
+    pthread_t thread;
+    pthread_create(&thread, NULL, uses_stack, NULL);
+    pthread_detach(thread);
+    usleep(2000);
+  }
   shared = other = block[2] = local = 0;
   free(block);
   return 0;
