@@ -195,7 +195,7 @@ test('creations and joins order threads', () => {
     both(order, 2, b, a);
     both(order, 1, a, b);
   });
-  assert.deepEqual(parent, ['in turn', 'threads']);
+  assert.deepEqual(parent, ['threads', 'in turn']);
   const alone = classes((order) => {
     both(order, 1, a, b);
     both(order, 1, b, a);

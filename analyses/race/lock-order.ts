@@ -84,8 +84,9 @@ interface ThreadState<L extends OrderedLock> {
   isChained: boolean;
 }
 
-/** Steps of the search for cycles, after which it stops. */
-const MAX_STEPS = 5_000_000;
+/** Steps of the search for cycles, after which it stops: of all, and for one dependency and class. */
+const MAX_STEPS = 20_000_000;
+const MAX_STEPS_EACH = 20_000;
 
 export class LockOrder<L extends OrderedLock> {
   /** The search was cut short. */
@@ -173,22 +174,27 @@ export class LockOrder<L extends OrderedLock> {
   }
 
   /**
-   * One cycle for each dependency that is the latest of one: the shortest of the best class.
-   * @param classes - those that are wanted
+   * One cycle for each dependency that is the latest of one, a shortest one; of those from the same places
+   * only the first.
+   * @param classes - those that are wanted, the best first
    */
   *cycles(classes: readonly CycleClass[]): Generator<Cycle<L>> {
     const all = [...this.dependencies.values()].flatMap((known) => [...known]);
-    const inCycles = dependenciesInCycles(all).sort((a, b) => a.number - b.number);
-    const search = new Search(inCycles);
-    for (const latest of inCycles) {
-      for (const worst of classes) {
-        const path = search.shortest(latest, worst);
-        if (!path) continue;
-        yield { class: worst, dependencies: path };
-        break;
+    const told = new Set<string>();
+    for (const worst of classes) {
+      for (const group of meetingGroups(all, worst)) {
+        const inCycles = dependenciesInCycles(group).sort((a, b) => a.number - b.number);
+        const search = new Search(inCycles, worst);
+        for (const latest of inCycles) {
+          const places = [latest, ...chainOf(latest.held)].map(({ stack }) => stack).join(' ');
+          const path = told.has(places) ? undefined : search.shortest(latest);
+          if (!path) continue;
+          told.add(places);
+          yield { class: worst, dependencies: path };
+        }
+        this.isCut ||= search.isCut;
       }
     }
-    this.isCut = search.steps >= MAX_STEPS;
   }
 
   private thread(number: number): ThreadState<L> {
@@ -236,18 +242,25 @@ export function holding<L extends OrderedLock>(
   { held }: Dependency<L>,
   lock: L,
 ): Held<L> | undefined {
-  for (const chain of chainOf(held)) if (chain.lock === lock) return chain;
+  for (let chain: Chain<L> | undefined = held; chain; chain = chain.outer)
+    if (chain.lock === lock) return chain;
   return undefined;
 }
 
 /** Finds paths from a dependency back to itself, along "waits for a lock that … holds". */
 class Search<L extends OrderedLock> {
-  steps = 0;
+  isCut = false;
+  private steps = 0;
+  private limit = 0;
   /** By a lock that was held, then by the one that was asked for. */
   private readonly holders = new Map<L, Map<L, Dependency<L>[]>>();
-  private readonly longest: Readonly<Record<CycleClass, number>>;
+  private readonly longest: number;
 
-  constructor(dependencies: readonly Dependency<L>[]) {
+  /** @param worst - the class that no pair of a cycle may exceed */
+  constructor(
+    dependencies: readonly Dependency<L>[],
+    private readonly worst: CycleClass,
+  ) {
     for (const dependency of dependencies) {
       for (const { lock } of chainOf(dependency.held)) {
         let asked = this.holders.get(lock);
@@ -258,48 +271,48 @@ class Search<L extends OrderedLock> {
       }
     }
     const threads = new Set(dependencies.map(({ thread }) => thread)).size;
-    const locks = this.holders.size;
-    this.longest = { threads, 'same thread': locks, 'in turn': locks };
+    this.longest = worst === 'threads' ? threads : this.holders.size;
   }
 
-  /** The shortest cycle whose latest dependency this is, and none of whose pairs is of a worse class. */
-  shortest(latest: Dependency<L>, worst: CycleClass): Dependency<L>[] | undefined {
-    for (let length = 2; length <= this.longest[worst]; length++) {
+  /** The shortest cycle whose latest dependency this is. */
+  shortest(latest: Dependency<L>): Dependency<L>[] | undefined {
+    this.limit = Math.min(MAX_STEPS, this.steps + MAX_STEPS_EACH);
+    for (let length = 2; length <= this.longest; length++) {
       const path = [latest];
-      if (this.extend(path, length, worst)) return path;
-      if (this.steps >= MAX_STEPS) return undefined;
+      if (this.extend(path, length)) return path;
+      if (this.steps < this.limit) continue;
+      this.isCut = true;
+      return undefined;
     }
     return undefined;
   }
 
-  private extend(path: Dependency<L>[], length: number, worst: CycleClass): boolean {
-    const latest = path[0]!;
+  private extend(path: Dependency<L>[], length: number): boolean {
     const asked = this.holders.get(path.at(-1)!.lock);
     if (!asked) return false;
     if (path.length + 1 < length) {
-      for (const list of asked.values()) if (this.tryEach(list, path, length, worst)) return true;
+      for (const list of asked.values()) {
+        if (this.tryEach(list, path, length)) return true;
+        if (this.steps >= this.limit) return false;
+      }
       return false;
     }
-    for (const { lock } of chainOf(latest.held))
-      if (this.tryEach(asked.get(lock) ?? [], path, length, worst)) return true;
+    for (const { lock } of chainOf(path[0]!.held)) {
+      const list = asked.get(lock);
+      if (list && this.tryEach(list, path, length)) return true;
+    }
     return false;
   }
 
-  private tryEach(
-    list: readonly Dependency<L>[],
-    path: Dependency<L>[],
-    length: number,
-    worst: CycleClass,
-  ): boolean {
+  private tryEach(list: readonly Dependency<L>[], path: Dependency<L>[], length: number): boolean {
     const [latest, last] = [path[0]!, path.at(-1)!];
     for (const next of list) {
-      if (next.number >= latest.number || this.steps >= MAX_STEPS) return false;
       this.steps++;
+      if (next.number >= latest.number || this.steps >= this.limit) return false;
       if (!waitsFor(last, next)) continue;
-      if (!path.every((other) => canMeet(other, next, worst))) continue;
+      if (path.some((other) => !canMeet(other, next, this.worst))) continue;
       path.push(next);
-      if (path.length === length ? waitsFor(next, latest) : this.extend(path, length, worst))
-        return true;
+      if (path.length === length ? waitsFor(next, latest) : this.extend(path, length)) return true;
       path.pop();
     }
     return false;
@@ -317,19 +330,52 @@ function canMeet<L extends OrderedLock>(
   b: Dependency<L>,
   worst: CycleClass,
 ): boolean {
-  if (a.thread === b.thread ? worst === 'threads' : worst !== 'in turn' && areInTurn(a, b))
-    return false;
-  for (const { lock, writes } of chainOf(a.held)) {
-    const other = holding(b, lock);
-    if (other && (writes || other.writes)) return false;
+  if (!segmentsMeet(a.segment, b.segment, worst)) return false;
+  for (let chain: Chain<L> | undefined = a.held; chain; chain = chain.outer) {
+    const other = holding(b, chain.lock);
+    if (other && (chain.writes || other.writes)) return false;
   }
   return true;
 }
 
-function areInTurn<L extends OrderedLock>(a: Dependency<L>, b: Dependency<L>): boolean {
+function segmentsMeet(a: Segment, b: Segment, worst: CycleClass): boolean {
+  if (a.thread === b.thread) return worst !== 'threads';
+  if (worst === 'in turn') return true;
   const isBefore = (first: Segment, second: Segment) =>
     (second.seen.get(first.thread) ?? -1) >= first.at;
-  return isBefore(a.segment, b.segment) || isBefore(b.segment, a.segment);
+  return !isBefore(a, b) && !isBefore(b, a);
+}
+
+/** Segments that are looked at pair by pair. */
+const MAX_SEGMENTS = 2000;
+
+/** Parts of which no two have dependencies that can meet: a cycle lies within one. */
+function meetingGroups<L extends OrderedLock>(
+  all: readonly Dependency<L>[],
+  worst: CycleClass,
+): (readonly Dependency<L>[])[] {
+  const segments = new Map<Segment, Dependency<L>[]>();
+  for (const dependency of all) {
+    const known = segments.get(dependency.segment);
+    if (known) known.push(dependency);
+    else segments.set(dependency.segment, [dependency]);
+  }
+  if (worst === 'in turn' || segments.size > MAX_SEGMENTS) return [all];
+  const left = new Set(segments.keys());
+  const groups: Dependency<L>[][] = [];
+  for (const first of left) {
+    left.delete(first);
+    const group = [first];
+    for (const segment of group) {
+      for (const other of left) {
+        if (!segmentsMeet(segment, other, worst)) continue;
+        left.delete(other);
+        group.push(other);
+      }
+    }
+    groups.push(group.flatMap((segment) => segments.get(segment)!));
+  }
+  return groups;
 }
 
 /**
