@@ -18,7 +18,9 @@
 #define SYS_CLONE 56
 #define SYS_EXECVE 59
 #define SYS_EXIT 60
+#define SYS_READLINK 89
 #define SYS_EXIT_GROUP 231
+#define SYS_READLINKAT 267
 #define SYS_PSELECT6 270
 #define SYS_PPOLL 271
 #define SYS_SPLICE 275
@@ -488,6 +490,16 @@ static void emit_untold(ThreadId tid, Addr address, SizeT size)
       emit_memory(tid, MEMORY_CAUSE_SYSCALL, address, size);
 }
 
+/* Newer engines have the kernel write the path of our tool first, when a program asks for its own, and
+   then the program's over it. */
+static SizeT size_of_own_path(void)
+{
+   static HChar path[4096];
+   static Long size;
+   if (size == 0) size = raw_syscall(__NR_readlink, (Addr) "/proc/self/exe", (Addr)path, sizeof path, 0, 0, 0);
+   return size > 0 ? size : 0;
+}
+
 static void emit_all_untold(ThreadId tid, UInt number, const ULong* args)
 {
    switch (number) {
@@ -496,6 +508,8 @@ static void emit_all_untold(ThreadId tid, UInt number, const ULong* args)
          for (UInt i = 1; i <= 3; i++) emit_untold(tid, args[i], VG_MIN((args[0] + 63) / 64 * 8, 8192));
          emit_untold(tid, args[4], 16);
          break;
+      case SYS_READLINK: emit_untold(tid, args[1], VG_MIN(args[2], size_of_own_path())); break;
+      case SYS_READLINKAT: emit_untold(tid, args[2], VG_MIN(args[3], size_of_own_path())); break;
       case SYS_PPOLL: emit_untold(tid, args[2], 16); break;
       case SYS_SPLICE:
       case SYS_COPY_FILE_RANGE: /* offsets */

@@ -1,4 +1,5 @@
-// System calls that change what they were given: sets of descriptors, times that are left, offsets in files.
+// System calls that change what they were given: sets of descriptors, times that are left, offsets in files, buffers
+// beyond the result.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
@@ -8,12 +9,14 @@
 #include <sys/select.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 #include "facts.h"
 
 static fd_set reading, writing;
 static struct timeval left = {5, 0};
 static struct timespec also_left = {5, 0}, polls_left = {5, 0};
 static loff_t from = 3, to = 1, spliced = 2;
+static uint64_t own_path[12], own_path_at[12];
 
 static void show(const char *name, volatile void *words, int count) {
   for (int i = 0; i < count; i++) fact("%s %lx %lx", name, (long)((uint64_t *)words + i), ((volatile uint64_t *)words)[i]);
@@ -46,5 +49,9 @@ int main(void) {
   show("to", &to, 1);
   fact("spliced %ld", (long)splice(fileno(file), &spliced, idle[1], NULL, 4, 0));
   show("spliced", &spliced, 1);
+  check(readlink("/proc/self/exe", (char *)own_path, sizeof own_path) > 0, "readlink");
+  check(readlinkat(AT_FDCWD, "/proc/self/exe", (char *)own_path_at, sizeof own_path_at) > 0, "readlinkat");
+  show("path", own_path, 12);
+  show("path_at", own_path_at, 12);
   return 0;
 }
