@@ -144,13 +144,15 @@ const GENERATORS = [
   './build.js',
 ];
 
-/** Builds the tool when there is no build that fits the installed engine and our sources. */
+/** Builds the tool when there is no build that fits the Valgrind that stands first in PATH and our sources. */
 export async function buildTool(): Promise<ToolBuild> {
+  const valgrind = findProgram('valgrind');
+  const launcher = valgrind === undefined ? undefined : unwrapLauncher(valgrind);
   const hash = createHash('sha256');
   for (const module of GENERATORS) hash.update(readFileSync(new URL(module, import.meta.url)));
   const digest = hash.digest('hex');
   const sources = toolSources();
-  return findBuild(digest, sources) ?? (await makeBuild(digest, sources));
+  return findBuild(launcher, digest, sources) ?? (await makeBuild(launcher, digest, sources));
 }
 
 /** Where builds are kept: in the package, or in the user's cache when the package is read-only. */
@@ -158,6 +160,9 @@ function buildFolders(): string[] {
   const cache = process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache');
   return [join(packageFolder(), 'build'), join(cache, 'grind', 'build')];
 }
+
+/** Each engine has a build of its own, named by its launcher's path. */
+const folderName = (launcher: string): string => launcher.slice(1).replaceAll('/', '-').slice(-200);
 
 const toolFolder = (): string => join(packageFolder(), 'recorder', 'tool');
 
@@ -173,11 +178,18 @@ function toolSources(): string[] {
   return names.sort().map((name) => join(folder, name));
 }
 
-/** An existing build whose inputs are all unchanged. Only stats files: this runs at every recording. */
-function findBuild(hash: string, sources: readonly string[]): ToolBuild | undefined {
+/**
+ * An existing build whose inputs are all unchanged: that for a launcher, or any when the path leads to none.
+ * Only stats files: this runs at every recording.
+ */
+function findBuild(
+  launcher: string | undefined,
+  hash: string,
+  sources: readonly string[],
+): ToolBuild | undefined {
   for (const root of buildFolders()) {
     if (!existsSync(root)) continue;
-    for (const name of readdirSync(root)) {
+    for (const name of launcher === undefined ? readdirSync(root) : [folderName(launcher)]) {
       const folder = join(root, name);
       let info: BuildInfo;
       try {
@@ -188,6 +200,7 @@ function findBuild(hash: string, sources: readonly string[]): ToolBuild | undefi
       const known = new Set(info.inputs.map((input) => input.path));
       if (
         info.hash === hash &&
+        (launcher === undefined || info.launcher === launcher) &&
         [...sources, syncPreloadSource(), nativeSource()].every((path) => known.has(path)) &&
         info.inputs.every((input) => isUnchanged(input)) &&
         existsSync(join(folder, TOOL_FILE))
@@ -213,13 +226,17 @@ interface Engine {
   readonly libexec: string;
 }
 
-async function makeBuild(hash: string, sources: readonly string[]): Promise<ToolBuild> {
+async function makeBuild(
+  launcher: string | undefined,
+  hash: string,
+  sources: readonly string[],
+): Promise<ToolBuild> {
   // Loaded here: a recording that finds a build has no use for them.
   const generate = await import('./generate.js');
   const { storeSchemas } = await import('./arrow-file.js');
   const { STORED_TABLES } = await import('../schemas/tables.js');
   const { EVALUATED_HELPERS, EVALUATED_OPS } = await import('../schemas/ops.js');
-  const engine = await findEngine();
+  const engine = await findEngine(launcher);
   const gcc = findProgram('gcc');
   if (!gcc)
     throw new UserError(
@@ -310,7 +327,7 @@ async function makeBuild(hash: string, sources: readonly string[]): Promise<Tool
       hash,
     };
     writeFileSync(join(folder, 'build.json'), JSON.stringify(info, null, 1));
-    return { ...info, folder: publish(folder, join(root, engine.version)) };
+    return { ...info, folder: publish(folder, join(root, folderName(engine.launcher))) };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -358,17 +375,15 @@ async function compile(gcc: string, args: readonly string[], log: string): Promi
   }
 }
 
-/** Finds the installed Valgrind: launcher, headers, static libraries and preload libraries. */
-async function findEngine(): Promise<Engine> {
+/** Finds what belongs to a launcher: headers, static libraries and preload libraries. */
+async function findEngine(launcher: string | undefined): Promise<Engine> {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
     throw new UserError(
       `grind records on Linux on x86-64 only, and this is ${process.platform} on ${process.arch}.`,
     );
   }
-  const wrapper = findProgram('valgrind');
-  if (!wrapper)
+  if (launcher === undefined)
     throw new UserError(`Valgrind was not found, which grind records with: ${INSTALL_HINT}.`);
-  const launcher = unwrapLauncher(wrapper);
   const prefix = dirname(dirname(launcher));
 
   const headers = firstWith('libvex_ir.h', [

@@ -9,6 +9,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { findProgram } from '../recorder/build.js';
 import { checkInvariants } from './invariants.js';
 
 /** The package's root folder, whichever folder this was compiled to. */
@@ -99,8 +100,12 @@ export function run(argv: readonly string[], options: RunOptions = {}): SpawnSyn
   return result;
 }
 
-/** Tests use the distribution's programs, whatever version managers stand first in the path. */
+/**
+ * Tests use the distribution's programs, whatever version managers stand first in the path, with the
+ * Valgrind that does.
+ */
 const PATH = [
+  dirname(findProgram('valgrind') ?? '/usr/bin/valgrind'),
   '/usr/local/sbin',
   '/usr/local/bin',
   '/usr/sbin',
