@@ -103,6 +103,46 @@ test('memcheck counts the same blocks', () => {
   );
 });
 
+test('large blocks are zero when new, also where memory is used again, and touch no other', () => {
+  const recording = record(['large.c']);
+  assert.equal(recording.status, 0, recording.stdout.slice(-100));
+  const looks = ['fresh', 'kept'].map((name) => recording.facts.all(name));
+  for (const [address, size, , sum] of looks[0]!)
+    assert.equal(sum, '0', `${address}, ${size} bytes`);
+  // Every word that the guest looked at, in order, from the replay.
+  const loads =
+    recording.query(`select addr, value from accesses join instructions using (process, pc)
+    where "function" = 'look' and kind = 'load' and addr < 0x1000000000 order by tick`);
+  let at = 0;
+  for (const line of recording.stdout.split('\n')) {
+    const [name, address, size, count, sum] = line.split(' ');
+    if (name !== 'fresh' && name !== 'kept') continue;
+    const words = loads.slice(at, (at += Number(count)));
+    const [start, values] = [BigInt(`0x${address}`), words.map(({ value }) => value as bigint)];
+    assert.ok(
+      words.every(
+        ({ addr }) => start <= (addr as bigint) && (addr as bigint) < start + BigInt(size!),
+      ),
+    );
+    assert.equal(
+      BigInt.asUintN(
+        64,
+        values.reduce((a, b) => a + b, 0n),
+      ),
+      BigInt(`0x${sum}`),
+      line,
+    );
+  }
+  assert.equal(at, loads.length);
+  // They stand where others stood.
+  const places = looks[0]!.map(
+    ([address, size]) => [Number(`0x${address}`), Number(size)] as const,
+  );
+  const starts = places.map(([start]) => start);
+  const used = Math.max(...starts) - Math.min(...starts);
+  assert.ok(places.reduce((sum, [, size]) => sum + size, 0) > 3 * used);
+});
+
 /** Blocks freed in a recording, and ticks replayed, with what the C library does after the exit. */
 function toTheVeryEnd(folder: string): { frees: number; ticks: bigint } {
   const trace = Trace.open(folder);
