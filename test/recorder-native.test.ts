@@ -13,8 +13,9 @@ import { NativeConverter } from '../recorder/native.js';
 import { encodeRecord, PIECE_SIZE_BYTES } from '../recorder/raw.js';
 import { RunWriter } from '../recorder/run-writer.js';
 import type { Columns, Row, Table } from '../schemas/schema.js';
-import { process_starts, TOOL_TABLES } from '../schemas/tables.js';
+import { heap, memory, strings, TOOL_TABLES } from '../schemas/tables.js';
 import { registerCodec } from './arrow-schema.js';
+import { ENDED, raw, start } from './raw-records.js';
 
 registerCodec();
 
@@ -52,21 +53,6 @@ function randomRecord(number: number): Uint8Array {
   return encodeRecord(table, number, row as Row<typeof table>);
 }
 
-const start = (): Uint8Array =>
-  encodeRecord(process_starts, 0, {
-    how: 'start',
-    pid: 10,
-    parent_pid: 1,
-    time_ns: 1000n,
-    parent: '',
-    parent_tick: 0n,
-    parent_event: 0n,
-    executable: '/bin/x',
-    arguments: Buffer.from('x\0'),
-    directory: '/',
-    engine: '',
-  });
-
 /** The rows of all tables that a converter makes of pieces. */
 function convert(
   name: string,
@@ -78,8 +64,7 @@ function convert(
   pieces.forEach((piece, i) => writeFileSync(join(run, 'spool', `p10-0.${i}`), piece));
   const writer = new RunWriter(run, converter);
   writer.poll(() => true);
-  const end = { pid: 10, exitStatus: 0, signal: null, fatalSignals: new Map() };
-  const { tables } = writer.finish(end, ['INVALID', 'Add8']);
+  const { tables } = writer.finish(ENDED, ['INVALID', 'Add8']);
   return Object.keys(tables).map((table) => [
     table,
     tableFromIPC(readFileSync(join(run, `${table}.arrow`)))
@@ -99,16 +84,10 @@ test('records of every table become the same rows', () => {
 });
 
 test('large tables are cut into batches, large values are whole, and names need not be UTF-8', () => {
-  const heap = TOOL_TABLES.findIndex(({ name }) => name === 'heap');
-  const strings = TOOL_TABLES.findIndex(({ name }) => name === 'strings');
-  const text = encodeRecord(TOOL_TABLES[strings] as never, strings, {
-    string: 7,
-    text: 'name',
-  } as never);
+  const text = raw(strings, { string: 7, text: 'name' });
   const wrong = text.slice();
   wrong[Buffer.from(wrong).indexOf('name')] = 0xff;
-  const memory = TOOL_TABLES.findIndex(({ name }) => name === 'memory');
-  const large = encodeRecord(TOOL_TABLES[memory] as never, memory, {
+  const large = raw(memory, {
     tick: 1n,
     thread: 1,
     cause: 'mmap',
@@ -117,8 +96,8 @@ test('large tables are cut into batches, large values are whole, and names need 
     size: 0n,
     source: 0n,
     bytes: Buffer.concat([randomBytes(1 << 20, 256), new Uint8Array(2 << 20)]),
-  } as never);
-  const rows = Array.from({ length: 40_000 }, () => randomRecord(heap));
+  });
+  const rows = Array.from({ length: 40_000 }, () => randomRecord(TOOL_TABLES.indexOf(heap)));
   const texts = Array.from({ length: 1000 }, (_, i) => (i === 500 ? wrong : text));
   const pieces = [
     Buffer.concat([start(), ...rows, ...texts]),

@@ -26,9 +26,10 @@ import {
 import { EngineLog } from '../recorder/log.js';
 import { compressFrame } from '../recorder/lz4.js';
 import { filterEnvironment } from '../recorder/manifest.js';
-import { decodeRecord, encodeRecord } from '../recorder/raw.js';
-import { RunWriter, type RunEnd } from '../recorder/run-writer.js';
+import { decodeRecord } from '../recorder/raw.js';
+import { RunWriter } from '../recorder/run-writer.js';
 import { arrowSchema, registerCodec } from './arrow-schema.js';
+import { ENDED, raw, start } from './raw-records.js';
 import { rawLayout, type Columns, type Row, type Table } from '../schemas/schema.js';
 import {
   health,
@@ -50,33 +51,10 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-const ENDED: RunEnd = { pid: 10, exitStatus: 0, signal: null, fatalSignals: new Map() };
 const all = (): boolean => true;
 
 /** Where a `memory` record has the length of its bytes. */
 const BYTES_LENGTH = rawLayout(memory.columns).fields.find(({ name }) => name === 'bytes')!.offset;
-
-/** The raw record of a row. */
-function raw<T extends Table>(table: T, row: Row<T>): Uint8Array {
-  return encodeRecord(table, TOOL_TABLES.indexOf(table as never), row);
-}
-
-function start(overrides: Partial<Row<typeof process_starts>> = {}): Uint8Array {
-  return raw(process_starts, {
-    how: 'start',
-    pid: 10,
-    parent_pid: 1,
-    time_ns: 1000n,
-    parent: '',
-    parent_tick: 0n,
-    parent_event: 0n,
-    executable: '/bin/x',
-    arguments: Buffer.from('x\0a b\0'),
-    directory: '/',
-    engine: '3.19.0',
-    ...overrides,
-  });
-}
 
 function block(i: number): Row<typeof heap> {
   return {
