@@ -140,7 +140,7 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
     if (writer.processImages.length === 0) {
       rmSync(folder, { recursive: true });
       throw new UserError(
-        `The engine did not start ${options.argv[0]}${log.messages.length ? `: ${log.messages.at(-1)!.text}` : ' (its message stands above)'}.`,
+        `Nothing was recorded of ${options.argv[0]}${log.messages.length ? `: ${log.messages.at(-1)!.text}` : ' (the engine says why above)'}.`,
       );
     }
     const runEnd: RunEnd = { pid: child.pid, ...exit, fatalSignals: log.fatalSignals };

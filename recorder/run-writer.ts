@@ -223,10 +223,13 @@ export class RunWriter {
     const found: { name: string; start: Row<typeof process_starts> }[] = [];
     for (const [name, numbers] of pieces) {
       if (this.images.has(name)) continue;
-      const start = numbers[0] === 0 ? this.readStart(name) : undefined;
+      const gone = isGone(pidOf(name));
+      const start =
+        (numbers[0] === 0 ? this.readStart(name) : undefined) ??
+        (gone ? this.readStartOfTail(name) : undefined);
       if (start) {
         found.push({ name, start });
-      } else if (isGone(pidOf(name))) {
+      } else if (gone) {
         for (const piece of numbers) {
           if (this.firstWord(name, piece) !== 0)
             this.note({
@@ -306,8 +309,7 @@ export class RunWriter {
   /** The first row of an image's spool; undefined when it is not there (yet). */
   private readStart(name: string): Row<typeof process_starts> | undefined {
     const size = this.firstWord(name, 0);
-    const { fixedSize } = layoutOf(process_starts);
-    if (size < fixedSize || size > PIECE_SIZE_BYTES) return undefined;
+    if (size > PIECE_SIZE_BYTES) return undefined;
     const record = new Uint8Array(Math.ceil(size / 8) * 8);
     const fd = openSync(this.piecePath(name, 0), 'r');
     try {
@@ -315,6 +317,19 @@ export class RunWriter {
     } finally {
       closeSync(fd);
     }
+    return this.startIn(record);
+  }
+
+  /** The same of an image that is gone, and for whose first piece there was no room. */
+  private readStartOfTail(name: string): Row<typeof process_starts> | undefined {
+    const tail = this.readTail(name);
+    if (tail?.piece !== 0 || tail.offset !== 0 || tail.records.length === 0) return undefined;
+    const [size] = new Uint32Array(tail.records.buffer, tail.records.byteOffset, 1);
+    return this.startIn(tail.records.subarray(0, size));
+  }
+
+  private startIn(record: Uint8Array): Row<typeof process_starts> | undefined {
+    if (record.length < layoutOf(process_starts).fixedSize) return undefined;
     const scanned = this.scanner.scan(record);
     // A record whose fixed part is still being filled in does not add up, or has no time yet.
     if (scanned.broken !== undefined || scanned.countOf(PROCESS_STARTS) !== 1) return undefined;
