@@ -28,7 +28,8 @@ export interface FreshHooks {
 const LAST_EPOCH = 125;
 const SYNCHRONISES = 0xff;
 
-const eightTimes = (byte: number): bigint => 0x0101010101010101n * BigInt(byte);
+/** Tags are compared with so many of the current epoch. */
+const TAG_BYTES = 16;
 
 export class FreshAccesses {
   private generation = 0;
@@ -82,7 +83,12 @@ export class FreshAccesses {
       const place = this.memory.granules.get(granule);
       if (place === undefined || this.generations.get(granule) !== this.generation) return;
       this.memory.bytes.fill(0, place + TAG_PLANE + offset, place + TAG_PLANE + offset + count);
-      this.setMarks(granule, place);
+      const marks = this.isOn ? this.marked.get(granule) : undefined;
+      if (!marks) return;
+      if (marks.size < count) this.setMarks(granule, place);
+      else
+        for (let i = offset; i < offset + count; i++)
+          if (marks.has(i)) this.memory.bytes[place + TAG_PLANE + i] = SYNCHRONISES;
     });
   }
 
@@ -91,9 +97,11 @@ export class FreshAccesses {
     this.eachPart(address, size, (granule, offset, count) => {
       let marks = this.marked.get(granule);
       if (!marks) this.marked.set(granule, (marks = new Set()));
-      for (let i = 0; i < count; i++) marks.add(offset + i);
-      const place = this.memory.granules.get(granule);
-      if (place !== undefined) this.setMarks(granule, place);
+      const place = this.isOn ? this.memory.granules.get(granule) : undefined;
+      for (let i = offset; i < offset + count; i++) {
+        marks.add(i);
+        if (place !== undefined) this.memory.bytes[place + TAG_PLANE + i] = SYNCHRONISES;
+      }
     });
   }
 
@@ -110,8 +118,18 @@ export class FreshAccesses {
   /** As compiled code says that an atomic instruction has accessed some bytes. */
   synchronised(address: number, size: number, isStore: boolean): void {
     if (!this.isOn) return;
-    this.mark(address, size);
+    if (!this.isMarked(address, size)) this.mark(address, size);
     if (isStore) this.beginEpoch();
+  }
+
+  /** Within one granule: the tags say so. */
+  private isMarked(address: number, size: number): boolean {
+    const granule = Math.floor(address / GRANULE_SIZE);
+    const place = this.memory.granules.get(granule);
+    if (place === undefined || this.generations.get(granule) !== this.generation) return false;
+    const from = place + TAG_PLANE + (address % GRANULE_SIZE);
+    const { bytes } = this.memory;
+    return bytes[from] === SYNCHRONISES && bytes[from + size - 1] === SYNCHRONISES;
   }
 
   private beginGeneration(): void {
@@ -141,12 +159,9 @@ export class FreshAccesses {
 
   /** Tags of no epoch are those of memory that nobody has accessed. */
   private setTags(epoch?: number): void {
-    const tag = epoch === undefined ? undefined : 2 * epoch + 1;
-    const { view } = this.memory;
-    for (const half of [0, 8]) {
-      view.setBigUint64(CELL.loadTag + half, eightTimes(tag ?? 1), true);
-      view.setBigUint64(CELL.storeTag + half, eightTimes(tag ?? 0), true);
-    }
+    const { bytes } = this.memory;
+    bytes.fill(epoch === undefined ? 1 : 2 * epoch + 1, CELL.loadTag, CELL.loadTag + TAG_BYTES);
+    bytes.fill(epoch === undefined ? 0 : 2 * epoch + 1, CELL.storeTag, CELL.storeTag + TAG_BYTES);
   }
 
   private eachPart(

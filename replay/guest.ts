@@ -120,6 +120,14 @@ export interface Accesses {
   readonly wide: Uint8Array;
 }
 
+/** Access rows for those who look at them often: 64-bit columns as pairs of words, the low one first. */
+export interface AccessRows {
+  readonly count: number;
+  readonly sites: Uint32Array;
+  readonly ticks: Uint32Array;
+  readonly addresses: Uint32Array;
+}
+
 interface BlockRecord {
   /** As it was defined last; what was announced may not know its name space yet. */
   definition: BlockDefinition;
@@ -567,6 +575,23 @@ export class Guest implements Machine {
       wide: new Uint8Array(wasm.buffer, WIDE, view.getUint32(CELL.wide, true)),
     };
   }
+
+  /** The access rows written so far, as in `AccessRows`. */
+  accessRows(): AccessRows {
+    const { buffer } = this.memory.wasm;
+    if (this.rows?.buffer !== buffer) {
+      this.rows = {
+        buffer,
+        count: 0,
+        sites: new Uint32Array(buffer, ROW_SITES, MAX_ROWS),
+        ticks: new Uint32Array(buffer, ROW_TICKS, 2 * MAX_ROWS),
+        addresses: new Uint32Array(buffer, ROW_ADDRESSES, 2 * MAX_ROWS),
+      };
+    }
+    this.rows.count = this.memory.view.getUint32(CELL.rows, true) / 8;
+    return this.rows;
+  }
+  private rows: (AccessRows & { readonly buffer: ArrayBufferLike; count: number }) | undefined;
 
   /** Forgets the access rows, making room for more. */
   resetAccesses(): void {

@@ -87,6 +87,8 @@ export class ThreadClock {
     /** The thread's number in the trace. */
     readonly number: number,
     readonly slot: number,
+    /** Counts the epochs that all threads have begun. */
+    private readonly epochs: { count: number },
   ) {}
 
   get time(): number {
@@ -95,6 +97,7 @@ export class ThreadClock {
 
   /** Begins a new epoch. */
   advance(): void {
+    this.epochs.count++;
     this.clock.set(this.slot, this.time + 1);
   }
 }
@@ -107,6 +110,8 @@ interface Tenancy {
 
 /** All threads of a process image. */
 export class Threads {
+  /** Goes up whenever a thread begins an epoch. */
+  readonly epochs = { count: 0 };
   private readonly live = new Map<number, ThreadClock>();
   /** Threads that ended and may still be joined, or are concurrent with some that live. */
   private readonly ended: ThreadClock[] = [];
@@ -165,7 +170,7 @@ export class Threads {
     const before = reusable < 0 ? undefined : this.ended.splice(reusable, 1)[0];
     const slot = before?.slot ?? this.tenants.length;
     const from = (before?.time ?? 0) + 1;
-    const thread = new ThreadClock(number, slot);
+    const thread = new ThreadClock(number, slot, this.epochs);
     if (parent) thread.clock.assign(parent.clock);
     thread.clock.set(slot, from);
     (this.tenants[slot] ??= []).push({ thread: number, from });

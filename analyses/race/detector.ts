@@ -3,6 +3,7 @@
  * judges each access against the history of the memory that it touches.
  */
 import { openReplay, type ProcessReplay } from '../../replay/replay.js';
+import type { AccessRows } from '../../replay/guest.js';
 import type { FreshAccesses } from '../../replay/fresh-accesses.js';
 import type { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
@@ -164,6 +165,7 @@ export class Detector {
   private readonly blocks = new LiveBlocks();
   /** By thread: the epoch for which accesses are told of. */
   private readonly epochs = new Map<number, number>();
+  private settled = 0;
   private readonly begun = new Set<number>();
 
   // The access that is being judged.
@@ -200,7 +202,7 @@ export class Detector {
   run(): DetectorResult {
     const { replay } = this;
     for (let batch; (batch = replay.nextAccesses());) {
-      this.accesses(batch.thread, batch.count, batch.sites, batch.ticks, batch.addresses);
+      this.accesses(batch.thread, replay.guest.accessRows());
       this.options.progress(replay.tick);
     }
     return {
@@ -214,28 +216,21 @@ export class Detector {
 
   // ---- Accesses ----
 
-  private accesses(
-    number: number,
-    count: number,
-    sites: Uint32Array,
-    ticks: BigUint64Array,
-    addresses: BigUint64Array,
-  ): void {
+  private accesses(number: number, rows: AccessRows): void {
+    const { count, sites, ticks, addresses } = rows;
     if (count === 0 || !this.replay.isInImage) return;
-    if (!this.isConcurrent) return this.learnBefore(count, sites, addresses);
+    if (!this.isConcurrent) return this.learnBefore(rows);
     this.kinds.reserve();
     this.enter(number);
     const { history, replay } = this;
     const { kinds } = this.kinds;
     const { sizes, stores } = replay.sites;
-    const words = new Uint32Array(addresses.buffer, addresses.byteOffset, 2 * count);
     const ignored = this.ignored.get(number) ?? 0;
-    const tickWords = new Uint32Array(ticks.buffer, ticks.byteOffset, 2 * count);
     for (let i = 0; i < count; i++) {
       const site = sites[i]!;
-      const tick = tickWords[2 * i]! + tickWords[2 * i + 1]! * 0x1_0000_0000;
-      const low = words[2 * i]!;
-      const high = words[2 * i + 1]!;
+      const tick = ticks[2 * i]! + ticks[2 * i + 1]! * 0x1_0000_0000;
+      const low = addresses[2 * i]!;
+      const high = addresses[2 * i + 1]!;
       if (ignored !== 0 && ignored & (stores[site] ? NO_STORES : NO_LOADS)) continue;
       this.site = site;
       this.tick = tick;
@@ -248,12 +243,13 @@ export class Detector {
   }
 
   /** While there is one thread, only which variables atomic instructions access is of interest. */
-  private learnBefore(count: number, sites: Uint32Array, addresses: BigUint64Array): void {
+  private learnBefore({ count, sites, addresses }: AccessRows): void {
     const { atomics, sizes } = this.replay.sites;
     for (let i = 0; i < count; i++) {
       const site = sites[i]!;
       if (!atomics[site] || this.isRuntime(site)) continue;
-      this.learn(Number(addresses[i]), sizes[site]!, 'atomic instruction', this.tick);
+      const address = addresses[2 * i]! + addresses[2 * i + 1]! * 0x1_0000_0000;
+      this.learn(address, sizes[site]!, 'atomic instruction', this.tick);
     }
   }
 
@@ -385,9 +381,9 @@ export class Detector {
   /** Judges the accesses that were made before the event. */
   private drain(): void {
     const { guest } = this.replay;
-    const { count, sites, ticks, addresses } = guest.takeAccesses();
-    if (count === 0) return;
-    this.accesses(this.replay.thread, count, sites, ticks, addresses);
+    const rows = guest.accessRows();
+    if (rows.count === 0) return;
+    this.accesses(this.replay.thread, rows);
     guest.resetAccesses();
   }
 
@@ -411,6 +407,9 @@ export class Detector {
 
   /** Accesses of threads that have begun a new epoch are of interest again. */
   private settleEpochs(): void {
+    const { count } = this.threads.epochs;
+    if (count === this.settled) return;
+    this.settled = count;
     for (const { number, time } of this.threads.all()) {
       if (this.epochs.get(number) === time) continue;
       this.epochs.set(number, time);
