@@ -17,7 +17,7 @@ import { ResultReturnType } from '@duckdb/node-api';
 import type { CommandModule } from 'yargs';
 import { Database } from '../replay/database.js';
 import { lookUp } from '../replay/look-up.js';
-import { openAhead, stopReplaysAhead } from '../replay/ahead.js';
+import { openAhead, prepareReplayAhead, stopReplaysAhead } from '../replay/ahead.js';
 import { splitStatements, takeStatements } from '../replay/sql-text.js';
 import { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
@@ -111,6 +111,7 @@ async function query(options: Arguments): Promise<void> {
     }
   }
   const trace = Trace.open(await findRun(run === '@last' ? undefined : run, options.out));
+  if (statements.some((statement) => /\baccesses\b/i.test(statement))) prepareReplayAhead(trace);
   const database = await Database.open(trace, openAhead, lookUp);
   const told = new Set<string>();
   const tellDamages = (): void => {

@@ -9,6 +9,7 @@
 import { availableParallelism } from 'node:os';
 import {
   isMainThread,
+  parentPort,
   receiveMessageOnPort,
   Worker,
   workerData,
@@ -47,14 +48,32 @@ type Message =
     }
   | { readonly divergences: readonly string[] };
 
+/** What runs a worker of this module: it waits for a job. */
+const IS_WORKER = 'replay ahead';
+
 const running = new Set<Worker>();
+/** Started, and without a job. */
+let spare: Worker | undefined;
+
+function startWorker(): Worker {
+  const worker = new Worker(new URL(import.meta.url), { workerData: IS_WORKER });
+  worker.unref();
+  running.add(worker);
+  return worker;
+}
+
+const isLong = (ticks: bigint): boolean => ticks >= FEWEST_TICKS && availableParallelism() > 1;
+
+/** Starts a worker that a replay of this trace is likely to need soon: it gets ready meanwhile. */
+export function prepareReplayAhead(trace: Trace): void {
+  if (trace.processes.some(({ ticks }) => isLong(ticks))) spare ??= startWorker();
+}
 
 /** Like `openReplay`, in a worker if that is worth it. */
 export function openAhead(trace: Trace, process: number, options: ReplayOptions = {}): Replay {
   const ticks = trace.processes.find((row) => row.process === process)?.ticks ?? 0n;
   const { accesses, fromTick = 0n, toTick = ticks } = options;
-  const isLong = (toTick < ticks ? toTick : ticks) - fromTick >= FEWEST_TICKS;
-  return accesses && isLong && availableParallelism() > 1
+  return accesses && isLong((toTick < ticks ? toTick : ticks) - fromTick)
     ? new ReplayAhead(trace, process, options)
     : openReplay(trace, process, options);
 }
@@ -63,6 +82,7 @@ export function openAhead(trace: Trace, process: number, options: ReplayOptions 
 export function stopReplaysAhead(): void {
   for (const worker of running) void worker.terminate();
   running.clear();
+  spare = undefined;
 }
 
 /** A replay in a worker; only for accesses. */
@@ -84,9 +104,9 @@ export class ReplayAhead implements Replay {
     this.port = port1;
     const { folder } = trace;
     const job: Job = { ahead: { folder, process }, options, port: port2, counters: this.counters };
-    this.worker = new Worker(new URL(import.meta.url), { workerData: job, transferList: [port2] });
-    this.worker.unref();
-    running.add(this.worker);
+    this.worker = spare ?? startWorker();
+    spare = undefined;
+    this.worker.postMessage(job, [port2]);
   }
 
   nextAccesses(): AccessBatch | undefined {
@@ -212,4 +232,5 @@ function sliceOf(sites: SiteTable, first: number): SiteTable {
   };
 }
 
-if (!isMainThread && (workerData as Job | null)?.ahead) runAhead(workerData as Job);
+if (!isMainThread && workerData === IS_WORKER)
+  parentPort!.once('message', (job: Job) => runAhead(job));
