@@ -135,7 +135,7 @@ function cost(argv: readonly string[]): Cost {
 /** Runs measured for each figure; the cheapest counts, as what disturbs a run only ever adds to it. */
 const REPEATS = 3;
 
-function best(tool: Tool, measure: () => Cost): Cost {
+function best(tool: Tool | 'race', measure: () => Cost): Cost {
   // lackey takes long, beside which a disturbance is nothing.
   const runs = Array.from({ length: tool === 'lackey' ? 1 : REPEATS }, measure);
   return runs.reduce((a, b) => (b.cpuS < a.cpuS ? b : a));
@@ -267,6 +267,33 @@ async function benchGuest(guest: Guest) {
   };
 }
 
+/** Programs with threads, for race: one of ours, and a real one. */
+function makeThreadedGuests(): Guest[] {
+  const crew = join(folder, 'crew');
+  const source = join(ROOT, 'test', 'guests', 'crew.c');
+  execFileSync('gcc', ['-g', '-O1', '-pthread', source, '-o', crew]);
+  const text = join(folder, 'threads.txt');
+  writeFileSync(text, makeText(3_000_000));
+  const xz = ['xz', '-T4', '-1', '--block-size=500KiB', '-k', '-c', text];
+  return [
+    { name: 'crew', argv: [crew] },
+    { name: 'xz -T4', argv: xz },
+  ];
+}
+
+/** What finding races costs beside Helgrind and DRD. */
+function benchRaces({ name, argv }: Guest) {
+  const run = join(folder, 'race.run');
+  const under = (tool: string): number =>
+    best('race', () => cost(['valgrind', `--tool=${tool}`, '-q', ...argv])).cpuS;
+  rmSync(run, { recursive: true, force: true });
+  const record = cost(TOOLS.record(argv, run)).cpuS;
+  const analyze = best('race', () => cost([process.execPath, GRIND, 'analyze', 'race', run])).cpuS;
+  const accesses = Number(query(run, 'select count(*) as n from accesses').rows[0]!['n']);
+  const [native, helgrind, drd] = [cost(argv).cpuS, under('helgrind'), under('drd')];
+  return { guest: name, accesses, native, helgrind, drd, record, analyze };
+}
+
 /** Reading speed, on one trace. A query's first run also decodes and compiles; both are counted. */
 function benchQueries(run: string) {
   const count = query(run, 'select count(*) as n from accesses');
@@ -307,6 +334,9 @@ async function main(): Promise<void> {
   const guests = makeGuests().filter(({ name }) => only.length === 0 || only.includes(name));
   const results = [];
   for (const guest of guests) results.push(await benchGuest(guest));
+  const races = makeThreadedGuests()
+    .filter(({ name }) => only.length === 0 || only.includes(name))
+    .map(benchRaces);
   const queries = results.map(({ guest, run }) => ({ guest, ...benchQueries(run) }));
   const engine = execFileSync('valgrind', ['--version'], { encoding: 'utf8' }).trim();
   const cpu = /model name\s*: (.*)/.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? 'unknown';
@@ -318,7 +348,7 @@ async function main(): Promise<void> {
     const guestResults = results.map(({ run: _, ...rest }) => rest);
     console.log(
       JSON.stringify(
-        { engine, cpu, node: process.version, input, guests: guestResults, queries },
+        { engine, cpu, node: process.version, input, guests: guestResults, races, queries },
         null,
         2,
       ),
@@ -345,6 +375,21 @@ async function main(): Promise<void> {
           },
         ],
       ),
+    ),
+  );
+  console.log('Races: CPU seconds');
+  console.table(
+    Object.fromEntries(
+      races.map(({ guest, accesses, ...seconds }) => [
+        guest,
+        {
+          'M accesses': (accesses / 1e6).toFixed(0),
+          ...Object.fromEntries(
+            Object.entries(seconds).map(([tool, cpuS]) => [tool, cpuS.toFixed(2)]),
+          ),
+          'analyze / helgrind': (seconds.analyze / seconds.helgrind).toFixed(2),
+        },
+      ]),
     ),
   );
   console.log('The trace, and peak memory while recording and while analyzing');
