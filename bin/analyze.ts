@@ -110,7 +110,8 @@ export async function analyzeCommand(): Promise<CommandModule<object, Arguments>
   const own = name === undefined ? {} : (await loadAnalysis(name)).options;
   return {
     command: 'analyze <analysis> [run]',
-    describe: 'Judge a recorded execution: find memory errors and leaks',
+    describe:
+      'Judge a recorded execution: find memory errors, leaks, races and wrong uses of locks',
     builder: (yargs) => declare(yargs, own) as Argv<Arguments>,
     handler: runAnalyze,
   };
@@ -142,7 +143,8 @@ function declare(yargs: Argv, own: Analysis['options']): Argv {
     })
     .options(OPTIONS)
     .example('$0 analyze memcheck', 'Memory errors of the last run')
-    .example('$0 analyze memcheck --leak-check=full', 'Leaks too');
+    .example('$0 analyze memcheck --leak-check=full', 'Leaks too')
+    .example('$0 analyze race', 'Data races, and wrong uses of locks');
   for (const [option, { describe, default: preset, values }] of Object.entries(own)) {
     yargs.option(option, {
       type: 'string',
