@@ -97,6 +97,14 @@ describe('race', () => {
     assert.deepEqual(notes, ['Locks held by thread #3: none']);
   });
 
+  test('races on one variable say so', () => {
+    const { findings } = analyze(recorded('memory.c'));
+    const notes = findings
+      .filter(({ notes }) => notes.some((note) => / inside data symbol "shared"$/.test(note)))
+      .map(({ notes }) => notes.at(-1));
+    assert.deepEqual(notes, ['One of 2 races on "shared"', 'One of 2 races on "shared"']);
+  });
+
   test('locks that are held, and where they were first taken', () => {
     const { findings } = analyze(recorded('pthreads.c'));
     const { stacks } = findings.find(({ stacks }) => stacks[0]!.frames[0]!.fn === 'second_reader')!;

@@ -73,7 +73,9 @@ class Explainer {
         this.moments.set(tick, { thread, pcs: [], locks: [], description: NOTHING });
     this.findLocks();
     this.look(ordered);
-    return ordered.filter((race) => !this.isOfRuntime(race)).map((race) => this.finding(race));
+    return grouped(
+      ordered.filter((race) => !this.isOfRuntime(race)).map((race) => this.finding(race)),
+    );
   }
 
   /** Replays up to the last access and looks at the moments of all. */
@@ -260,6 +262,30 @@ class Explainer {
         ];
       });
   }
+}
+
+/** Says of races on one variable, or in one block, how many there are. */
+function grouped(findings: readonly Finding[]): Finding[] {
+  const counts = new Map<string, number>();
+  const places = findings.map(placeOf);
+  for (const place of places) counts.set(place, (counts.get(place) ?? 0) + 1);
+  return findings.map((finding, i) => {
+    const count = counts.get(places[i]!)!;
+    if (count === 1) return finding;
+    return { ...finding, notes: [...finding.notes, `One of ${count} races on ${places[i]!}`] };
+  });
+}
+
+/** The variable, block or address that a race is on. */
+function placeOf({ what, notes, stacks }: Finding): string {
+  const symbol = notes.map((note) => /inside data symbol (".*")$/.exec(note)?.[1]).find(Boolean);
+  if (symbol) return symbol;
+  const address = / at (0x[0-9a-f]+) by /.exec(what)?.[1] ?? '';
+  const inside = stacks
+    .map(({ role }) => /is ([\d,]+) bytes inside a block of size/.exec(role)?.[1])
+    .find(Boolean);
+  if (!inside) return address;
+  return `the block at ${hex(BigInt(address) - BigInt(inside.replaceAll(',', '')))}`;
 }
 
 const lockList = (locks: readonly HeldLock[]): string =>
