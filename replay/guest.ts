@@ -61,7 +61,7 @@ import {
   WIDE,
   WIDE_SIZE,
 } from './layout.js';
-import { nativeEngine, type NativeEngine } from './native.js';
+import { nativeEngine, type NativeEngine, type NativeReplay } from './native.js';
 import { ShadowGuest, type ShadowHooks } from './shadow-guest.js';
 import { ThreadedCode, type Translation } from './threaded.js';
 import type { SegmentTable, SiteTable } from './types.js';
@@ -243,6 +243,9 @@ export class Guest implements Machine {
   /** Sites of the block that is being interpreted. */
   private interpreting = { firstSite: 0, tick: 0n };
 
+  /** The module that runs threaded code, and what it knows this replay by. */
+  native: { readonly engine: NativeEngine; readonly replay: NativeReplay } | undefined;
+
   /** Of a replay that tells only of fresh accesses. */
   readonly fresh: FreshAccesses | undefined;
 
@@ -355,6 +358,7 @@ export class Guest implements Machine {
     let { bytes } = this.memory;
     const replay = engine.attach(bytes);
     if (!replay) return undefined;
+    this.native = { engine, replay };
     const run = (slot: number): number => {
       if (bytes !== this.memory.bytes) {
         bytes = this.memory.bytes;

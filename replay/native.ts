@@ -23,6 +23,9 @@ import { fileURLToPath } from 'node:url';
 /** A replay in a linear memory, as the module knows it. */
 export type NativeReplay = object;
 
+/** An access history of race, as the module knows it. */
+export type NativeHistory = object;
+
 /** What `native/engine.c` exports; the comments are there. */
 export interface NativeEngine {
   readonly operations: readonly string[];
@@ -42,11 +45,33 @@ export interface NativeEngine {
     executions: number,
     found: Uint32Array,
   ): number;
+  makeHistory(): NativeHistory;
+  bindRecords(
+    history: NativeHistory,
+    state: Int32Array,
+    keys: Float64Array,
+    pages: Int32Array,
+    heads: Int32Array,
+    records: Int32Array,
+  ): void;
+  bindSites(
+    history: NativeHistory,
+    kinds: Uint8Array,
+    sizes: Uint16Array,
+    stores: Uint8Array,
+  ): void;
+  takeAccesses(
+    history: NativeHistory,
+    replay: NativeReplay,
+    seen: Uint32Array,
+    from: number,
+    count: number,
+  ): number;
   run(replay: NativeReplay, slot: number, functions: readonly unknown[]): number;
 }
 
 const FILE = 'engine.node';
-const SOURCES = ['engine.c', 'machine-code.h', 'stencils.c', 'translate.h', 'wasm.h'];
+const SOURCES = ['engine.c', 'history.h', 'machine-code.h', 'stencils.c', 'translate.h', 'wasm.h'];
 const MODULE_FLAGS = ['-O2', '-std=gnu99', '-fPIC', '-fvisibility=hidden', '-shared'];
 const STENCIL_FLAGS = [
   ...[

@@ -227,6 +227,10 @@ export class Detector {
     const { sizes, stores } = replay.sites;
     const ignored = this.ignored.get(number) ?? 0;
     for (let i = 0; i < count; i++) {
+      if (ignored === 0 && kinds[sites[i]!] === PLAIN) {
+        i = history.take(replay.guest, replay.sites, kinds, i, count);
+        if (i === count) break;
+      }
       const site = sites[i]!;
       const tick = ticks[2 * i]! + ticks[2 * i + 1]! * 0x1_0000_0000;
       const low = addresses[2 * i]!;

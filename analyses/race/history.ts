@@ -6,6 +6,9 @@
  * holds, so that bytes are told apart only where they were accessed differently. A record's place is
  * used again when no byte is left to it: memory is bounded by what the program touched.
  */
+import type { Guest } from '../../replay/guest.js';
+import type { NativeHistory } from '../../replay/native.js';
+import type { SiteTable } from '../../replay/types.js';
 import type { ThreadClock } from './clocks.js';
 
 /** Memory is found in pages of this size. */
@@ -13,9 +16,26 @@ const PAGE_BITS = 12;
 const GRANULES = 1 << (PAGE_BITS - 3);
 /** Pages found last, by the low bits of their number. */
 const CACHED = 1 << 12;
-/** In the masks of records, after a bit for each of 8 bytes. */
+/** In the first word of a record, after a bit for each of 8 bytes. */
 const STORE = 0x100;
 const BYTES = 0xff;
+
+/**
+ * Words of a record, which lies in one line of a cache: bytes and `STORE`, and above them the thread's slot; its
+ * time; the site; the next record; the tick, as a 64-bit float.
+ */
+const TIME = 1;
+const SITE = 2;
+const NEXT = 3;
+const TICK = 4;
+const RECORD_BITS = 3;
+const SLOT_SHIFT = 16;
+
+/** Words of `state`. */
+const SLOT = 0;
+const NOW = 1;
+const FREE = 2;
+const END = 3;
 
 /** An access that is remembered. */
 export interface Access {
@@ -46,6 +66,15 @@ export interface HistoryHooks {
   synchronised(marked: Marked, mask: number, isStore: boolean): void;
 }
 
+/** The tables that the module knows, to see which were replaced since. */
+interface NativeTables {
+  readonly history: NativeHistory;
+  heads?: Int32Array;
+  records?: Int32Array;
+  kinds?: Uint8Array;
+  sizes?: Uint16Array;
+}
+
 export class AccessHistory {
   private readonly pages = new Map<number, number>();
   private readonly cachedKeys = new Float64Array(CACHED).fill(-1);
@@ -55,28 +84,52 @@ export class AccessHistory {
   private pageCount = 0;
   private readonly marked: Marked[] = [{ address: 0, mask: 0, head: 0 }];
 
-  // Records, from 1.
-  private masks = new Uint16Array(1024);
-  private slots = new Uint16Array(1024);
-  private times = new Uint32Array(1024);
-  private sites = new Uint32Array(1024);
-  private ticks = new Float64Array(1024);
-  private next = new Int32Array(1024);
-  private recordCount = 1;
-  private free = 0;
+  /** Records are named by where their words begin; there is none at 0. */
+  private records = new Int32Array(1024 << RECORD_BITS);
+  private ticks = new Float64Array(this.records.buffer);
 
-  /** The current thread: its slot, its epoch, and what it has seen. */
-  private slot = 0;
-  private time = 0;
+  /** In an array that `replay/native/history.h` sees, too: the current thread's slot and epoch; free records. */
+  private readonly state = Int32Array.of(0, 0, 0, 1 << RECORD_BITS);
+  /** What the current thread has seen. */
   private seen: Uint32Array = new Uint32Array(1);
+  private native: NativeTables | undefined;
 
   constructor(private readonly hooks: HistoryHooks) {}
 
   /** The accesses that follow are made by this thread, in the epoch that it is in. */
   enter({ slot, time, clock }: ThreadClock): void {
-    this.slot = slot;
-    this.time = time;
+    this.state[SLOT] = slot;
+    this.state[NOW] = time;
     this.seen = clock.times;
+  }
+
+  /**
+   * Takes rows of the current thread's accesses from number `from` on, as far as the module for Node can: plain
+   * ones within 8 bytes that race with nothing.
+   * @param kinds - of sites: 1 for those whose accesses are plain
+   * @returns the number of the first row that is left, or `count`
+   */
+  take(
+    { native }: Guest,
+    { sizes, stores }: SiteTable,
+    kinds: Uint8Array,
+    from: number,
+    count: number,
+  ): number {
+    if (!native) return from;
+    const { engine, replay } = native;
+    const tables = (this.native ??= { history: engine.makeHistory() });
+    const { history } = tables;
+    if (tables.heads !== this.heads || tables.records !== this.records) {
+      const { state, cachedKeys, cachedPages, heads, records } = this;
+      engine.bindRecords(history, state, cachedKeys, cachedPages, heads, records);
+      Object.assign(tables, { heads, records });
+    }
+    if (tables.kinds !== kinds || tables.sizes !== sizes) {
+      engine.bindSites(history, kinds, sizes, stores);
+      Object.assign(tables, { kinds, sizes });
+    }
+    return engine.takeAccesses(history, replay, this.seen, from, count);
   }
 
   /**
@@ -136,8 +189,8 @@ export class AccessHistory {
     const { heads, marked } = this;
     for (let i = 0; i < this.pageCount * GRANULES; i++) if (heads[i]! > 0) heads[i] = 0;
     for (const entry of marked) entry.head = 0;
-    this.recordCount = 1;
-    this.free = 0;
+    this.state[END] = 1 << RECORD_BITS;
+    this.state[FREE] = 0;
   }
 
   /** Bytes become those of a synchronisation variable. */
@@ -181,28 +234,31 @@ export class AccessHistory {
   private load(granule: number, mask: number, site: number, tick: number, address: number): void {
     const head = this.heads[granule]!;
     if (head < 0) return this.special(-head, mask, site, tick, address, false);
-    if (
-      head > 0 &&
-      this.times[head] === this.time &&
-      this.slots[head] === this.slot &&
-      (this.masks[head]! & mask) === mask
-    )
-      return;
+    if (head > 0 && this.isKnown(head, mask, site, tick)) return;
     this.heads[granule] = this.loaded(head, mask, site, tick, address);
   }
 
   private store(granule: number, mask: number, site: number, tick: number, address: number): void {
     const head = this.heads[granule]!;
     if (head < 0) return this.special(-head, mask, site, tick, address, true);
-    const wanted = mask | STORE;
-    if (
-      head > 0 &&
-      this.times[head] === this.time &&
-      this.slots[head] === this.slot &&
-      (this.masks[head]! & wanted) === wanted
-    )
-      return;
+    if (head > 0 && this.isKnown(head, mask | STORE, site, tick)) return;
     this.heads[granule] = this.stored(head, mask, site, tick, address);
+  }
+
+  /**
+   * Whether the first record of a list holds an access of the current epoch, if need be by taking it there: when it is
+   * the only one, of the current thread, and of just these bytes.
+   */
+  private isKnown(head: number, what: number, site: number, tick: number): boolean {
+    const { records } = this;
+    const its = records[head]!;
+    if (its >>> SLOT_SHIFT !== this.state[SLOT]) return false;
+    if (records[head + TIME] === this.state[NOW]) return (its & what) === what;
+    if ((its & 0xffff) !== what || records[head + NEXT] !== 0) return false;
+    records[head + TIME] = this.state[NOW]!;
+    records[head + SITE] = site;
+    this.ticks[(head + TICK) >> 1] = tick;
+    return true;
   }
 
   private special(
@@ -225,32 +281,34 @@ export class AccessHistory {
 
   /** Judges a load and takes it into a list of records; returns the new head. */
   private loaded(head: number, mask: number, site: number, tick: number, address: number): number {
-    const { masks, slots, times, sites, next, seen, slot, time } = this;
+    const { records, seen } = this;
+    const [slot, time] = [this.state[SLOT]!, this.state[NOW]!];
     let own = 0;
     let covered = 0;
     let before = 0;
     for (let record = head; record !== 0;) {
-      const after = next[record]!;
-      const its = masks[record]!;
-      const isOwn = slots[record] === slot;
-      if (isOwn && times[record] === time) {
+      const after = records[record + NEXT]!;
+      const its = records[record]!;
+      const itsSlot = its >>> SLOT_SHIFT;
+      const itsTime = records[record + TIME]!;
+      if (itsSlot === slot && itsTime === time) {
         if (its & STORE) covered |= its;
-        else if (sites[record] === site) own = record;
+        else if (records[record + SITE] === site) own = record;
         else covered |= its;
       } else if (its & mask) {
-        const isOrdered = isOwn || times[record]! <= seen[slots[record]!]!;
+        const isOrdered = itsSlot === slot || itsTime <= seen[itsSlot]!;
         if (its & STORE) {
           if (!isOrdered) this.race(record, mask, address);
         } else if (isOrdered) {
           const rest = its & ~mask;
-          if (rest === 0) {
+          if ((rest & BYTES) === 0) {
             if (before === 0) head = after;
-            else next[before] = after;
+            else records[before + NEXT] = after;
             this.release(record);
             record = after;
             continue;
           }
-          masks[record] = rest;
+          records[record] = rest;
         }
       }
       before = record;
@@ -259,7 +317,7 @@ export class AccessHistory {
     const wanted = mask & ~covered;
     if (wanted === 0) return head;
     if (own) {
-      masks[own]! |= wanted;
+      records[own]! |= wanted;
       return head;
     }
     return this.add(wanted, site, tick, head);
@@ -267,45 +325,50 @@ export class AccessHistory {
 
   /** The same for a store. */
   private stored(head: number, mask: number, site: number, tick: number, address: number): number {
-    const { masks, slots, times, sites, next, seen, slot, time } = this;
+    const { records, seen } = this;
+    const [slot, time] = [this.state[SLOT]!, this.state[NOW]!];
     let own = 0;
     let before = 0;
     for (let record = head; record !== 0;) {
-      const after = next[record]!;
-      const its = masks[record]!;
-      if (slots[record] === slot) {
-        if (times[record] === time && its & STORE && sites[record] === site) own = record;
-      } else if (its & mask && times[record]! > seen[slots[record]!]!) {
+      const after = records[record + NEXT]!;
+      const its = records[record]!;
+      const itsSlot = its >>> SLOT_SHIFT;
+      const itsTime = records[record + TIME]!;
+      if (itsSlot === slot) {
+        if (itsTime === time && its & STORE && records[record + SITE] === site) own = record;
+      } else if (its & mask && itsTime > seen[itsSlot]!) {
         this.race(record, mask, address);
       }
       const rest = its & ~mask;
       if ((rest & BYTES) === 0 && record !== own) {
         if (before === 0) head = after;
-        else next[before] = after;
+        else records[before + NEXT] = after;
         this.release(record);
       } else {
-        masks[record] = rest;
+        records[record] = rest;
         before = record;
       }
       record = after;
     }
     if (own) {
-      masks[own]! |= mask;
+      records[own]! |= mask;
       return head;
     }
     return this.add(mask | STORE, site, tick, head);
   }
 
   private race(record: number, mask: number, address: number): void {
-    const both = this.masks[record]! & mask & BYTES;
+    const { records } = this;
+    const its = records[record]!;
+    const both = its & mask & BYTES;
     const first = 31 - Math.clz32(both & -both);
     this.hooks.race(
       {
-        slot: this.slots[record]!,
-        time: this.times[record]!,
-        site: this.sites[record]!,
-        tick: this.ticks[record]!,
-        isStore: (this.masks[record]! & STORE) !== 0,
+        slot: its >>> SLOT_SHIFT,
+        time: records[record + TIME]!,
+        site: records[record + SITE]!,
+        tick: this.ticks[(record + TICK) >> 1]!,
+        isStore: (its & STORE) !== 0,
       },
       address + first,
     );
@@ -314,49 +377,44 @@ export class AccessHistory {
   // ---- Records ----
 
   private add(mask: number, site: number, tick: number, after: number): number {
-    let record = this.free;
-    if (record !== 0) this.free = this.next[record]!;
+    const { state } = this;
+    let record = state[FREE]!;
+    if (record !== 0) state[FREE] = this.records[record + NEXT]!;
     else {
-      record = this.recordCount++;
-      if (record === this.masks.length) this.grow();
+      record = state[END]!;
+      state[END]! += 1 << RECORD_BITS;
+      if (state[END]! > this.records.length) {
+        this.records = larger(this.records, 2 * this.records.length);
+        this.ticks = new Float64Array(this.records.buffer);
+      }
     }
-    this.masks[record] = mask;
-    this.slots[record] = this.slot;
-    this.times[record] = this.time;
-    this.sites[record] = site;
-    this.ticks[record] = tick;
-    this.next[record] = after;
+    const { records } = this;
+    records[record] = mask | (state[SLOT]! << SLOT_SHIFT);
+    records[record + TIME] = state[NOW]!;
+    records[record + SITE] = site;
+    records[record + NEXT] = after;
+    this.ticks[(record + TICK) >> 1] = tick;
     return record;
   }
 
   private release(record: number): void {
-    this.next[record] = this.free;
-    this.free = record;
-  }
-
-  private grow(): void {
-    const length = 2 * this.masks.length;
-    this.masks = larger(this.masks, length);
-    this.slots = larger(this.slots, length);
-    this.times = larger(this.times, length);
-    this.sites = larger(this.sites, length);
-    this.ticks = larger(this.ticks, length);
-    this.next = larger(this.next, length);
+    this.records[record + NEXT] = this.state[FREE]!;
+    this.state[FREE] = record;
   }
 
   /** A list of records without what they say of some bytes. */
   private without(head: number, mask: number): number {
-    const { masks, next } = this;
+    const { records } = this;
     let before = 0;
     for (let record = head; record !== 0;) {
-      const after = next[record]!;
-      const rest = masks[record]! & ~mask;
+      const after = records[record + NEXT]!;
+      const rest = records[record]! & ~mask;
       if ((rest & BYTES) === 0) {
         if (before === 0) head = after;
-        else next[before] = after;
+        else records[before + NEXT] = after;
         this.release(record);
       } else {
-        masks[record] = rest;
+        records[record] = rest;
         before = record;
       }
       record = after;
@@ -414,11 +472,8 @@ export class AccessHistory {
   }
 }
 
-function larger<T extends Uint16Array | Uint32Array | Int32Array | Float64Array>(
-  array: T,
-  length: number,
-): T {
-  const copy = new (array.constructor as new (length: number) => T)(length);
-  copy.set(array as never);
+function larger(array: Int32Array<ArrayBuffer>, length: number): Int32Array<ArrayBuffer> {
+  const copy = new Int32Array(length);
+  copy.set(array);
   return copy;
 }

@@ -85,6 +85,7 @@ static u64 host_call(Scope scope, u32 number, u32 count, const Value* values)
 #include "tables.h"
 #include "machine-code.h"
 #include "translate.h"
+#include "history.h"
 
 /* What the host holds of a replay. */
 struct replay {
@@ -94,7 +95,7 @@ struct replay {
 
 typedef u32 Chain(u8* m, u32 slot);
 
-#define ARGUMENTS 5
+#define ARGUMENTS 6
 
 static int arguments(Env env, Info info, Value* values)
 {
@@ -218,10 +219,84 @@ static Value js_warm(Env env, Info info)
    return result;
 }
 
+static void drop_history(Env env, void* data, void* hint)
+{
+   (void)env, (void)hint;
+   free(data);
+}
+
+/* makeHistory(): an access history, which has no tables yet. */
+static Value js_make_history(Env env, Info info)
+{
+   Value result = NULL;
+   (void)info;
+   struct history* history = calloc(1, sizeof *history);
+   if (history != NULL) napi_create_external(env, history, drop_history, NULL, &result);
+   return result;
+}
+
+static struct history* history_of(Env env, Value value)
+{
+   void* history;
+   return napi_get_value_external(env, value, &history) == 0 ? history : NULL;
+}
+
+/* bindRecords(history, state: Int32Array, keys: Float64Array, pages: Int32Array, heads: Int32Array, records: Int32Array): its
+   tables, which must not be given up while it has them. */
+static Value js_bind_records(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   size_t states, keys, pages, heads;
+   struct history* history;
+   if (!arguments(env, info, values) || !(history = history_of(env, values[0]))) return fail(env);
+   history->state = array(env, values[1], &states);
+   history->keys = array(env, values[2], &keys);
+   history->pages = array(env, values[3], &pages);
+   history->heads = array(env, values[4], &heads);
+   history->records = array(env, values[5], &history->records_size);
+   if (states < H_STATE_WORDS || keys < H_CACHED || pages < H_CACHED) return fail(env);
+   return NULL;
+}
+
+/* bindSites(history, kinds: Uint8Array, sizes: Uint16Array, stores: Uint8Array): what is known of sites. */
+static Value js_bind_sites(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   size_t kinds, sizes, stores;
+   struct history* history;
+   if (!arguments(env, info, values) || !(history = history_of(env, values[0]))) return fail(env);
+   history->kinds = array(env, values[1], &kinds);
+   history->sizes = array(env, values[2], &sizes);
+   history->stores = array(env, values[3], &stores);
+   history->site_count = kinds < sizes ? kinds : sizes;
+   if (stores < history->site_count) history->site_count = stores;
+   return NULL;
+}
+
+/* takeAccesses(history, replay, seen: Uint32Array, from, count): number of the first row, from `from` on, that is left, or
+   `count`. `seen`: what the current thread has seen, by slot. */
+static Value js_take_accesses(Env env, Info info)
+{
+   Value values[ARGUMENTS], result;
+   struct history* history;
+   void* replay;
+   u32 from, count;
+   if (!arguments(env, info, values) || !(history = history_of(env, values[0]))
+       || napi_get_value_external(env, values[1], &replay) != 0 || napi_get_value_uint32(env, values[3], &from) != 0
+       || napi_get_value_uint32(env, values[4], &count) != 0)
+      return fail(env);
+   history->seen = array(env, values[2], &history->seen_count);
+   if (!history->seen || !history->records || !history->kinds || count > MAX_ROWS) return fail(env);
+   napi_create_uint32(env, take_accesses(history, ((struct replay*)replay)->m, from, count), &result);
+   return result;
+}
+
 __attribute__((visibility("default"))) Value napi_register_module_v1(Env env, Value exports)
 {
    static const struct { const char* name; Callback* f; } functions[] = {
-      { "attach", js_attach }, { "isAt", js_is_at }, { "translate", js_translate }, { "run", js_run }, { "warm", js_warm }
+      { "attach", js_attach }, { "isAt", js_is_at }, { "translate", js_translate }, { "run", js_run },
+      { "makeHistory", js_make_history }, { "bindRecords", js_bind_records }, { "bindSites", js_bind_sites },
+      { "takeAccesses", js_take_accesses }, { "warm", js_warm }
    };
    for (u32 i = 0; i < sizeof functions / sizeof *functions; i++) {
       Value f;
