@@ -11,6 +11,7 @@ need_packages valgrind:/usr/include/valgrind/pub_tool_basics.h gcc:gcc libc6-dev
 npm ci --no-audit --no-fund </dev/null
 npm run --silent build
 node dist/recorder/build.js
+node dist/replay/native.js >/dev/null
 
 run=$(mktemp -d)
 trap 'rm -rf "$run"' EXIT
