@@ -44,8 +44,28 @@ export interface Finding {
     readonly indirectBytes: bigint;
     readonly blocks: number;
   };
+  /** Another schedule of the recorded threads in which it happens; absent if it does in the recorded one. */
+  readonly witness?: Witness;
   /** Name of the suppression that hides it from the report. */
   suppressedBy?: string;
+}
+
+/** A schedule: as recorded up to a tick, then each thread goes on where it was. */
+export interface Witness {
+  readonly recordedUntil: bigint;
+  readonly segments: readonly Segment[];
+  /** The thread and the tick of the instructions that are next at its end, those of the race. */
+  readonly next: readonly { readonly thread: number; readonly tick: bigint }[];
+}
+
+/**
+ * What a thread did in the recorded schedule from a tick to just before another one; events of that one (which
+ * take effect before its instruction), such as the end of a wait, too.
+ */
+export interface Segment {
+  readonly thread: number;
+  readonly from: bigint;
+  readonly to: bigint;
 }
 
 export type SummaryValue = string | number | bigint;

@@ -310,7 +310,7 @@ export function frameText({ fn, file, line, module, pc }: Frame): string {
 }
 
 function findingJson({ number, finding, stacks, generated }: ReportedFinding): object {
-  const { kind, what, count, tick, thread, process, notes, parameter, leak } = finding;
+  const { kind, what, count, tick, thread, process, notes, parameter, leak, witness } = finding;
   return {
     finding: number,
     kind,
@@ -336,6 +336,17 @@ function findingJson({ number, finding, stacks, generated }: ReportedFinding): o
         bytes: exact(leak.bytes),
         indirect_bytes: exact(leak.indirectBytes),
         blocks: leak.blocks,
+      },
+    }),
+    ...(witness && {
+      witness: {
+        recorded_until: exact(witness.recordedUntil),
+        segments: witness.segments.map(({ thread, from, to }) => ({
+          thread,
+          from: exact(from),
+          to: exact(to),
+        })),
+        next: witness.next.map(({ thread, tick }) => ({ thread, tick: exact(tick) })),
       },
     }),
     ...(generated !== undefined && { suppression: generated }),

@@ -46,13 +46,12 @@ export interface NativeEngine {
     found: Uint32Array,
   ): number;
   makeHistory(): NativeHistory;
+  bindPages(history: NativeHistory, state: Int32Array, keys: Float64Array, pages: Int32Array): void;
   bindRecords(
     history: NativeHistory,
-    state: Int32Array,
-    keys: Float64Array,
-    pages: Int32Array,
     heads: Int32Array,
     records: Int32Array,
+    replaced: Int32Array,
   ): void;
   bindSites(
     history: NativeHistory,
@@ -66,6 +65,7 @@ export interface NativeEngine {
     seen: Uint32Array,
     from: number,
     count: number,
+    since: number,
   ): number;
   run(replay: NativeReplay, slot: number, functions: readonly unknown[]): number;
 }

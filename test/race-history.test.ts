@@ -95,17 +95,29 @@ function takesRow(history: AccessHistory, guest: Guest, step: number, address: n
   return history.take(guest, { ...guest.sites, ...sites }, sites.kinds, 0, 1) === 1;
 }
 
-/** @param guest - the module takes what it can */
-function compare(seed: number, guest?: Guest): number {
+/**
+ * @param guest - the module takes what it can
+ * @param told - gets what prediction is told
+ */
+function compare(seed: number, guest?: Guest, told?: string[]): number {
   let taken = 0;
   const random = randomOf(seed);
   const twin = new Twin();
   const threads = new Threads();
   const raced: number[] = [];
-  const history = new AccessHistory({
-    race: (_, address) => raced.push(address - BASE),
-    synchronised: () => assert.fail('nothing is marked'),
-  });
+  const history = new AccessHistory(
+    {
+      race: (_, address) => raced.push(address - BASE),
+      synchronised: () => assert.fail('nothing is marked'),
+    },
+    told && {
+      ordered: ({ slot, tick, isStore }, address) =>
+        told.push(`${slot} ${tick} ${isStore} ${address - BASE}`),
+      readFrom: (slot, tick) => told.push(`${slot} ${tick}`),
+      since: () => since,
+    },
+  );
+  let since = 0;
   const locks = Array.from({ length: 3 }, () => new SyncClock());
   const live = [1];
   const ended: number[] = [];
@@ -116,6 +128,7 @@ function compare(seed: number, guest?: Guest): number {
     const thread = live[random(live.length)]!;
     const clock = threads.get(thread);
     const what = random(20);
+    if (what < 10) since = step;
     if (what === 0 && live.length < 5) {
       threads.create(clock, ++last);
       twin.create(thread, last);
@@ -177,11 +190,27 @@ test(`races are those that full vector clocks find (GRIND_SEED=${SEED})`, () => 
   for (let i = 0; i < 400; i++) compare(SEED + i);
 });
 
-test(`the same where the module takes what it can (GRIND_SEED=${SEED})`, () => {
+function makeGuest(): Guest {
   const fresh = { synchronises: () => false };
   const layout = { stateSize: 1024, RIP: 184, RSP: 48 };
-  const guest = new Guest([], layout, { accesses: true, counts: false, fresh });
+  return new Guest([], layout, { accesses: true, counts: false, fresh });
+}
+
+test(`the same where the module takes what it can (GRIND_SEED=${SEED})`, () => {
+  const guest = makeGuest();
   let taken = 0;
   for (let i = 0; i < 400; i++) taken += compare(SEED + i, guest);
+  assert.ok(taken > 1000, `only ${taken} accesses were taken`);
+});
+
+test(`and prediction is told the same (GRIND_SEED=${SEED})`, () => {
+  const guest = makeGuest();
+  let taken = 0;
+  for (let i = 0; i < 400; i++) {
+    const [alone, withModule]: [string[], string[]] = [[], []];
+    compare(SEED + i, undefined, alone);
+    taken += compare(SEED + i, guest, withModule);
+    assert.deepEqual(withModule, alone, `seed ${SEED + i}`);
+  }
   assert.ok(taken > 1000, `only ${taken} accesses were taken`);
 });

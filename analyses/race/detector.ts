@@ -23,6 +23,8 @@ import {
 import { Threads, type ThreadClock } from './clocks.js';
 import { AccessHistory, type Access } from './history.js';
 import { LiveBlocks } from './live-blocks.js';
+import { Predictor } from './predict.js';
+import { RecordedOrder } from './recorded-order.js';
 import {
   ATOMIC,
   CPP_ATOMIC,
@@ -58,10 +60,15 @@ export interface Race {
   readonly address: bigint;
   /** How often these two places raced. */
   count: number;
+  /** Of a race that happens in another schedule only: how far each thread comes there, its tick. */
+  readonly reached?: ReadonlyMap<number, number>;
 }
 
 export interface DetectorResult {
+  /** Those that the execution shows, then those that are predicted at other places. */
   readonly races: readonly Race[];
+  /** Pairs of accesses that another schedule was looked for, and such that were not for their number. */
+  readonly predictions: { readonly judged: number; readonly skipped: number };
   /** Races are not all told: there were too many places. */
   readonly isCut: boolean;
   readonly variables: readonly KnownVariable[];
@@ -76,11 +83,16 @@ export interface DetectorOptions {
   readonly variables: readonly KnownVariable[];
   /** A block that is freed counts as written by who frees it. */
   readonly freeIsWrite: boolean;
+  /** Look for races of other schedules, too. */
+  readonly predicts: boolean;
   readonly progress: (tick: bigint) => void;
 }
 
 /** Pairs of places that are told of at most. */
 const MOST_RACES = 1000;
+/** Pairs of accesses that another schedule is looked for: at two places, and at all. */
+const MOST_PREDICTIONS_OF_PLACES = 1000;
+const MOST_PREDICTIONS = 2_000_000;
 /** Numbers of what is no site of an instruction begin here. */
 const OTHER_SITES = 2 ** 25;
 /** Bytes that the C library keeps at the end of a thread's stack for itself. */
@@ -149,6 +161,13 @@ export class Detector {
   private readonly others: OtherSite[] = [];
   private readonly otherNumbers = new Map<string, number>();
   private readonly races = new Map<number, Race>();
+  private readonly predictor: Predictor | undefined;
+  private readonly order: RecordedOrder | undefined;
+  private readonly predicted = new Map<number, Race>();
+  /** By pair of places. */
+  private readonly predictions = new Map<number, number>();
+  private judged = 0;
+  private skipped = 0;
   private isCut = false;
   /** More than one thread lives, or did things that are concurrent with what the one does. */
   private isConcurrent = false;
@@ -180,10 +199,22 @@ export class Detector {
     symbols: Symbols,
     private readonly options: DetectorOptions,
   ) {
-    this.history = new AccessHistory({
-      race: (earlier, address) => this.race(earlier, address),
-      synchronised: ({ address }, mask, isStore) => this.operate(address, mask, isStore),
-    });
+    if (options.predicts) {
+      this.predictor = new Predictor();
+      this.order = new RecordedOrder(this.predictor, this.threads);
+    }
+    this.history = new AccessHistory(
+      {
+        race: (earlier, address) => this.race(earlier, address),
+        synchronised: ({ address }, mask, isStore) => this.operate(address, mask, isStore),
+      },
+      this.predictor && {
+        ordered: (earlier, address) => this.predict(earlier, address),
+        readFrom: (slot, tick) =>
+          this.predictor!.readFrom(this.current!.slot, this.tick, slot, tick),
+        since: () => this.predictor!.since(this.current!.slot),
+      },
+    );
     this.variables = new SyncVariables(this.history, {
       mark: (address, size) => this.fresh.mark(address, size),
       unmark: (address, size) => this.fresh.unmark(address, size),
@@ -206,7 +237,8 @@ export class Detector {
       this.options.progress(replay.tick);
     }
     return {
-      races: [...this.races.values()],
+      races: [...this.races.values(), ...this.predictedRaces()],
+      predictions: { judged: this.judged, skipped: this.skipped },
       isCut: this.isCut,
       variables: this.variables.all(),
       sharedVariables: this.variables.shared(),
@@ -286,7 +318,13 @@ export class Detector {
   }
 
   private operate(granule: number, mask: number, isStore: boolean): void {
-    this.variables.operate(this.current!, granule, mask, isStore);
+    const { slot } = this.current!;
+    const next = this.tick + 1;
+    this.variables.operate(this.current!, granule, mask, isStore, (address) => {
+      if (isStore) this.predictor?.signal(slot, address, next);
+      else this.predictor?.await(slot, address, next);
+    });
+    if (isStore) this.predictor?.endEpoch(slot, next);
     this.history.enter(this.current!);
   }
 
@@ -297,7 +335,7 @@ export class Detector {
 
   private race(earlier: Access, address: number): void {
     if (this.untracked.length > 0 && isIn(this.untracked, address)) return;
-    const key = earlier.site * 2 ** 26 + this.site;
+    const key = pairOf(earlier.site, this.site);
     const known = this.races.get(key);
     if (known) {
       known.count++;
@@ -307,17 +345,46 @@ export class Detector {
       this.isCut = true;
       return;
     }
-    this.races.set(key, {
-      earlier: this.side(
-        this.threads.owner(earlier.slot, earlier.time),
-        earlier.tick,
-        earlier.site,
-        earlier.isStore,
-      ),
+    this.races.set(key, this.raceWith(earlier));
+  }
+
+  private raceWith(earlier: Access): Race {
+    const owner = this.threads.owner(earlier.slot, earlier.time);
+    return {
+      earlier: this.side(owner, earlier.tick, earlier.site, earlier.isStore),
       later: this.side(this.current!.number, this.tick, this.site, undefined),
       address: BigInt(this.address),
       count: 1,
-    });
+    };
+  }
+
+  /** Looks for a schedule in which the current access is concurrent with an earlier one that it now follows. */
+  private predict(earlier: Access, address: number): void {
+    const { predictor, order } = this;
+    const { slot } = this.current!;
+    if (!predictor || !order) return;
+    if (predictor.isOrdered(earlier.slot, earlier.tick, slot, this.tick)) return;
+    if (this.untracked.length > 0 && isIn(this.untracked, address)) return;
+    const key = pairOf(earlier.site, this.site);
+    if (this.predicted.has(key)) return;
+    const count = this.predictions.get(key) ?? 0;
+    if (count >= MOST_PREDICTIONS_OF_PLACES || this.judged >= MOST_PREDICTIONS) {
+      this.skipped++;
+      return;
+    }
+    this.predictions.set(key, count + 1);
+    this.judged++;
+    const bounds = predictor.findSchedule(earlier.slot, earlier.tick, slot, this.tick);
+    if (!bounds) return;
+    if (this.predicted.size >= MOST_RACES) this.isCut = true;
+    else this.predicted.set(key, { ...this.raceWith(earlier), reached: order.byThread(bounds) });
+  }
+
+  /** At places that do not race in the recorded schedule. */
+  private predictedRaces(): Race[] {
+    return [...this.predicted]
+      .filter(([key]) => !this.races.has(key) && !this.races.has(turned(key)))
+      .map(([, race]) => race);
   }
 
   private side(
@@ -350,13 +417,15 @@ export class Detector {
     switch (row.table) {
       case sync:
         this.synchronisation.applied(row);
+        this.order?.applied(row);
         this.annotation(row);
-        this.settleEpochs();
+        this.settleEpochs(row);
         break;
       case thread_events:
         this.synchronisation.applied(row);
         this.settleConcurrency(row);
-        this.settleEpochs();
+        this.order?.applied(row);
+        this.settleEpochs(row);
         break;
       case memory:
         if (row.name('cause') === 'thread_exit') this.threadExit(row);
@@ -397,6 +466,7 @@ export class Detector {
       if (this.isConcurrent) return;
       this.isConcurrent = true;
       this.fresh.turn(true);
+      this.predictor?.turn(true, Number(row.u64('tick')));
       for (const { address, size, evidence, born, tick } of this.known)
         if (born === 0)
           for (const one of evidence) this.variables.learn(address, size, one, tick, () => 0);
@@ -406,24 +476,29 @@ export class Detector {
       this.isConcurrent = false;
       this.history.forgetAll();
       this.fresh.turn(false);
+      this.predictor?.turn(false, Number(row.u64('tick')));
     }
   }
 
   /** Accesses of threads that have begun a new epoch are of interest again. */
-  private settleEpochs(): void {
+  private settleEpochs(row: EventRow): void {
     const { count } = this.threads.epochs;
     if (count === this.settled) return;
     this.settled = count;
-    for (const { number, time } of this.threads.all()) {
+    for (const { number, slot, time } of this.threads.all()) {
       if (this.epochs.get(number) === time) continue;
       this.epochs.set(number, time);
+      this.predictor?.endEpoch(slot, Number(row.u64('tick')));
       this.fresh.endEpoch(number);
     }
   }
 
   private threadExit(row: EventRow): void {
     const thread = this.threads.endedThread(row.u32('thread'));
-    if (thread) this.variables.publish(thread, Number(row.u64('address')), Number(row.u64('tick')));
+    if (!thread) return;
+    const [address, tick] = [Number(row.u64('address')), Number(row.u64('tick'))];
+    this.variables.publish(thread, address, tick);
+    this.predictor?.signal(thread.slot, address, tick);
   }
 
   /** A thread runs; the first time on a stack that is its own from now on. */
@@ -463,6 +538,7 @@ export class Detector {
   private request(row: EventRow): void {
     const [address, size] = [Number(row.u64('arg1')), Number(row.u64('arg2'))];
     const number = row.u32('thread');
+    const tick = Number(row.u64('tick'));
     switch (row.u32('code')) {
       case DRD_REQUEST.startSuppression:
         return this.untrack(address, size);
@@ -473,8 +549,10 @@ export class Detector {
       case DRD_REQUEST.recordStores:
         return this.ignore(number, NO_STORES, address === 0);
       case DRD_REQUEST.semaphoreWaitPost:
+        this.predictor?.await(this.threads.get(number).slot, address, tick);
         return this.synchronisation.acquire(this.threads.get(number), address);
       case DRD_REQUEST.semaphorePostPre:
+        this.predictor?.signal(this.threads.get(number).slot, address, tick);
         return this.synchronisation.release(this.threads.get(number), address);
     }
   }
@@ -617,6 +695,10 @@ export class Detector {
     this.address = address;
   }
 }
+
+/** A key for two places; `turned` is that of the same ones the other way round. */
+const pairOf = (earlier: number, later: number): number => earlier * 2 ** 26 + later;
+const turned = (pair: number): number => pairOf(pair % 2 ** 26, Math.floor(pair / 2 ** 26));
 
 const isIn = (ranges: readonly Range[], address: number): boolean =>
   ranges.some(({ start, end }) => address >= start && address < end);

@@ -6,7 +6,7 @@
 import { recordedStacks } from '../../replay/lineage.js';
 import type { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
-import { sync, thread_events } from '../../schemas/tables.js';
+import { slices, sync, thread_events } from '../../schemas/tables.js';
 import type { Finding, FindingStack, Pc } from '../finding.js';
 import { hex, type Description } from '../memcheck/describe.js';
 import { MemcheckEvents } from '../memcheck/events.js';
@@ -14,6 +14,7 @@ import { memcheckSettings } from '../memcheck/options.js';
 import { lookAgain } from '../memcheck/second-look.js';
 import type { Race, RacyAccess } from './detector.js';
 import { isInRuntime } from './site-kinds.js';
+import { witnessOf, witnessText, type Slice } from './witness.js';
 
 /** A lock that a thread holds. */
 interface HeldLock {
@@ -54,6 +55,7 @@ class Explainer {
   private readonly moments = new Map<bigint, Moment>();
   /** By thread: its creator, and the call stack of the creation. */
   private readonly creations = new Map<number, { creator: number; stack: number }>();
+  private slices: readonly Slice[] = [];
 
   constructor(
     private readonly trace: Trace,
@@ -71,6 +73,8 @@ class Explainer {
     for (const { earlier, later } of ordered)
       for (const { tick, thread } of [earlier, later])
         this.moments.set(tick, { thread, pcs: [], locks: [], description: NOTHING });
+    if (races.some(({ reached }) => reached))
+      this.slices = [...this.trace.rows(slices, this.process)];
     this.findLocks();
     this.look(ordered);
     return grouped(
@@ -184,7 +188,9 @@ class Explainer {
     pass(BigInt(Number.MAX_SAFE_INTEGER));
   }
 
-  private finding({ earlier, later, address, count }: Race): Finding {
+  private finding(race: Race): Finding {
+    const { earlier, later, address, count } = race;
+    const witness = race.reached && witnessOf(race, this.slices);
     const verb = later.isStore ? 'write' : 'read';
     const moment = this.moments.get(later.tick)!;
     const before = this.moments.get(earlier.tick)!;
@@ -204,12 +210,14 @@ class Explainer {
       notes: [
         `Locks held by thread #${later.thread}: ${lockList(moment.locks)}`,
         ...moment.description.notes,
+        ...(witness ? [witnessText(witness)] : []),
       ],
       process: this.process,
       thread: later.thread,
       tick: later.tick,
       stacks,
       count,
+      ...(witness && { witness }),
     };
   }
 

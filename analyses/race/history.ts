@@ -5,6 +5,9 @@
  * Memory is found by page; each 8 bytes have a list of records, and a record says for which of them it
  * holds, so that bytes are told apart only where they were accessed differently. A record's place is
  * used again when no byte is left to it: memory is bounded by what the program touched.
+ *
+ * For prediction (predict.ts) a few accesses that later ones replaced are remembered besides, and accesses
+ * are told of that conflict with earlier ones and are ordered after them.
  */
 import type { Guest } from '../../replay/guest.js';
 import type { NativeHistory } from '../../replay/native.js';
@@ -16,18 +19,28 @@ const PAGE_BITS = 12;
 const GRANULES = 1 << (PAGE_BITS - 3);
 /** Pages found last, by the low bits of their number. */
 const CACHED = 1 << 12;
-/** In the first word of a record, after a bit for each of 8 bytes. */
+/**
+ * In the first word of a record, after a bit for each of 8 bytes. Above: where the first access of the record began,
+ * and its size less 1; others have been added to it, of other bytes and at later ticks.
+ */
 const STORE = 0x100;
 const BYTES = 0xff;
+const FIRST_SHIFT = 9;
+/** Replaced accesses that are remembered of 8 bytes. */
+export const MOST_REPLACED = 4;
 
 /**
- * Words of a record, which lies in one line of a cache: bytes and `STORE`, and above them the thread's slot; its
- * time; the site; the next record; the tick, as a 64-bit float.
+ * Words of a record, which lies in one line of a cache: the first, and above it the thread's slot; its time; the site;
+ * the next record; the tick, as a 64-bit float; bits for the slots, up to 32, of which an access was told to prediction
+ * together with this one; of one that was replaced, bits for the slots of it and those after it in the list, all
+ * bits beyond 32.
  */
 const TIME = 1;
 const SITE = 2;
 const NEXT = 3;
 const TICK = 4;
+const JUDGED = 6;
+const LISTED = 7;
 const RECORD_BITS = 3;
 const SLOT_SHIFT = 16;
 
@@ -66,10 +79,24 @@ export interface HistoryHooks {
   synchronised(marked: Marked, mask: number, isStore: boolean): void;
 }
 
+/** What prediction is told of. */
+export interface PredictionHooks {
+  /**
+   * The current access conflicts with an earlier one that happened before it. Of each thread's accesses, the
+   * first one after the earlier one is told of: what orders that one orders those after it.
+   */
+  ordered(earlier: Access, address: number): void;
+  /** The current access reads what another thread wrote, at the tick or later in that epoch. */
+  readFrom(slot: number, tick: number): void;
+  /** Tick since when the current thread has done nothing that concerns others. */
+  since(): number;
+}
+
 /** The tables that the module knows, to see which were replaced since. */
 interface NativeTables {
   readonly history: NativeHistory;
   heads?: Int32Array;
+  replaced?: Int32Array;
   records?: Int32Array;
   kinds?: Uint8Array;
   sizes?: Uint16Array;
@@ -94,7 +121,15 @@ export class AccessHistory {
   private seen: Uint32Array = new Uint32Array(1);
   private native: NativeTables | undefined;
 
-  constructor(private readonly hooks: HistoryHooks) {}
+  /** Of each 8 bytes the first record of those that were replaced. */
+  private replaced: Int32Array<ArrayBuffer>;
+
+  constructor(
+    private readonly hooks: HistoryHooks,
+    private readonly prediction?: PredictionHooks,
+  ) {
+    this.replaced = new Int32Array(prediction ? this.heads.length : 1);
+  }
 
   /** The accesses that follow are made by this thread, in the epoch that it is in. */
   enter({ slot, time, clock }: ThreadClock): void {
@@ -105,7 +140,7 @@ export class AccessHistory {
 
   /**
    * Takes rows of the current thread's accesses from number `from` on, as far as the module for Node can: plain
-   * ones within 8 bytes that race with nothing.
+   * ones within 8 bytes that race with nothing, and of which prediction need not be told.
    * @param kinds - of sites: 1 for those whose accesses are plain
    * @returns the number of the first row that is left, or `count`
    */
@@ -120,16 +155,18 @@ export class AccessHistory {
     const { engine, replay } = native;
     const tables = (this.native ??= { history: engine.makeHistory() });
     const { history } = tables;
-    if (tables.heads !== this.heads || tables.records !== this.records) {
-      const { state, cachedKeys, cachedPages, heads, records } = this;
-      engine.bindRecords(history, state, cachedKeys, cachedPages, heads, records);
-      Object.assign(tables, { heads, records });
+    const { state, cachedKeys, cachedPages, heads, records, replaced } = this;
+    if (tables.heads !== heads || tables.records !== records || tables.replaced !== replaced) {
+      engine.bindPages(history, state, cachedKeys, cachedPages);
+      engine.bindRecords(history, heads, records, replaced);
+      Object.assign(tables, { heads, records, replaced });
     }
     if (tables.kinds !== kinds || tables.sizes !== sizes) {
       engine.bindSites(history, kinds, sizes, stores);
       Object.assign(tables, { kinds, sizes });
     }
-    return engine.takeAccesses(history, replay, this.seen, from, count);
+    const since = this.prediction?.since() ?? -1;
+    return engine.takeAccesses(history, replay, this.seen, from, count, since);
   }
 
   /**
@@ -179,6 +216,7 @@ export class AccessHistory {
   forget(address: number, size: number): void {
     this.visit(address, size, (granule, mask) => {
       const head = this.heads[granule]!;
+      if (this.prediction) this.forgetReplaced(granule, mask);
       if (head > 0) this.heads[granule] = this.without(head, mask);
       else if (head < 0) this.marked[-head]!.head = this.without(this.marked[-head]!.head, mask);
     });
@@ -189,6 +227,7 @@ export class AccessHistory {
     const { heads, marked } = this;
     for (let i = 0; i < this.pageCount * GRANULES; i++) if (heads[i]! > 0) heads[i] = 0;
     for (const entry of marked) entry.head = 0;
+    this.replaced.fill(0);
     this.state[END] = 1 << RECORD_BITS;
     this.state[FREE] = 0;
   }
@@ -205,6 +244,7 @@ export class AccessHistory {
       if (head >= 0) this.heads[granule] = -(this.marked.push(entry) - 1);
       entry.mask |= mask;
       entry.head = this.without(entry.head, mask);
+      if (this.prediction) this.forgetReplaced(granule, BYTES);
     }
   }
 
@@ -234,31 +274,26 @@ export class AccessHistory {
   private load(granule: number, mask: number, site: number, tick: number, address: number): void {
     const head = this.heads[granule]!;
     if (head < 0) return this.special(-head, mask, site, tick, address, false);
-    if (head > 0 && this.isKnown(head, mask, site, tick)) return;
-    this.heads[granule] = this.loaded(head, mask, site, tick, address);
+    if (head > 0 && this.isKnown(head, mask)) return;
+    this.heads[granule] = this.loaded(head, mask, site, tick, address, granule);
   }
 
   private store(granule: number, mask: number, site: number, tick: number, address: number): void {
     const head = this.heads[granule]!;
     if (head < 0) return this.special(-head, mask, site, tick, address, true);
-    if (head > 0 && this.isKnown(head, mask | STORE, site, tick)) return;
-    this.heads[granule] = this.stored(head, mask, site, tick, address);
+    if (head > 0 && this.isKnown(head, mask | STORE)) return;
+    this.heads[granule] = this.stored(head, mask, site, tick, address, granule);
   }
 
-  /**
-   * Whether the first record of a list holds an access of the current epoch, if need be by taking it there: when it is
-   * the only one, of the current thread, and of just these bytes.
-   */
-  private isKnown(head: number, what: number, site: number, tick: number): boolean {
-    const { records } = this;
+  /** Whether the first record of a list holds an access of the current epoch. */
+  private isKnown(head: number, what: number): boolean {
+    const { records, state } = this;
     const its = records[head]!;
-    if (its >>> SLOT_SHIFT !== this.state[SLOT]) return false;
-    if (records[head + TIME] === this.state[NOW]) return (its & what) === what;
-    if ((its & 0xffff) !== what || records[head + NEXT] !== 0) return false;
-    records[head + TIME] = this.state[NOW]!;
-    records[head + SITE] = site;
-    this.ticks[(head + TICK) >> 1] = tick;
-    return true;
+    return (
+      records[head + TIME] === state[NOW] &&
+      its >>> SLOT_SHIFT === state[SLOT] &&
+      (its & what) === what
+    );
   }
 
   private special(
@@ -273,15 +308,23 @@ export class AccessHistory {
     const plain = mask & ~entry.mask;
     if (plain) {
       entry.head = isStore
-        ? this.stored(entry.head, plain, site, tick, address)
-        : this.loaded(entry.head, plain, site, tick, address);
+        ? this.stored(entry.head, plain, site, tick, address, -1)
+        : this.loaded(entry.head, plain, site, tick, address, -1);
     }
     if (mask & entry.mask) this.hooks.synchronised(entry, mask & entry.mask, isStore);
   }
 
   /** Judges a load and takes it into a list of records; returns the new head. */
-  private loaded(head: number, mask: number, site: number, tick: number, address: number): number {
-    const { records, seen } = this;
+  private loaded(
+    head: number,
+    mask: number,
+    site: number,
+    tick: number,
+    address: number,
+    granule: number,
+  ): number {
+    const { records, seen, prediction } = this;
+    if (prediction && this.replaced[granule]) this.judgeReplaced(granule, mask, false, address);
     const [slot, time] = [this.state[SLOT]!, this.state[NOW]!];
     let own = 0;
     let covered = 0;
@@ -296,15 +339,20 @@ export class AccessHistory {
         else if (records[record + SITE] === site) own = record;
         else covered |= its;
       } else if (its & mask) {
-        const isOrdered = itsSlot === slot || itsTime <= seen[itsSlot]!;
+        const isOwn = itsSlot === slot;
+        const isOrdered = isOwn || itsTime <= seen[itsSlot]!;
         if (its & STORE) {
           if (!isOrdered) this.race(record, mask, address);
+          if (prediction && !isOwn) {
+            if (isOrdered) this.judge(record, mask, address);
+            prediction.readFrom(itsSlot, this.ticks[(record + TICK) >> 1]!);
+          }
         } else if (isOrdered) {
           const rest = its & ~mask;
           if ((rest & BYTES) === 0) {
             if (before === 0) head = after;
             else records[before + NEXT] = after;
-            this.release(record);
+            this.replace(record, granule);
             record = after;
             continue;
           }
@@ -324,8 +372,16 @@ export class AccessHistory {
   }
 
   /** The same for a store. */
-  private stored(head: number, mask: number, site: number, tick: number, address: number): number {
-    const { records, seen } = this;
+  private stored(
+    head: number,
+    mask: number,
+    site: number,
+    tick: number,
+    address: number,
+    granule: number,
+  ): number {
+    const { records, seen, prediction } = this;
+    if (prediction && this.replaced[granule]) this.judgeReplaced(granule, mask, true, address);
     const [slot, time] = [this.state[SLOT]!, this.state[NOW]!];
     let own = 0;
     let before = 0;
@@ -336,14 +392,15 @@ export class AccessHistory {
       const itsTime = records[record + TIME]!;
       if (itsSlot === slot) {
         if (itsTime === time && its & STORE && records[record + SITE] === site) own = record;
-      } else if (its & mask && itsTime > seen[itsSlot]!) {
-        this.race(record, mask, address);
+      } else if (its & mask) {
+        if (!(itsTime <= seen[itsSlot]!)) this.race(record, mask, address);
+        else if (prediction) this.judge(record, mask, address);
       }
       const rest = its & ~mask;
       if ((rest & BYTES) === 0 && record !== own) {
         if (before === 0) head = after;
         else records[before + NEXT] = after;
-        this.release(record);
+        this.replace(record, granule);
       } else {
         records[record] = rest;
         before = record;
@@ -358,20 +415,79 @@ export class AccessHistory {
   }
 
   private race(record: number, mask: number, address: number): void {
+    const both = this.records[record]! & mask & BYTES;
+    this.hooks.race(this.toAccess(record), address + lowestBit(both));
+  }
+
+  private toAccess(record: number): Access {
     const { records } = this;
+    return {
+      slot: records[record]! >>> SLOT_SHIFT,
+      time: records[record + TIME]!,
+      site: records[record + SITE]!,
+      tick: this.ticks[(record + TICK) >> 1]!,
+      isStore: (records[record]! & STORE) !== 0,
+    };
+  }
+
+  // ---- Prediction ----
+
+  /** Tells of the current access and one that happened before it, if bytes of the record's first access are common. */
+  private judge(record: number, mask: number, address: number): void {
+    const { records } = this;
+    const slot = this.state[SLOT]!;
+    const both = records[record]! & mask & this.firstMask(record);
+    const bit = slot < 32 ? 1 << slot : 0;
+    if (both === 0 || records[record + JUDGED]! & bit) return;
+    records[record + JUDGED]! |= bit;
+    this.prediction!.ordered(this.toAccess(record), address + lowestBit(both));
+  }
+
+  private judgeReplaced(granule: number, mask: number, isStore: boolean, address: number): void {
+    const { records, seen } = this;
+    const current = this.state[SLOT]!;
+    const head = this.replaced[granule]!;
+    if (current < 32 && records[head + LISTED] === 1 << current) return;
+    for (let record = head; record !== 0; record = records[record + NEXT]!) {
+      const its = records[record]!;
+      const slot = its >>> SLOT_SHIFT;
+      const conflicts = slot !== current && (isStore || its & STORE);
+      if (conflicts && records[record + TIME]! <= seen[slot]!) this.judge(record, mask, address);
+    }
+  }
+
+  private firstMask(record: number): number {
+    const first = (this.records[record]! >> FIRST_SHIFT) & 0x3f;
+    return ((2 << (first >> 3)) - 1) << (first & 7);
+  }
+
+  /** A record has no byte any more: remembers it if none of this place and thread is remembered. */
+  private replace(record: number, granule: number): void {
+    if (!this.prediction || granule < 0) return this.release(record);
+    const { records, replaced, state } = this;
     const its = records[record]!;
-    const both = its & mask & BYTES;
-    const first = 31 - Math.clz32(both & -both);
-    this.hooks.race(
-      {
-        slot: its >>> SLOT_SHIFT,
-        time: records[record + TIME]!,
-        site: records[record + SITE]!,
-        tick: this.ticks[(record + TICK) >> 1]!,
-        isStore: (its & STORE) !== 0,
-      },
-      address + first,
-    );
+    const slot = its >>> SLOT_SHIFT;
+    const isOwn = slot === state[SLOT] && records[record + TIME] === state[NOW];
+    // What can be concurrent with it can be with what replaces it, too.
+    if (isOwn && this.ticks[(record + TICK) >> 1]! >= this.prediction.since())
+      return this.release(record);
+    let count = 0;
+    for (let other = replaced[granule]!; other !== 0; other = records[other + NEXT]!) {
+      const differing = (records[other]! ^ its) >>> 0;
+      if (differing <= BYTES && records[other + SITE] === records[record + SITE])
+        return this.release(record);
+      count++;
+    }
+    if (count >= MOST_REPLACED) return this.release(record);
+    const head = replaced[granule]!;
+    records[record + LISTED] = (slot < 32 ? 1 << slot : -1) | (head && records[head + LISTED]!);
+    records[record + NEXT] = head;
+    replaced[granule] = record;
+  }
+
+  private forgetReplaced(granule: number, mask: number): void {
+    if (this.replaced[granule])
+      this.replaced[granule] = this.without(this.replaced[granule]!, mask);
   }
 
   // ---- Records ----
@@ -389,7 +505,10 @@ export class AccessHistory {
       }
     }
     const { records } = this;
-    records[record] = mask | (state[SLOT]! << SLOT_SHIFT);
+    const first = lowestBit(mask);
+    const size = 31 - Math.clz32(mask & BYTES) - first; // less 1
+    records[record] = mask | (((size << 3) | first) << FIRST_SHIFT) | (state[SLOT]! << SLOT_SHIFT);
+    records[record + JUDGED] = 0;
     records[record + TIME] = state[NOW]!;
     records[record + SITE] = site;
     records[record + NEXT] = after;
@@ -437,6 +556,8 @@ export class AccessHistory {
     if (page === undefined) {
       page = this.pageCount++ * GRANULES;
       if (page + GRANULES > this.heads.length) this.heads = larger(this.heads, 2 * page);
+      if (this.prediction && this.replaced.length < this.heads.length)
+        this.replaced = larger(this.replaced, this.heads.length);
       this.pages.set(key, page);
     }
     this.cachedKeys[cached] = key;
@@ -471,6 +592,8 @@ export class AccessHistory {
     } else for (const [key, page] of this.pages) if (key >= first && key <= last) each(key, page);
   }
 }
+
+const lowestBit = (mask: number): number => 31 - Math.clz32(mask & -mask);
 
 function larger(array: Int32Array<ArrayBuffer>, length: number): Int32Array<ArrayBuffer> {
   const copy = new Int32Array(length);

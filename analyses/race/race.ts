@@ -2,7 +2,7 @@
  * race: data races, as Helgrind, DRD and ThreadSanitizer look for them, from a trace. Two accesses to the
  * same byte race if one of them is a store and nothing orders them: not the operations that the program
  * announces (synchronisation.ts), and not those on variables that are found to be for synchronisation
- * (variables.ts).
+ * (variables.ts). Predicted are those that this schedule orders, but another one would not (predict.ts).
  *
  * What synchronises without an announcement is learned from the whole execution: a pass that finds races
  * on memory that later turns out to be such a variable, or that a thread waits for in a loop
@@ -23,6 +23,12 @@ import { findSpinVariables } from './spin-loops.js';
 import type { KnownVariable } from './variables.js';
 
 const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
+  model: {
+    describe:
+      'Races of the recorded schedule (hb: nothing that happens orders the accesses), those that only another schedule of the same threads shows (predict), or both',
+    default: 'both',
+    values: ['hb', 'predict', 'both'],
+  },
   'free-is-write': {
     describe: 'A block that is freed counts as written then',
     default: 'yes',
@@ -83,6 +89,7 @@ function findRaces(
       variables,
       atomicPcs,
       freeIsWrite: options['free-is-write'] !== 'no',
+      predicts: options['model'] !== 'hb',
       progress: (tick) => context.progress(Number(tick) / ticks),
     }).run();
   let result = detect([]);
@@ -90,13 +97,19 @@ function findRaces(
     const learned = learnFrom(trace, process, symbols, result);
     if (learned.length > 0) result = detect([...result.variables, ...learned]);
   }
-  const { races, isCut, sharedVariables, divergences } = result;
+  const { isCut, sharedVariables, divergences, predictions } = result;
+  const races = result.races.filter(({ reached }) => options['model'] !== 'predict' || reached);
   return {
     findings: explainRaces(trace, process, races, symbols, context.callers),
     variables: sharedVariables,
     missing: [
       ...divergences,
       ...(isCut ? [`Races at more than ${races.length} pairs of places are not told.`] : []),
+      ...(predictions.skipped > 0
+        ? [
+            `Of pairs of accesses that the schedule orders, ${predictions.judged} were looked for in another one, ${predictions.skipped} more were not.`,
+          ]
+        : []),
     ],
   };
 }

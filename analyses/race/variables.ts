@@ -90,8 +90,17 @@ export class SyncVariables {
     }
   }
 
-  /** A thread loads or stores bytes of the 8 at an address. */
-  operate(thread: ThreadClock, granule: number, mask: number, isStore: boolean): void {
+  /**
+   * A thread loads or stores bytes of the 8 at an address.
+   * @param operated - told the address of each variable there
+   */
+  operate(
+    thread: ThreadClock,
+    granule: number,
+    mask: number,
+    isStore: boolean,
+    operated?: (address: number) => void,
+  ): void {
     for (const variable of this.granules.get(granule) ?? []) {
       if (!(variable.mask & mask)) continue;
       variable.operations++;
@@ -99,6 +108,7 @@ export class SyncVariables {
       else if (variable.thread !== thread.number) variable.thread = -1;
       if (isStore) variable.clock.release(thread);
       else variable.clock.acquire(thread);
+      operated?.(variable.address);
     }
   }
 

@@ -15,6 +15,7 @@ typedef Value Callback(Env, Info);
 extern int napi_get_cb_info(Env, Info, size_t* count, Value* values, Value* self, void** data);
 extern int napi_get_value_uint32(Env, Value, u32*);
 extern int napi_get_value_int64(Env, Value, i64*);
+extern int napi_get_value_double(Env, Value, f64*);
 extern int napi_get_value_external(Env, Value, void**);
 extern int napi_get_typedarray_info(Env, Value, int* type, size_t* length, void** data, Value* buffer, size_t* offset);
 extern int napi_create_uint32(Env, u32, Value*);
@@ -241,20 +242,30 @@ static struct history* history_of(Env env, Value value)
    return napi_get_value_external(env, value, &history) == 0 ? history : NULL;
 }
 
-/* bindRecords(history, state: Int32Array, keys: Float64Array, pages: Int32Array, heads: Int32Array, records: Int32Array): its
-   tables, which must not be given up while it has them. */
-static Value js_bind_records(Env env, Info info)
+/* bindPages(history, state: Int32Array, keys: Float64Array, pages: Int32Array): its tables, which must not be given up while
+   it has them, as those of the next two. */
+static Value js_bind_pages(Env env, Info info)
 {
    Value values[ARGUMENTS];
-   size_t states, keys, pages, heads;
+   size_t states, keys, pages;
    struct history* history;
    if (!arguments(env, info, values) || !(history = history_of(env, values[0]))) return fail(env);
    history->state = array(env, values[1], &states);
    history->keys = array(env, values[2], &keys);
    history->pages = array(env, values[3], &pages);
-   history->heads = array(env, values[4], &heads);
-   history->records = array(env, values[5], &history->records_size);
    if (states < H_STATE_WORDS || keys < H_CACHED || pages < H_CACHED) return fail(env);
+   return NULL;
+}
+
+/* bindRecords(history, heads: Int32Array, records: Int32Array, replaced: Int32Array). */
+static Value js_bind_records(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct history* history;
+   if (!arguments(env, info, values) || !(history = history_of(env, values[0]))) return fail(env);
+   history->heads = array(env, values[1], &history->heads_size);
+   history->records = array(env, values[2], &history->records_size);
+   history->replaced = array(env, values[3], &history->replaced_size);
    return NULL;
 }
 
@@ -273,8 +284,8 @@ static Value js_bind_sites(Env env, Info info)
    return NULL;
 }
 
-/* takeAccesses(history, replay, seen: Uint32Array, from, count): number of the first row, from `from` on, that is left, or
-   `count`. `seen`: what the current thread has seen, by slot. */
+/* takeAccesses(history, replay, seen: Uint32Array, from, count, since): number of the first row, from `from` on, that is left,
+   or `count`. `seen`: what the current thread has seen, by slot; `since`: as in history.h. */
 static Value js_take_accesses(Env env, Info info)
 {
    Value values[ARGUMENTS], result;
@@ -283,10 +294,12 @@ static Value js_take_accesses(Env env, Info info)
    u32 from, count;
    if (!arguments(env, info, values) || !(history = history_of(env, values[0]))
        || napi_get_value_external(env, values[1], &replay) != 0 || napi_get_value_uint32(env, values[3], &from) != 0
-       || napi_get_value_uint32(env, values[4], &count) != 0)
+       || napi_get_value_uint32(env, values[4], &count) != 0 || napi_get_value_double(env, values[5], &history->since) != 0)
       return fail(env);
    history->seen = array(env, values[2], &history->seen_count);
-   if (!history->seen || !history->records || !history->kinds || count > MAX_ROWS) return fail(env);
+   if (!history->seen || !history->records || !history->kinds || !history->state || count > MAX_ROWS
+       || (history->since >= 0 && history->replaced_size < history->heads_size))
+      return fail(env);
    napi_create_uint32(env, take_accesses(history, ((struct replay*)replay)->m, from, count), &result);
    return result;
 }
@@ -295,7 +308,7 @@ __attribute__((visibility("default"))) Value napi_register_module_v1(Env env, Va
 {
    static const struct { const char* name; Callback* f; } functions[] = {
       { "attach", js_attach }, { "isAt", js_is_at }, { "translate", js_translate }, { "run", js_run },
-      { "makeHistory", js_make_history }, { "bindRecords", js_bind_records }, { "bindSites", js_bind_sites },
+      { "makeHistory", js_make_history }, { "bindPages", js_bind_pages }, { "bindRecords", js_bind_records }, { "bindSites", js_bind_sites },
       { "takeAccesses", js_take_accesses }, { "warm", js_warm }
    };
    for (u32 i = 0; i < sizeof functions / sizeof *functions; i++) {
