@@ -186,7 +186,9 @@ export async function runAnalyze(args: Arguments): Promise<void> {
   const trace = Trace.open(await findRun(args.run, args.out));
   const ticks = trace.processes.reduce((sum, process) => sum + process.ticks, 0n);
   // Code of a short execution rarely runs often enough to repay being optimised.
-  if (ticks < SHORT_TICKS) setFlagsFromString('--wasm-tiering-budget=10000000');
+  if (ticks < SHORT_TICKS)
+    for (const flag of ['--wasm-tiering-budget=10000000', '--interrupt-budget=1000000'])
+      setFlagsFromString(flag);
   try {
     for (const { sentence } of trace.damages()) console.error(`grind: ${sentence}`);
     const options = optionValues(analysis, args);

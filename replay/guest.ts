@@ -178,7 +178,7 @@ const HOT_AFTER = 100_000;
 const WARM = 0.75;
 const MOST_AT_ONCE = 2000;
 /** The exact version of a block is compiled after it was interpreted so often. */
-const EXACT_HOT_AFTER = 4;
+const EXACT_HOT_AFTER = 12;
 
 const NO_SITES: readonly AccessSite[] = [];
 
