@@ -53,7 +53,6 @@ const HANDLER_TYPE = [[I32], [I32]] as const;
 export const HEAD_COUNT = 1;
 export const HEAD_TOUCHED = 2;
 export const HEAD_BAIL = 6;
-export const HEAD_WORDS = 7;
 
 /** Words of a load or store after its operands, if it is seen or checked: slot or number of the site; statement or instruction. */
 export const ACCESS_WORD = 3;

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { holding, LockOrder, type Cycle } from '../analyses/race/lock-order.js';
+import { randomOf } from './random.js';
 
 interface Lock {
   readonly id: number;
@@ -18,17 +19,6 @@ interface Step {
 }
 
 type Program = readonly (readonly Step[])[];
-
-/** Numbers that look random, the same in each run (xorshift32). */
-function generator(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
 
 function randomProgram(random: (below: number) => number): Program {
   const locks = Array.from({ length: 3 + random(2) }, (_, id) => ({ id }));
@@ -143,7 +133,7 @@ function checkCycle({ dependencies }: Cycle<Lock>): void {
 }
 
 test('random programs: what is found, and what can happen', () => {
-  const random = generator(20261121);
+  const random = randomOf(20261121);
   let [deadlocks, patterns] = [0, 0];
   for (let i = 0; i < 3000; i++) {
     const program = randomProgram(random);

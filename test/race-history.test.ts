@@ -9,17 +9,7 @@ import { AccessHistory } from '../analyses/race/history.js';
 import { PLAIN } from '../analyses/race/site-kinds.js';
 import { Guest } from '../replay/guest.js';
 import { ROW_ADDRESSES, ROW_SITES, ROW_TICKS } from '../replay/layout.js';
-
-/** Random numbers that a seed determines (Marsaglia, xorshift). */
-function randomOf(seed: number): (below: number) => number {
-  let state = seed | 1;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
+import { randomOf } from './random.js';
 
 type Times = Map<number, number>;
 const join = (into: Times, from: Times): void => {

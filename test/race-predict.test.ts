@@ -11,18 +11,8 @@ import { AccessHistory, MOST_REPLACED } from '../analyses/race/history.js';
 import { Predictor } from '../analyses/race/predict.js';
 import { witnessOf } from '../analyses/race/witness.js';
 import { grind, record, ROOT, run, scratch } from './guest.js';
+import { randomOf } from './random.js';
 import { checkWitness, possibleRaces, type Schedule, type Step } from './schedules.js';
-
-/** Random numbers that a seed determines (Marsaglia, xorshift). */
-function randomOf(seed: number): (below: number) => number {
-  let state = seed | 1;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
 
 const LOCKS = [100, 101];
 const READERS_WRITER_LOCK = 102;

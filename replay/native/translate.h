@@ -13,10 +13,9 @@ enum { E_GET = 1, E_GET_I, E_RD_TMP, E_UNOP, E_BINOP, E_TRIOP, E_QOP, E_LOAD, E_
 #define JUMP_NO_REDIRECT 4
 #define JUMP_INVALIDATE 7
 
-/* Words that a statement and a constant take at most. Calls of helpers with more arguments are compiled. */
+/* Words that a statement and a constant take at most. */
 #define MOST_PER_STATEMENT 24
 #define MOST_PER_CONSTANT 8
-#define MOST_ARGUMENTS 8
 #define MAX_CONSTANTS 4096
 #define MAX_INSTRUCTIONS 16384
 
