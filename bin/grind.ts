@@ -13,14 +13,43 @@ const COMMANDS: Record<string, () => Promise<CommandModule>> = {
   analyze: async () => (await (await import('./analyze.js')).analyzeCommand()) as CommandModule,
 };
 
+/**
+ * Commands that run without the option parser, whose loading costs more than recording a short program,
+ * when their command line is plain; false when it is not.
+ */
+const PLAINLY: Record<string, (argv: string[]) => Promise<boolean>> = {
+  async record(argv) {
+    const dashes = argv.indexOf('--');
+    if (dashes === -1) return false;
+    const { RECORD_OPTIONS, runRecord } = await import('./record.js');
+    const { plainOptions } = await import('./plain-options.js');
+    const options = plainOptions(argv.slice(0, dashes), RECORD_OPTIONS);
+    if (options) await runRecord(options);
+    return options !== undefined;
+  },
+  async analyze(argv) {
+    const [analysis] = argv;
+    if (analysis === undefined || analysis.startsWith('-')) return false;
+    const { plainArguments, runAnalyze } = await import('./analyze.js');
+    const args = await plainArguments(analysis, argv.slice(1));
+    if (args) await runAnalyze(args);
+    return args !== undefined;
+  },
+  async query(argv) {
+    const { plainArguments, runQuery } = await import('./query.js');
+    const args = plainArguments(argv);
+    if (args) await runQuery(args);
+    return args !== undefined;
+  },
+};
+
 /** Status for what the user can mend, and for our own bugs. */
 const EXIT_USER_ERROR = 2;
 const EXIT_BUG = 70;
 
 async function main(argv: string[]): Promise<void> {
   const name = argv[0] ?? '';
-  if (name === 'record' && (await recordPlainly(argv.slice(1)))) return;
-  if (name === 'analyze' && (await analyzePlainly(argv.slice(1)))) return;
+  if (Object.hasOwn(PLAINLY, name) && (await PLAINLY[name]!(argv.slice(1)))) return;
   const { default: yargs } = await import('yargs');
   const known = Object.hasOwn(COMMANDS, name);
   const parser = known
@@ -43,27 +72,6 @@ async function main(argv: string[]): Promise<void> {
       throw new UserError(`${what}: see \`grind ${known ? `${name} ` : ''}--help\`.`);
     })
     .parseAsync();
-}
-
-/** Records without loading the option parser, when the command line is plain; false when it is not. */
-async function recordPlainly(argv: string[]): Promise<boolean> {
-  const dashes = argv.indexOf('--');
-  if (dashes === -1) return false;
-  const { RECORD_OPTIONS, runRecord } = await import('./record.js');
-  const { plainOptions } = await import('./plain-options.js');
-  const options = plainOptions(argv.slice(0, dashes), RECORD_OPTIONS);
-  if (options) await runRecord(options);
-  return options !== undefined;
-}
-
-/** The same for an analysis: a command line that begins with its name. */
-async function analyzePlainly(argv: string[]): Promise<boolean> {
-  const [analysis] = argv;
-  if (analysis === undefined || analysis.startsWith('-')) return false;
-  const { plainArguments, runAnalyze } = await import('./analyze.js');
-  const args = await plainArguments(analysis, argv.slice(1));
-  if (args) await runAnalyze(args);
-  return args !== undefined;
 }
 
 /**

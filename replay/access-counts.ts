@@ -5,7 +5,9 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openReplay } from './replay.js';
+import { TalliedReplay } from './tally.js';
 import type { Trace } from './trace.js';
+import type { AccessColumn } from './types.js';
 
 export interface AccessCounts {
   readonly loads: number;
@@ -31,14 +33,14 @@ export function countAccesses(trace: Trace): AccessCounts {
   let loads = 0;
   let stores = 0;
   for (const { process } of trace.processes) {
-    const replay = openReplay(trace, process, { accesses: true });
-    let batch;
-    while ((batch = replay.nextAccesses())) {
-      const { stores: isStore } = replay.sites;
-      let stored = 0;
-      for (let i = 0; i < batch.count; i++) stored += isStore[batch.sites[i]!]!;
-      stores += stored;
-      loads += batch.count - stored;
+    const accesses = { accesses: true, columns: new Set<AccessColumn>() };
+    const replay = new TalliedReplay(openReplay(trace, process, accesses));
+    for (let batch; (batch = replay.nextAccesses());) {
+      const { sites, repeats } = batch;
+      repeats!.forEach((count, i) => {
+        if (replay.sites.stores[sites[i]!]) stores += count;
+        else loads += count;
+      });
     }
   }
   try {

@@ -6,24 +6,16 @@
  * The reader is called by DuckDB and cannot wait for events, so both sides wait on counters in shared
  * memory: a batch is in the port before the counter says so.
  */
-import { availableParallelism } from 'node:os';
-import {
-  isMainThread,
-  parentPort,
-  receiveMessageOnPort,
-  Worker,
-  workerData,
-  MessageChannel,
-  type MessagePort,
-} from 'node:worker_threads';
+import { receiveMessageOnPort, MessageChannel, type MessagePort } from 'node:worker_threads';
 import { UserError } from '../schemas/errors.js';
 import { Sites } from './code-tables.js';
+import type { Job } from './replay-worker.js';
 import { openReplay } from './replay.js';
-import { Trace } from './trace.js';
+import { isWorthWorker, takeWorker } from './spare-workers.js';
+import { TalliedReplay } from './tally.js';
+import type { Trace } from './trace.js';
 import type { AccessBatch, Replay, ReplayOptions, SegmentTable, SiteTable } from './types.js';
 
-/** Shorter replays are not worth the start of a worker. */
-const FEWEST_TICKS = 30_000_000n;
 /** Batches that are delivered and not given back yet. */
 const MOST_AHEAD = 4;
 
@@ -31,8 +23,8 @@ const MOST_AHEAD = 4;
 const SENT = 0;
 const DONE = 1;
 
-interface Job {
-  readonly ahead: { readonly folder: string; readonly process: number };
+export interface AheadJob {
+  readonly process: number;
   readonly options: ReplayOptions;
   readonly port: MessagePort;
   readonly counters: Int32Array;
@@ -48,47 +40,21 @@ type Message =
     }
   | { readonly divergences: readonly string[] };
 
-/** What runs a worker of this module: it waits for a job. */
-const IS_WORKER = 'replay ahead';
-
-const running = new Set<Worker>();
-/** Started, and without a job. */
-let spare: Worker | undefined;
-
-function startWorker(): Worker {
-  const worker = new Worker(new URL(import.meta.url), { workerData: IS_WORKER });
-  worker.unref();
-  running.add(worker);
-  return worker;
-}
-
-const isLong = (ticks: bigint): boolean => ticks >= FEWEST_TICKS && availableParallelism() > 1;
-
-/** Starts a worker that a replay of this trace is likely to need soon: it gets ready meanwhile. */
-export function prepareReplayAhead(trace: Trace): void {
-  if (trace.processes.some(({ ticks }) => isLong(ticks))) spare ??= startWorker();
-}
-
 /** Like `openReplay`, in a worker if that is worth it. */
 export function openAhead(trace: Trace, process: number, options: ReplayOptions = {}): Replay {
   const ticks = trace.processes.find((row) => row.process === process)?.ticks ?? 0n;
   const { accesses, fromTick = 0n, toTick = ticks } = options;
-  return accesses && isLong((toTick < ticks ? toTick : ticks) - fromTick)
+  return accesses && isWorthWorker((toTick < ticks ? toTick : ticks) - fromTick)
     ? new ReplayAhead(trace, process, options)
-    : openReplay(trace, process, options);
+    : tallied(openReplay(trace, process, options), options);
 }
 
-/** Ends the replays that nobody reads any more, such as those of a statement with a LIMIT. */
-export function stopReplaysAhead(): void {
-  for (const worker of running) void worker.terminate();
-  running.clear();
-  spare = undefined;
-}
+const tallied = (replay: Replay, options: ReplayOptions): Replay =>
+  options.tallied ? new TalliedReplay(replay) : replay;
 
 /** A replay in a worker; only for accesses. */
 export class ReplayAhead implements Replay {
   readonly sites = new Sites();
-  private readonly worker: Worker;
   private readonly port: MessagePort;
   private readonly counters = new Int32Array(new SharedArrayBuffer(8));
   private received = 0;
@@ -102,11 +68,8 @@ export class ReplayAhead implements Replay {
   ) {
     const { port1, port2 } = new MessageChannel();
     this.port = port1;
-    const { folder } = trace;
-    const job: Job = { ahead: { folder, process }, options, port: port2, counters: this.counters };
-    this.worker = spare ?? startWorker();
-    spare = undefined;
-    this.worker.postMessage(job, [port2]);
+    const job: Job = { ahead: { process, options, port: port2, counters: this.counters } };
+    takeWorker(trace).postMessage(job, [port2]);
   }
 
   nextAccesses(): AccessBatch | undefined {
@@ -122,7 +85,6 @@ export class ReplayAhead implements Replay {
     for (const sentence of message.divergences) this.trace.noteDivergence(sentence);
     this.ended = true;
     this.port.close();
-    running.delete(this.worker);
     if (!('error' in message)) return undefined;
     throw message.isUserError ? new UserError(message.error) : new Error(message.error);
   }
@@ -145,8 +107,15 @@ export class ReplayAhead implements Replay {
 }
 
 /** The memory of a batch's columns. */
-const buffersOf = ({ sites, ticks, addresses, values, wide }: AccessBatch): ArrayBuffer[] =>
-  [sites, ticks, addresses, values, wide]
+const buffersOf = ({
+  sites,
+  ticks,
+  addresses,
+  values,
+  wide,
+  repeats,
+}: AccessBatch): ArrayBuffer[] =>
+  [sites, ticks, addresses, values, wide, ...(repeats ? [repeats] : [])]
     .map((column) => column.buffer as ArrayBuffer)
     .filter((buffer) => buffer.byteLength > 0);
 
@@ -179,7 +148,8 @@ function roundUp(sizeBytes: number): number {
   return size;
 }
 
-function runAhead({ ahead: { folder, process }, options, port, counters }: Job): void {
+/** Runs a replay and hands its accesses over; `open` opens the trace. */
+export function runAhead(open: () => Trace, { process, options, port, counters }: AheadJob): void {
   const send = (message: Message, buffers: ArrayBuffer[] = []): void => {
     const sent = Atomics.load(counters, SENT);
     for (let done; sent - (done = Atomics.load(counters, DONE)) >= MOST_AHEAD;)
@@ -190,8 +160,9 @@ function runAhead({ ahead: { folder, process }, options, port, counters }: Job):
   };
   const divergences: string[] = [];
   try {
-    const trace = Trace.open(folder);
-    const replay = openReplay(trace, process, options);
+    const trace = open();
+    const whole = openReplay(trace, process, options);
+    const replay = tallied(whole, options);
     const copier = new Copier(port);
     const wanted = (column: 'ticks' | 'addresses' | 'values' | 'wide'): boolean =>
       options.columns?.has(column) ?? true;
@@ -204,12 +175,13 @@ function runAhead({ ahead: { folder, process }, options, port, counters }: Job):
         addresses: copier.copy(batch.addresses, wanted('addresses')),
         values: copier.copy(batch.values, wanted('values')),
         wide: copier.copy(batch.wide, wanted('wide')),
+        ...(batch.repeats && { repeats: copier.copy(batch.repeats, true) }),
       };
       const newSites = sliceOf(replay.sites, sitesSent);
       sitesSent = replay.sites.count;
       send({ batch: copy, newSites }, buffersOf(copy));
     }
-    divergences.push(...replay.divergences);
+    divergences.push(...whole.divergences);
     trace.close();
     send({ divergences });
   } catch (error) {
@@ -231,6 +203,3 @@ function sliceOf(sites: SiteTable, first: number): SiteTable {
     guarded: sites.guarded.slice(first, count),
   };
 }
-
-if (!isMainThread && workerData === IS_WORKER)
-  parentPort!.once('message', (job: Job) => runAhead(job));

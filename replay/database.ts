@@ -2,6 +2,7 @@
  * SQL over one trace: an in-memory DuckDB whose tables are scans of the trace. Nothing is ingested.
  * What there is, is declared in schemas/views.ts.
  */
+import { availableParallelism } from 'node:os';
 import {
   DuckDBInstance,
   StatementType,
@@ -33,7 +34,7 @@ import {
   VIEWS,
 } from '../schemas/views.js';
 import { ANYTHING, prepareTwin, statementHints, type Hints } from './hints.js';
-import { registerScan, rowsScan, sqlType, type OpenScan } from './scan.js';
+import { CHUNKS_AT_ONCE, registerScan, rowsScan, sqlType, type OpenScan } from './scan.js';
 import type { FoundReplays, lookUp } from './look-up.js';
 import { accessesScan, type OpenReplay } from './scan-accesses.js';
 import {
@@ -63,7 +64,7 @@ const MOST_LOOKED_UP = 4096n;
 export class Database {
   private hints: Hints = ANYTHING;
   /** Made when first needed; undefined once its tables may differ from ours. */
-  private twin: Promise<DuckDBConnection> | undefined;
+  private twin: Promise<Twin> | undefined;
   private changed = false;
   /** Accesses looked up for the statement under way. */
   private found: FoundReplays = new Map();
@@ -133,8 +134,10 @@ export class Database {
       : '';
     await define(
       connection,
-      (table) =>
-        `create view ${table.name} as${table === accesses ? hidden : ''} from scan_${table.name}()`,
+      definitions(
+        ({ name }) =>
+          `create view ${name} as${name === accesses.name ? hidden : ''} from scan_${name}()`,
+      ),
     );
     return database;
   }
@@ -151,6 +154,7 @@ export class Database {
       this.hints = isSelect ? await this.hintsFor(sql) : ANYTHING;
       if (!isSelect) this.changed = true;
       this.found = await this.lookedUp();
+      await this.setThreads(READS_ACCESSES.test(sql));
       return statement.stream();
     });
   }
@@ -174,6 +178,7 @@ export class Database {
     await this.explained(async () => {
       this.hints = await this.hintsFor(sql);
       this.found = await this.lookedUp();
+      await this.setThreads(READS_ACCESSES.test(sql));
       await this.connection.run(
         `copy (${withoutSemicolon(sql)}\n) to '${path.replaceAll("'", "''")}' (format parquet)`,
       );
@@ -225,11 +230,21 @@ export class Database {
     return this.lookUpFirst(this.trace, processes, address, tick[1]);
   }
 
+  /**
+   * Threads for the statement to be run: a core may have several, as they wait for chunks. A scan in
+   * order feeds one thread only, and another would wait for it by spinning.
+   */
+  private async setThreads(readsAccesses: boolean): Promise<void> {
+    const threads =
+      readsAccesses && !this.hints.anyOrder ? 1 : Math.max(CHUNKS_AT_ONCE, availableParallelism());
+    await this.connection.run(`set threads = ${threads}`);
+  }
+
   /** What the statement cannot need of `accesses`. Nothing is known once the session has views of its own. */
   private async hintsFor(sql: string): Promise<Hints> {
     if (this.changed || !READS_ACCESSES.test(sql)) return ANYTHING;
-    this.twin ??= openTwin();
-    return statementHints(await this.twin, withoutSemicolon(sql));
+    this.twin ??= Twin.open();
+    return (await this.twin).hints(withoutSemicolon(sql));
   }
 }
 
@@ -239,43 +254,84 @@ function hidesValues(trace: Trace): boolean {
 }
 
 async function connect(): Promise<DuckDBConnection> {
-  const options = { autoinstall_known_extensions: 'false', autoload_known_extensions: 'false' };
+  const options = {
+    autoinstall_known_extensions: 'false',
+    autoload_known_extensions: 'false',
+  };
   const instance = await DuckDBInstance.create(':memory:', options);
   return instance.connect();
 }
 
-/** Defines all tables, views and macros; `source` gives the statement that defines a table. */
-async function define(
-  connection: DuckDBConnection,
-  source: (table: Table) => string,
-): Promise<void> {
+/** A table, view or macro, and the statements that define it. */
+interface Definition {
+  readonly name: string;
+  readonly sql: string;
+}
+
+/** All tables, views and macros, each after those that it reads; `source` gives the statement of a table. */
+function definitions(source: (table: Table) => string): Definition[] {
   const tables = [
     ...SHOWN_TABLES,
     ...COMPUTED_TABLES.filter((table) => !HIDDEN_COMPUTED.includes(table)),
   ];
-  for (const table of tables) await connection.run(source(table));
-  for (const { name, sql } of VIEWS) await connection.run(`create view ${name} as ${sql}`);
-  for (const { name, parameters, sql } of MACROS) {
-    await connection.run(`create macro ${name}(${parameters}) as table ${sql}`);
+  return [
+    ...tables.map((table) => ({ name: table.name, sql: source(table) })),
+    ...VIEWS.map(({ name, sql }) => ({ name, sql: `create view ${name} as ${sql}` })),
+    ...MACROS.map(({ name, parameters, sql }) => {
+      return { name, sql: `create macro ${name}(${parameters}) as table ${sql}` };
+    }),
+  ];
+}
+
+const define = (connection: DuckDBConnection, all: readonly Definition[]) =>
+  connection.run(all.map(({ sql }) => sql).join(';\n'));
+
+/** The database without rows that hints are planned against. What a statement reads is defined for it. */
+class Twin {
+  private readonly missing = new Map(twinDefinitions().map((d) => [d.name, d]));
+
+  private constructor(private readonly connection: DuckDBConnection) {}
+
+  static async open(): Promise<Twin> {
+    const connection = await connect();
+    await prepareTwin(connection);
+    return new Twin(connection);
+  }
+
+  async hints(sql: string): Promise<Hints> {
+    const wanted = new Set<Definition>();
+    const visit = (text: string): void => {
+      for (const name of text.toLowerCase().match(/\w+/g) ?? []) {
+        const definition = this.missing.get(name);
+        if (!definition || wanted.has(definition)) continue;
+        wanted.add(definition);
+        visit(definition.sql);
+      }
+    };
+    visit(sql);
+    const inOrder = [...this.missing.values()].filter((d) => wanted.has(d));
+    if (inOrder.length > 0) await define(this.connection, inOrder);
+    for (const { name } of inOrder) this.missing.delete(name);
+    return statementHints(this.connection, sql);
   }
 }
 
-/** The database without rows that hints are planned against. */
-async function openTwin(): Promise<DuckDBConnection> {
-  const connection = await connect();
+function twinDefinitions(): Definition[] {
   const create = (name: string, columns: Columns) =>
     `create table ${name}(${Object.entries(columns)
       .map(([c, column]) => `"${c}" ${sqlType(column).toString()}`)
       .join(', ')})`;
   const allColumns = (table: Table) =>
     (COMPUTED_TABLES as readonly Table[]).includes(table) ? table.columns : storedColumns(table);
-  for (const table of [...HIDDEN_TABLES, ...HIDDEN_COMPUTED]) {
-    await connection.run(create(`rows_${table.name}`, allColumns(table)));
-    await connection.run(`create macro scan_${table.name}() as table from rows_${table.name}`);
-  }
-  await define(connection, (table) => create(table.name, allColumns(table)));
-  await prepareTwin(connection);
-  return connection;
+  const hidden = [...HIDDEN_TABLES, ...HIDDEN_COMPUTED].map((table) => {
+    const name = `scan_${table.name}`;
+    const rows = `rows_${table.name}`;
+    return {
+      name,
+      sql: `${create(rows, allColumns(table))};\ncreate macro ${name}() as table from ${rows}`,
+    };
+  });
+  return [...hidden, ...definitions((table) => create(table.name, allColumns(table)))];
 }
 
 function* damageRows(trace: Trace) {

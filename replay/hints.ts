@@ -11,7 +11,7 @@ import type { DuckDBConnection } from '@duckdb/node-api';
 /** Lowest and highest value that matters, both included. */
 export type Range = readonly [bigint, bigint];
 
-export interface Hints {
+interface Bounds {
   readonly process: Range;
   readonly thread: Range;
   readonly tick: Range;
@@ -19,11 +19,18 @@ export interface Hints {
   readonly address: Range;
 }
 
+export interface Hints extends Bounds {
+  /** The statement only aggregates the accesses, in a way that does not depend on their order. */
+  readonly anyOrder: boolean;
+}
+
 const MAX = (1n << 64n) - 1n;
 const FULL: Range = [0n, MAX];
 
+const FULL_BOUNDS: Bounds = { process: FULL, thread: FULL, tick: FULL, address: FULL };
+
 /** The hints that skip nothing. */
-export const ANYTHING: Hints = { process: FULL, thread: FULL, tick: FULL, address: FULL };
+export const ANYTHING: Hints = { ...FULL_BOUNDS, anyOrder: false };
 
 /** What the planner must do to push conditions down; the rest costs time or looks at statistics. */
 const NEEDED_OPTIMIZERS = new Set([
@@ -45,10 +52,26 @@ export async function prepareTwin(twin: DuckDBConnection): Promise<void> {
   await twin.run(`set disabled_optimizers = '${others.join(',')}'`);
 }
 
+type Printed = string | readonly string[];
+
 interface PlanNode {
+  readonly name?: string;
   readonly children?: readonly PlanNode[];
-  readonly extra_info?: { readonly Table?: string; readonly Filters?: string | readonly string[] };
+  readonly extra_info?: {
+    readonly Table?: string;
+    readonly Filters?: Printed;
+    readonly Aggregates?: Printed;
+  };
 }
+
+const listOf = (printed: Printed = []): readonly string[] =>
+  typeof printed !== 'string' ? printed : printed === '' ? [] : [printed];
+
+/** Operators whose output, as a set of rows, does not depend on the order of their input. */
+const ORDERLESS = /^(PROJECTION|FILTER|HASH_JOIN)$/;
+const AGGREGATE = /^(HASH_GROUP_BY|PERFECT_HASH_GROUP_BY|UNGROUPED_AGGREGATE)$/;
+/** Aggregates that do not depend on it either. */
+const ORDERLESS_AGGREGATE = /^(count_star|count|sum|sum_no_overflow|avg|min|max)\(/;
 
 /** Bounds on the accesses that `sql`, a single SELECT, can need. */
 export async function statementHints(twin: DuckDBConnection, sql: string): Promise<Hints> {
@@ -62,16 +85,19 @@ export async function statementHints(twin: DuckDBConnection, sql: string): Promi
     return ANYTHING; // The statement itself will say what is wrong with it, if anything is.
   }
   const scans: Hints[] = [];
-  const visit = (node: PlanNode): void => {
-    if (node.extra_info?.Table?.split('.').pop() === 'accesses')
-      scans.push(scanHints(node.extra_info.Filters));
-    node.children?.forEach(visit);
+  const visit = (node: PlanNode, anyOrder: boolean): void => {
+    const { Table: table, Filters: filters, Aggregates: aggregates } = node.extra_info ?? {};
+    if (table?.split('.').pop() === 'accesses') scans.push({ ...scanHints(filters), anyOrder });
+    const below = AGGREGATE.test(node.name ?? '')
+      ? listOf(aggregates).every((aggregate) => ORDERLESS_AGGREGATE.test(aggregate))
+      : anyOrder && ORDERLESS.test(node.name ?? '');
+    node.children?.forEach((child) => visit(child, below));
   };
-  plan.forEach(visit);
+  plan.forEach((node) => visit(node, false));
   return scans.length === 0 ? ANYTHING : scans.reduce(hull);
 }
 
-const COLUMNS: Readonly<Record<string, keyof Hints>> = {
+const COLUMNS: Readonly<Record<string, keyof Bounds>> = {
   process: 'process',
   thread: 'thread',
   tick: 'tick',
@@ -79,9 +105,9 @@ const COLUMNS: Readonly<Record<string, keyof Hints>> = {
 };
 
 /** Bounds from the conditions pushed down to one scan, each as EXPLAIN prints it. */
-function scanHints(filters: string | readonly string[] = []): Hints {
-  const hints: { -readonly [K in keyof Hints]: Range } = { ...ANYTHING };
-  for (const filter of typeof filters === 'string' ? [filters] : filters) {
+function scanHints(filters: Printed = []): Bounds {
+  const hints: { -readonly [K in keyof Bounds]: Range } = { ...FULL_BOUNDS };
+  for (const filter of listOf(filters)) {
     const terms = plain(filter)
       .split(' AND ')
       .map((term) => /^(process|thread|tick|addr)(<=|>=|=|<|>)(\d{1,20})$/.exec(term));
@@ -125,5 +151,6 @@ function hull(a: Hints, b: Hints): Hints {
     thread: join(a.thread, b.thread),
     tick: join(a.tick, b.tick),
     address: join(a.address, b.address),
+    anyOrder: a.anyOrder && b.anyOrder,
   };
 }

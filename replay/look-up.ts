@@ -4,10 +4,11 @@
  * for a replay, so that the scan of `accesses` does not know the difference.
  */
 import { availableParallelism } from 'node:os';
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { keyframes } from '../schemas/tables.js';
+import type { Job } from './replay-worker.js';
 import { openReplay } from './replay.js';
-import { Trace, type ProcessRow } from './trace.js';
+import { takeWorker } from './spare-workers.js';
+import type { Trace, ProcessRow } from './trace.js';
 import type { AccessBatch, Replay, SiteTable } from './types.js';
 
 /** Shorter replays are not worth the start of a worker. */
@@ -16,8 +17,7 @@ const FEWEST_TICKS = 200_000_000n;
 const MOST_ROWS = 1 << 18;
 
 /** What one worker does: the accesses of a process in [fromTick, toTick) that begin in a range. */
-interface Part {
-  readonly folder: string;
+export interface Part {
   readonly process: number;
   readonly addresses: readonly [bigint, bigint];
   readonly fromTick: bigint;
@@ -59,9 +59,9 @@ export async function lookUp(
     const cuts = cutsOf(trace, process, ticks, workers);
     if (cuts.length < 3) continue;
     const parts = cuts.slice(0, -1).map((fromTick, i) => {
-      return { folder: trace.folder, process, addresses, fromTick, toTick: cuts[i + 1]! };
+      return { process, addresses, fromTick, toTick: cuts[i + 1]! };
     });
-    const results = await Promise.all(parts.map(runWorker));
+    const results = await Promise.all(parts.map((part) => runWorker(trace, part)));
     for (const sentence of results.flatMap((result) => result.divergences)) {
       trace.noteDivergence(sentence);
     }
@@ -84,11 +84,14 @@ function cutsOf(trace: Trace, process: number, ticks: bigint, parts: number): bi
   return [...cuts, ticks + 1n];
 }
 
-function runWorker(part: Part): Promise<Found> {
+function runWorker(trace: Trace, part: Part): Promise<Found> {
   return new Promise((resolve, reject) => {
-    const worker = new Worker(new URL(import.meta.url), { workerData: part });
+    const worker = takeWorker(trace);
     worker.once('message', resolve);
     worker.once('error', reject);
+    worker.ref();
+    const job: Job = { search: part };
+    worker.postMessage(job);
   });
 }
 
@@ -126,8 +129,8 @@ const NO_SITES: SiteTable = {
 
 // ---- In the worker ----
 
-function search({ folder, process, addresses, fromTick, toTick }: Part): Found {
-  const trace = Trace.open(folder);
+/** Finds the accesses of one part. */
+export function search(trace: Trace, { process, addresses, fromTick, toTick }: Part): Found {
   const replay = openReplay(trace, process, {
     accesses: true,
     addresses,
@@ -185,8 +188,4 @@ function keep(batch: AccessBatch, sites: SiteTable, from: bigint, to: bigint): F
       guarded: pick(sites.guarded, new Uint8Array(count)),
     },
   };
-}
-
-if (!isMainThread && parentPort && (workerData as Part | null)?.folder) {
-  parentPort.postMessage(search(workerData as Part));
 }

@@ -4,10 +4,12 @@
  *
  * 64-bit columns that must be gathered are moved as pairs of 32-bit words, which costs no bigint.
  */
+import assert from 'node:assert/strict';
+import type { Value } from '@duckdb/node-bindings';
 import type { Trace } from './trace.js';
 import type { AccessBatch, AccessColumn, Replay, ReplayOptions, SiteTable } from './types.js';
 import { ANYTHING, type Hints } from './hints.js';
-import { VECTOR_SIZE, type OpenScan, type Output } from './scan.js';
+import { constantOf, VECTOR_SIZE, type OpenScan, type Output } from './scan.js';
 import { accesses } from '../schemas/views.js';
 
 /** Starts a replay of one process image: `openReplay` of replay.ts, or a stand-in in tests. */
@@ -32,7 +34,7 @@ export function accessesScan(
 ): OpenScan {
   const names = Object.keys(accesses.columns);
   return (projection) => {
-    const { process, thread, tick, address } = hints();
+    const { process, thread, tick, address, anyOrder } = hints();
     const processes = trace.processes
       .map((row) => row.process)
       .filter((p) => within(BigInt(p), process));
@@ -44,6 +46,7 @@ export function accessesScan(
     const filtered = low > 0n || high < ANYTHING.address[1];
     const columns = new Set(wanted.flatMap((name) => COLUMNS[name] ?? []));
     if (filtered) columns.add('addresses');
+    const tallied = anyOrder && columns.size === 0;
     const isNear = filtered ? rangeTest(low, high) : undefined;
     let replay: Replay | undefined;
     let batch: AccessBatch | undefined;
@@ -57,6 +60,7 @@ export function accessesScan(
           replay = openReplay(trace, next, {
             accesses: true,
             columns,
+            ...(tallied && { tallied }),
             ...(filtered && { addresses: address }),
             ...(tick[0] > 0n && { fromTick: tick[0] }),
             ...(tick[1] < ANYTHING.tick[1] && { toTick: tick[1] }),
@@ -72,27 +76,36 @@ export function accessesScan(
       }
     };
 
-    return (output) => {
-      for (;;) {
-        if ((!batch || position >= batch.count) && !nextBatch()) return 0;
-        const { count, addresses } = batch!;
-        if (!isNear) {
-          const rows = Math.min(VECTOR_SIZE, count - position);
-          fillers.range(output, position, rows);
-          position += rows;
-          return rows;
-        }
-        const words = new Uint32Array(addresses.buffer, addresses.byteOffset, count * 2);
-        let found = 0;
-        while (position < count && found < VECTOR_SIZE) {
-          if (isNear(words, position)) chosen[found++] = position;
-          position++;
-        }
-        if (found === 0) continue;
-        fillers.chosen(output, chosen, found);
-        return found;
+    /** The rows of the batch from `position` on that are in the range of addresses. */
+    const nearRows = (output: Output, { count, addresses }: AccessBatch): number => {
+      const words = new Uint32Array(addresses.buffer, addresses.byteOffset, count * 2);
+      let found = 0;
+      while (position < count && found < VECTOR_SIZE) {
+        if (isNear!(words, position)) chosen[found++] = position;
+        position++;
       }
+      if (found > 0) fillers.chosen(output, chosen, found);
+      return found;
     };
+
+    const rowsOf = (output: Output, from: AccessBatch): number => {
+      if (from.repeats) return fillers.repeated(output);
+      if (isNear) return nearRows(output, from);
+      const rows = Math.min(VECTOR_SIZE, from.count - position);
+      fillers.range(output, position, rows);
+      position += rows;
+      return rows;
+    };
+
+    const fill = (output: Output): number => {
+      while (batch || nextBatch()) {
+        const rows = rowsOf(output, batch!);
+        if (rows > 0) return rows;
+        batch = undefined;
+      }
+      return 0;
+    };
+    return Object.assign(fill, { anyOrder });
   };
 }
 
@@ -116,6 +129,21 @@ function rangeTest(low: bigint, high: bigint): (words: Uint32Array, i: number) =
   };
 }
 
+/** Where a site has the value of a column of the table. */
+const SITE_COLUMNS: Readonly<Record<string, 'pcs' | 'stores' | 'atomics' | 'sizes'>> = {
+  pc: 'pcs',
+  kind: 'stores',
+  atomic: 'atomics',
+  size: 'sizes',
+};
+
+/** Equal rows: accesses like entry `entry` of the batch. */
+interface Run {
+  readonly entry: number;
+  count: number;
+  constants?: Value[];
+}
+
 /** Writes the columns asked for from a batch to DuckDB's vectors. */
 class Fillers {
   private batch!: AccessBatch;
@@ -130,6 +158,8 @@ class Fillers {
   /** Where in `batch.wide` the next wide access begins, and which access that is at the earliest. */
   private wideOffset = 0;
   private widePosition = 0;
+  /** What is left of a batch whose entries repeat. */
+  private runs: Run[] = [];
 
   constructor(private readonly wanted: readonly string[]) {}
 
@@ -138,6 +168,7 @@ class Fillers {
     this.sites = sites;
     this.wideOffset = 0;
     this.widePosition = 0;
+    this.runs = batch.repeats ? this.equalRows(batch.repeats) : [];
   }
 
   /** Writes accesses `start` … `start + count`. */
@@ -161,6 +192,50 @@ class Fillers {
   /** Writes the accesses at the positions `chosen`, which rise. */
   chosen(output: Output, chosen: Uint32Array, count: number): void {
     this.wanted.forEach((name, column) => this.column(output, column, name, chosen, count));
+  }
+
+  /** Writes the next accesses of a batch whose entries repeat, and returns how many; 0 at its end. */
+  repeated(output: Output): number {
+    const run = this.runs.at(-1);
+    if (run && run.count >= VECTOR_SIZE) {
+      run.constants ??= this.wanted.map((name) =>
+        constantOf(accesses.columns[name as 'pc'], this.cell(name, run.entry)),
+      );
+      run.constants.forEach((value, column) => output.constant(column, value));
+      run.count -= VECTOR_SIZE;
+      return VECTOR_SIZE;
+    }
+    const chosen = this.all;
+    let rows = 0;
+    for (let next; rows < VECTOR_SIZE && (next = this.runs.at(-1));) {
+      const count = Math.min(next.count, VECTOR_SIZE - rows);
+      chosen.fill(next.entry, rows, (rows += count));
+      next.count -= count;
+      if (next.count === 0) this.runs.pop();
+    }
+    if (rows > 0) this.chosen(output, chosen, rows);
+    return rows;
+  }
+
+  /** Entries of the batch whose rows are the same, as one run: in order from the end. */
+  private equalRows(repeats: Uint32Array): Run[] {
+    const runs = new Map<string, Run>();
+    repeats.forEach((count, entry) => {
+      const key = this.wanted.map((name) => this.cell(name, entry)).join();
+      const run = runs.get(key);
+      if (run) run.count += count;
+      else runs.set(key, { entry, count });
+    });
+    return [...runs.values()].reverse();
+  }
+
+  /** The value of a column that a thread and a site determine, as it stands in a typed array. */
+  private cell(name: string, entry: number): number | bigint {
+    const { batch, sites } = this;
+    if (name === 'process' || name === 'thread') return batch[name];
+    const column = SITE_COLUMNS[name];
+    assert(column, `accesses has no column ${name} that repeats`);
+    return sites[column][batch.sites[entry]!]!;
   }
 
   private column(

@@ -21,7 +21,7 @@ import {
   type DuckDBConnection,
   type DuckDBType,
 } from '@duckdb/node-api';
-import duckdb, { type DataChunk, type Vector } from '@duckdb/node-bindings';
+import duckdb, { type DataChunk, type Value, type Vector } from '@duckdb/node-bindings';
 import type { Column, Columns } from '../schemas/schema.js';
 
 /** Rows that a vector holds. */
@@ -42,6 +42,24 @@ const TYPES = {
 /** The SQL type of a declared column. */
 export function sqlType(column: Column): DuckDBType {
   return column.type === 'enum' ? ENUM(column.names!) : TYPES[column.type];
+}
+
+/** A value of a declared column of numbers, as it stands in a typed array. */
+export function constantOf(column: Column, value: number | bigint): Value {
+  switch (column.type) {
+    case 'u16':
+      return duckdb.create_uint16(Number(value));
+    case 'u32':
+      return duckdb.create_uint32(Number(value));
+    case 'u64':
+      return duckdb.create_uint64(BigInt(value));
+    case 'bool':
+      return duckdb.create_bool(value !== 0);
+    case 'enum':
+      return duckdb.create_enum_value(sqlType(column).toLogicalType().logical_type, Number(value));
+    default:
+      throw new Error(`no constant of type ${column.type}`);
+  }
 }
 
 /** A chunk of rows that DuckDB wants filled: one vector per column asked for. */
@@ -72,6 +90,11 @@ export class Output {
       values.byteOffset + start * width,
       count * width,
     );
+  }
+
+  /** Says that all rows have one value, made by `constantOf`: DuckDB then computes once for all of them. */
+  constant(column: number, value: Value): void {
+    duckdb.vector_reference_value(this.vector(column), value);
   }
 
   /** Writes strings or byte strings: row `i` of the chunk is `data` from `offsets[start + i]` on. */
@@ -126,7 +149,16 @@ export interface VarCells {
  * one chunk after another: it writes column number `projection[i]` to the output's column `i`, and
  * returns the number of rows, 0 at the end.
  */
-export type OpenScan = (projection: readonly number[]) => (output: Output) => number;
+export type OpenScan = (projection: readonly number[]) => Fill;
+
+export interface Fill {
+  (output: Output): number;
+  /** Nobody minds the order of chunks: DuckDB may work on several at once. */
+  readonly anyOrder?: boolean;
+}
+
+/** Chunks on which DuckDB works while the next ones are filled. */
+export const CHUNKS_AT_ONCE = 4;
 
 /**
  * Registers table function `name`. `rowCount` is what the optimiser is told to expect. An error within
@@ -158,7 +190,11 @@ export function registerScan(
       if (rowCount) bind.setCardinality(rowCount(), false);
     },
     initFunction(init) {
-      guard(init, () => init.setInitData({ fill: open(init.getColumnIndexes()) }));
+      guard(init, () => {
+        const fill = open(init.getColumnIndexes());
+        if (fill.anyOrder) init.setMaxThreads(CHUNKS_AT_ONCE);
+        init.setInitData({ fill });
+      });
     },
     mainFunction() {},
   });
@@ -166,7 +202,7 @@ export function registerScan(
   duckdb.table_function_set_function(table.table_function, (info, chunk) => {
     let count = 0;
     try {
-      const { fill } = duckdb.function_get_init_data(info) as { fill: (output: Output) => number };
+      const { fill } = duckdb.function_get_init_data(info) as { fill: Fill };
       output.reset(chunk);
       count = fill(output);
     } catch (error) {

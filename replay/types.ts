@@ -29,6 +29,8 @@ export interface AccessBatch {
   readonly values: BigUint64Array;
   /** All bytes of each access wider than 8, one after another, in order. */
   readonly wide: Uint8Array;
+  /** How many accesses each entry stands for, in a replay that is `tallied`; otherwise it is one. */
+  readonly repeats?: Uint32Array;
 }
 
 /** Places in the code that access memory. Grows while replay meets new superblocks. */
@@ -88,6 +90,8 @@ export interface ReplayOptions {
   readonly accesses?: boolean;
   /** The columns that are needed, all if absent: others may hold anything. */
   readonly columns?: ReadonlySet<AccessColumn>;
+  /** With no columns: accesses may come in any order, and equal ones as one entry that repeats. */
+  readonly tallied?: boolean;
   /** Accesses that begin at an address below the first or above the second of these may be left out. */
   readonly addresses?: readonly [bigint, bigint];
   /** Deliver only accesses that are fresh (fresh-accesses.ts), with neither values nor counts. */

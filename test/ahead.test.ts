@@ -1,8 +1,9 @@
 /** A replay ahead in a worker delivers what a replay in place does. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { ReplayAhead, stopReplaysAhead } from '../replay/ahead.js';
+import { ReplayAhead } from '../replay/ahead.js';
 import { openReplay } from '../replay/replay.js';
+import { endWorkers } from '../replay/spare-workers.js';
 import { Trace } from '../replay/trace.js';
 import type { Replay } from '../replay/types.js';
 import { UserError } from '../schemas/errors.js';
@@ -30,6 +31,19 @@ function* rows(replay: Replay): Generator<string> {
   }
 }
 
+/** How many accesses each site has by each thread. */
+function tally(replay: Replay): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (let batch; (batch = replay.nextAccesses());) {
+    const { thread, repeats } = batch;
+    batch.sites.subarray(0, batch.count).forEach((site, i) => {
+      const key = `${thread} ${site}`;
+      counts.set(key, (counts.get(key) ?? 0) + (repeats?.[i] ?? 1));
+    });
+  }
+  return new Map([...counts].sort());
+}
+
 test('a replay in a worker delivers the same batches', () => {
   const { folder } = record(['threads.c']);
   const trace = Trace.open(folder);
@@ -51,9 +65,14 @@ test('a replay in a worker delivers the same batches', () => {
   }
   assert.equal(whole.nextAccesses(), undefined);
 
+  assert.deepEqual(
+    tally(new ReplayAhead(trace, 0, { accesses: true, columns: new Set(), tallied: true })),
+    tally(openReplay(trace, 0, { accesses: true })),
+  );
+
   const abandoned = new ReplayAhead(trace, 0, { accesses: true });
   assert.ok(abandoned.nextAccesses());
-  stopReplaysAhead();
+  endWorkers();
 
   assert.throws(() => new ReplayAhead(trace, 99, {}).nextAccesses(), UserError);
   trace.close();

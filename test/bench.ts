@@ -302,6 +302,10 @@ function benchQueries(run: string) {
     run,
     'select kind, size, count(*) as n from accesses group by all order by n desc',
   );
+  const each = query(
+    run,
+    'select addr >> 12 as page, count(*) as n, max(tick), sum(value::hugeint) from accesses group by 1 order by n desc limit 3',
+  );
   const middle = query(run, 'select cast(max(ticks) // 2 as varchar) as t from processes').rows[0]![
     't'
   ];
@@ -323,6 +327,8 @@ function benchQueries(run: string) {
     countRowsPerS: rows / count.seconds,
     groupByS: group.seconds,
     groupByRowsPerS: rows / group.seconds,
+    eachRowS: each.seconds,
+    eachRowRowsPerS: rows / each.seconds,
     pointByTickS: byTick.seconds,
     pointByAddressS: byAddress.seconds,
   };
@@ -417,6 +423,7 @@ async function main(): Promise<void> {
           'M rows': (q.rows / 1e6).toFixed(1),
           'count(*) M rows/s': (q.countRowsPerS / 1e6).toFixed(1),
           'group by M rows/s': (q.groupByRowsPerS / 1e6).toFixed(1),
+          'each row read, M rows/s': (q.eachRowRowsPerS / 1e6).toFixed(1),
           'by tick, s': q.pointByTickS.toFixed(2),
           'by address, s': q.pointByAddressS.toFixed(2),
         },

@@ -1,6 +1,7 @@
 /** A stand-in for replay: delivers made-up accesses in batches, the same each time. */
 import type { OpenReplay } from '../replay/scan-accesses.js';
-import type { AccessBatch, ReplayOptions, SiteTable } from '../replay/types.js';
+import { TalliedReplay } from '../replay/tally.js';
+import type { AccessBatch, Replay, ReplayOptions, SiteTable } from '../replay/types.js';
 
 const SIZES = [1, 2, 4, 8, 16, 32];
 
@@ -66,7 +67,7 @@ export function fakeReplay(batches: number, perBatch: number) {
     const left = makeBatches(process, batches, perBatch).filter(
       ({ ticks, count }) => count > 0 && ticks[count - 1]! >= fromTick && ticks[0]! <= toTick,
     );
-    return {
+    const replay: Replay = {
       sites: SITES,
       segments: () => ({
         count: 2,
@@ -78,6 +79,7 @@ export function fakeReplay(batches: number, perBatch: number) {
       nextAccesses: () => left.shift(),
       finish: () => undefined,
     };
+    return options.tallied ? new TalliedReplay(replay) : replay;
   };
   return { openReplay, opened };
 }

@@ -91,6 +91,27 @@ test('hints reach replay, and skip nothing that a statement needs', async () => 
     undefined,
   );
 
+  const anyOrder = async (sql: string) => (await opened(sql)).every(({ tallied }) => tallied);
+  for (const sql of [
+    'select count(*) from accesses',
+    'select distinct kind from accesses where process >= 0',
+    'select kind, sum(size), min(pc) from accesses where size > 2 group by kind order by 2',
+    'select count(distinct p.pid) from accesses a join processes p using (process)',
+  ]) {
+    assert.ok(await anyOrder(sql), sql);
+  }
+  for (const sql of [
+    'select kind from accesses',
+    'select count(*) from accesses where addr > 5',
+    'select kind, first(pc) from accesses group by kind',
+    'select list(size) from accesses',
+    'select count(*) from (select pc from accesses limit 3)',
+    'select max(n) from (select row_number() over () n from accesses)',
+    'select count(*), (select pc from accesses limit 1) from accesses',
+  ]) {
+    assert.ok(!(await anyOrder(sql)), sql);
+  }
+
   const random = randomNumbers(7);
   const number = () => [random(30), random(40_000), 4294967264 + random(64), 1, 3][random(5)]!;
   const big = () =>
@@ -135,6 +156,10 @@ test('hints reach replay, and skip nothing that a statement needs', async () => 
     (c: string) =>
       `select count(*) n, max(b.ticks) s from accesses a left join processes b on a.process = b.process and ${c.replaceAll(/\b(a\.)?(tick|addr|process|thread|size|value)\b/g, 'a.$2')}`,
   ];
+  for (const list of ['pc', 'thread, kind', 'process, atomic, size', 'kind, thread % 2']) {
+    const sql = `select ${list}, count(*), sum(size), max(pc) from accesses group by all order by all`;
+    assert.deepEqual(await database.rows(sql), await plain(sql), sql);
+  }
   for (let i = 0; i < 150; i++) {
     const sql = shapes[i % shapes.length]!(condition(3));
     const hinted = await database.rows(sql);
