@@ -8,6 +8,7 @@ import { pathToFileURL } from 'node:url';
 import type { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
 import type { Finding, Outcome, Summary } from './finding.js';
+import type { MakePart } from './replay-parts.js';
 
 /** An option of the command line that only one analysis has. Its value is text. */
 export interface AnalysisOption {
@@ -69,6 +70,8 @@ export interface Analysis {
     options: OptionValues,
     context: AnalysisContext,
   ): AsyncIterable<Outcome> | Iterable<Outcome>;
+  /** Present: all that `run` does is this part in a replay, so that several analyses can share one. */
+  readonly part?: MakePart;
   /** Absent: all findings are shown and are errors. */
   weigh?(finding: Finding, options: OptionValues): Weight;
   /** Given the outcome with all findings. Absent: its summary is printed as names and values. */
@@ -82,6 +85,17 @@ const BUILT_IN: Readonly<Record<string, string>> = {
 };
 
 export const ANALYSIS_NAMES: readonly string[] = Object.keys(BUILT_IN);
+
+/**
+ * The analyses that the user names, separated by commas: see `loadAnalysis`. A path may have commas.
+ */
+export async function loadAnalyses(names: string): Promise<Analysis[]> {
+  const list = existsSync(resolve(names)) ? [names] : names.split(',');
+  const all = await Promise.all(list.map(loadAnalysis));
+  const twice = all.find(({ name }, i) => all.findIndex((other) => other.name === name) < i);
+  if (twice) throw new UserError(`Name the analysis ${twice.name} only once.`);
+  return all;
+}
 
 /**
  * The analysis that the user names: one that comes with grind, or the path of a JavaScript module that

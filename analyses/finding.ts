@@ -4,6 +4,7 @@
  */
 
 import type { Row, Table } from '../schemas/schema.js';
+import type { Profile } from './profile.js';
 
 /** A place in the program: an instruction of a call stack before it is given names. */
 export type Pc = bigint;
@@ -91,4 +92,6 @@ export interface Outcome {
   readonly missing: readonly string[];
   /** What it has counted or learnt, for SQL. */
   readonly tables?: readonly AnalysisRows[];
+  /** What it has measured; errors are then not counted. */
+  readonly profile?: Profile;
 }

@@ -9,6 +9,7 @@ import type { Table } from '../schemas/schema.js';
 import type { Analysis, OptionValues } from './analysis.js';
 import type { AnalysisRows, Finding, Outcome, Summary, SummaryValue } from './finding.js';
 import { Findings } from './findings.js';
+import { profileJson, profileText } from './profile.js';
 import {
   formatSuppression,
   type NamedFrame,
@@ -72,6 +73,11 @@ export class Report {
     private readonly settings: ReportSettings,
   ) {
     this.linkNames = new LinkNames(trace);
+  }
+
+  /** Of the analysis. */
+  get name(): string {
+    return this.analysis.name;
   }
 
   /** Adds what the analysis says of a process image. */
@@ -151,17 +157,19 @@ export class Report {
       yield* this.processText(process);
       const counts = countErrors(process.reported);
       for (const sentence of process.outcome.missing) yield `Not judged: ${sentence}`;
-      yield summaryLine(counts);
+      if (!process.outcome.profile) yield summaryLine(counts);
       if (this.processes.length > 1) yield '';
     }
     if (listSuppressions) {
       for (const [{ name, file, line }, uses] of this.uses)
         yield `used_suppression: ${String(uses).padStart(6)} ${name} ${file}:${line}`;
     }
-    if (this.processes.length > 1) yield `All processes: ${summaryLine(this.counts)}`;
+    if (this.processes.length > 1 && !this.processes.every(({ outcome }) => outcome.profile))
+      yield `All processes: ${summaryLine(this.counts)}`;
   }
 
   private *processText({ outcome, reported }: ProcessReport): Generator<string> {
+    if (outcome.profile) yield* profileText(outcome.profile);
     const closing = this.analysis.close?.(outcome, this.settings.options) ?? {
       before: [],
       late: [],
@@ -211,6 +219,7 @@ export class Report {
           ...summaryJson(
             this.analysis.close?.(outcome, this.settings.options).summary ?? outcome.summary,
           ),
+          ...(outcome.profile && { profile: profileJson(outcome.profile) }),
         })),
         suppressions: [...this.uses].map(([{ name, file, line }, uses]) => ({
           name,

@@ -6,10 +6,13 @@ import { setFlagsFromString } from 'node:v8';
 import type { Argv, CommandModule } from 'yargs';
 import {
   ANALYSIS_NAMES,
-  loadAnalysis,
+  loadAnalyses,
   type Analysis,
+  type AnalysisContext,
   type OptionValues,
 } from '../analyses/analysis.js';
+import type { Outcome } from '../analyses/finding.js';
+import { runParts } from '../analyses/replay-parts.js';
 import { Report } from '../analyses/report.js';
 import { readSuppressions, Suppressions, type Suppression } from '../analyses/suppressions.js';
 import { findProgram } from '../recorder/build.js';
@@ -107,11 +110,11 @@ interface Arguments {
  */
 export async function analyzeCommand(): Promise<CommandModule<object, Arguments>> {
   const name = await analysisOnCommandLine();
-  const own = name === undefined ? {} : (await loadAnalysis(name)).options;
+  const own = name === undefined ? {} : optionsOf(await loadAnalyses(name));
   return {
     command: 'analyze <analysis> [run]',
     describe:
-      'Judge a recorded execution: find memory errors, leaks, races and wrong uses of locks',
+      'Judge a recorded execution: memory errors, leaks, races, wrong uses of locks; and profiles',
     builder: (yargs) => declare(yargs, own) as Argv<Arguments>,
     handler: runAnalyze,
   };
@@ -122,7 +125,7 @@ export async function plainArguments(
   analysis: string,
   argv: readonly string[],
 ): Promise<Arguments | undefined> {
-  const { options } = await loadAnalysis(analysis);
+  const options = optionsOf(await loadAnalyses(analysis));
   const own = Object.entries(options).map(([name, { default: preset, values }]) => {
     return [name, { type: 'string', default: preset, ...(values && { choices: values }) }] as const;
   });
@@ -131,11 +134,15 @@ export async function plainArguments(
   return found && ({ ...found, analysis, ...(run !== undefined && { run }) } as Arguments);
 }
 
+/** Of all these analyses: one of the same name goes to each that has it. */
+const optionsOf = (analyses: readonly Analysis[]): Analysis['options'] =>
+  Object.assign({}, ...analyses.map(({ options }) => options)) as Analysis['options'];
+
 function declare(yargs: Argv, own: Analysis['options']): Argv {
   yargs
     .positional('analysis', {
       type: 'string',
-      describe: `${ANALYSIS_NAMES.join(', ')}, or a JavaScript module that exports an analysis`,
+      describe: `${ANALYSIS_NAMES.join(', ')}, or a JavaScript module that exports an analysis; several separated by commas`,
     })
     .positional('run', {
       type: 'string',
@@ -178,7 +185,7 @@ export async function runAnalyze(args: Arguments): Promise<void> {
   const exitcode = wholeNumber('error-exitcode', args['error-exitcode'], 0, 255);
   // Most of replay's own code runs too briefly for inlining to pay.
   setFlagsFromString('--max-inlined-bytecode-size-cumulative=0');
-  const analysis = await loadAnalysis(args.analysis);
+  const analyses = await loadAnalyses(args.analysis);
   const suppressions = [
     ...(args.suppressions ?? []).flatMap(readSuppressions),
     ...(args['default-suppressions'] === 'yes' ? defaultSuppressions() : []),
@@ -191,31 +198,67 @@ export async function runAnalyze(args: Arguments): Promise<void> {
       setFlagsFromString(flag);
   try {
     for (const { sentence } of trace.damages()) console.error(`grind: ${sentence}`);
-    const options = optionValues(analysis, args);
-    const report = new Report(trace, analysis, {
-      options,
-      callers,
-      suppressions: new Suppressions(suppressions, callers),
-      generate: args['gen-suppressions'] === 'all',
+    const reports = analyses.map((analysis) => {
+      const options = optionValues(analysis, args);
+      const report = new Report(trace, analysis, {
+        options,
+        callers,
+        suppressions: new Suppressions(suppressions, callers),
+        generate: args['gen-suppressions'] === 'all',
+      });
+      return { analysis, options, report };
     });
-    const bar = new ProgressBar(analysis.name);
+    const bar = new ProgressBar(args.analysis);
     try {
-      const outcomes = analysis.run(trace, options, {
+      const context = {
         processes: chosenProcesses(trace, args.process),
         callers,
-        progress: (done) => bar.show(done),
-      });
-      for await (const outcome of outcomes) report.add(outcome);
+        progress: (done: number) => bar.show(done),
+      };
+      for await (const { analysis, outcome } of outcomesOf(trace, reports, context))
+        reports.find((one) => one.analysis === analysis)!.report.add(outcome);
     } finally {
       bar.clear();
     }
-    storeFindings(trace, analysis.name, report.findings, report.tables);
-    if (args.format === 'json') write(`${JSON.stringify(report.json(), undefined, 1)}\n`);
-    else if (args.format === 'table') write(`${tableText(report)}\n`);
-    else write([...report.text(args.verbose), ''].join('\n'));
-    if (report.counts.errors > 0) process.exitCode = exitcode;
+    for (const { analysis, report } of reports)
+      storeFindings(trace, analysis.name, report.findings, report.tables);
+    print(
+      reports.map(({ report }) => report),
+      args,
+    );
+    if (reports.some(({ report }) => report.counts.errors > 0)) process.exitCode = exitcode;
   } finally {
     trace.close();
+  }
+}
+
+/** Runs analyses one after another, but those that can share a replay together. */
+async function* outcomesOf(
+  trace: Trace,
+  wanted: readonly { analysis: Analysis; options: OptionValues }[],
+  context: AnalysisContext,
+): AsyncGenerator<{ analysis: Analysis; outcome: Outcome }> {
+  const sharing = wanted.flatMap(({ analysis, options }) =>
+    analysis.part ? [{ analysis, options, part: analysis.part }] : [],
+  );
+  for (const outcomes of sharing.length > 1 ? runParts(trace, sharing, context) : [])
+    for (const [i, { analysis }] of sharing.entries()) yield { analysis, outcome: outcomes[i]! };
+  for (const { analysis, options } of wanted)
+    if (sharing.length < 2 || !analysis.part)
+      for await (const outcome of analysis.run(trace, options, context))
+        yield { analysis, outcome };
+}
+
+/** Several reports stand one after another; in JSON, in a list. */
+function print(reports: readonly Report[], { format, verbose }: Arguments): void {
+  if (format === 'json') {
+    const values = reports.map((report) => report.json());
+    return write(`${JSON.stringify(values.length === 1 ? values[0] : values, undefined, 1)}\n`);
+  }
+  for (const report of reports) {
+    if (reports.length > 1) write(`== ${report.name} ==\n`);
+    if (format === 'table') write(`${tableText(report)}\n`);
+    else write([...report.text(verbose), ''].join('\n'));
   }
 }
 

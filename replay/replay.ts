@@ -306,6 +306,14 @@ export class ProcessReplay implements Replay {
     return this.take();
   }
 
+  /** The accesses that were not taken yet, and forgets them; for observers, before an event. */
+  drain(): AccessBatch | undefined {
+    const batch = this.take();
+    this.guest.resetAccesses();
+    this.mustReset = false;
+    return this.inLastLeg ? batch : undefined;
+  }
+
   finish(): void {
     while (this.step()) this.guest.resetAccesses();
     this.guest.resetAccesses();

@@ -1,0 +1,91 @@
+/**
+ * What a profile is: an analysis that measures instead of finding errors gives tables, each with a title and columns,
+ * which the report prints in its text, and gives whole as JSON. What SQL shows are tables of the analysis's own, as ever
+ * (`Outcome.tables`).
+ */
+
+export type ProfileCell = string | number | bigint;
+
+export interface ProfileColumn {
+  /** As in JSON: lower case with underscores, the unit last. */
+  readonly name: string;
+  /** Above the column in the text; absent: the name. */
+  readonly head?: string;
+  /** A part of a whole, from 0 to 1, which the text shows in per cent. */
+  readonly isShare?: boolean;
+}
+
+export interface ProfileTable {
+  /** As in JSON. */
+  readonly name: string;
+  /** The line above it in the text. */
+  readonly title: string;
+  readonly columns: readonly ProfileColumn[];
+  readonly rows: readonly (readonly ProfileCell[])[];
+  /** Rows that the text shows, the first ones; absent: all. */
+  readonly shownRows?: number;
+}
+
+/** What a profile says of one process image. */
+export interface Profile {
+  /** Lines that stand before the tables in the text. */
+  readonly lines: readonly string[];
+  readonly tables: readonly ProfileTable[];
+}
+
+/** The text of a profile, line by line. */
+export function* profileText({ lines, tables }: Profile): Generator<string> {
+  yield* lines;
+  for (const table of tables) {
+    if (table.rows.length === 0) continue;
+    yield '';
+    yield table.title;
+    yield* tableLines(table);
+    const left = table.rows.length - (table.shownRows ?? table.rows.length);
+    if (left > 0) yield `  … and ${left} more`;
+  }
+  yield '';
+}
+
+/** Numbers stand right and text left; the last column of text is not filled up. */
+function* tableLines({ columns, rows, shownRows }: ProfileTable): Generator<string> {
+  const shown = rows
+    .slice(0, shownRows)
+    .map((row) => row.map((cell, i) => cellText(cell, columns[i]!)));
+  const head = columns.map(({ name, head }) => head ?? name);
+  const widths = head.map((text, i) =>
+    Math.max(text.length, ...shown.map((row) => row[i]!.length)),
+  );
+  const isRight = columns.map((_, i) => rows.every((row) => typeof row[i] !== 'string'));
+  const line = (cells: readonly string[]): string =>
+    cells
+      .map((cell, i) => (isRight[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))
+      .join('  ')
+      .trimEnd();
+  yield `  ${line(head)}`;
+  for (const row of shown) yield `  ${line(row)}`;
+}
+
+function cellText(cell: ProfileCell, { isShare }: ProfileColumn): string {
+  if (typeof cell === 'string') return cell;
+  if (isShare) return `${(100 * Number(cell)).toFixed(2)} %`;
+  if (typeof cell === 'number' && !Number.isInteger(cell)) return cell.toFixed(3);
+  return String(cell).replace(/\B(?=(\d{3})+$)/g, ',');
+}
+
+/** The same as a value for JSON: rows as objects; numbers that can be beyond 2^53 are text. */
+export function profileJson({ tables }: Profile): object {
+  return Object.fromEntries(
+    tables.map(({ name, columns, rows }) => [
+      name,
+      rows.map((row) =>
+        Object.fromEntries(
+          columns.map((column, i) => {
+            const cell = row[i]!;
+            return [column.name, typeof cell === 'bigint' ? String(cell) : cell];
+          }),
+        ),
+      ),
+    ]),
+  );
+}
