@@ -15,6 +15,30 @@ export interface ProfileColumn {
   readonly isShare?: boolean;
 }
 
+/** How a report that can draw shows a table, above its rows. */
+export type Drawing =
+  | {
+      /** Curves of some columns over another one, which rises. */
+      readonly as: 'lines';
+      readonly x: string;
+      readonly lines: readonly string[];
+      readonly isLogX?: boolean;
+      /** A value holds until the next row. */
+      readonly isStepped?: boolean;
+    }
+  | {
+      /**
+       * A flame graph: each row is a call, with the number of the row that it is called from (-1: none), which
+       * stands before it, the function, and its own cost. The rows are not shown as a table.
+       */
+      readonly as: 'flame';
+      readonly parent: string;
+      readonly name: string;
+      readonly self: string;
+      /** What the cost is, such as instructions. */
+      readonly unit: string;
+    };
+
 export interface ProfileTable {
   /** As in JSON. */
   readonly name: string;
@@ -24,6 +48,7 @@ export interface ProfileTable {
   readonly rows: readonly (readonly ProfileCell[])[];
   /** Rows that the text shows, the first ones; absent: all. */
   readonly shownRows?: number;
+  readonly drawn?: Drawing;
 }
 
 /** What a profile says of one process image. */
@@ -37,7 +62,7 @@ export interface Profile {
 export function* profileText({ lines, tables }: Profile): Generator<string> {
   yield* lines;
   for (const table of tables) {
-    if (table.rows.length === 0) continue;
+    if (table.rows.length === 0 || table.shownRows === 0) continue;
     yield '';
     yield table.title;
     yield* tableLines(table);

@@ -8,11 +8,9 @@ import {
   ANALYSIS_NAMES,
   loadAnalyses,
   type Analysis,
-  type AnalysisContext,
   type OptionValues,
 } from '../analyses/analysis.js';
-import type { Outcome } from '../analyses/finding.js';
-import { runParts } from '../analyses/replay-parts.js';
+import { outcomesOf } from '../analyses/outcomes.js';
 import { Report } from '../analyses/report.js';
 import { readSuppressions, Suppressions, type Suppression } from '../analyses/suppressions.js';
 import { findProgram } from '../recorder/build.js';
@@ -230,23 +228,6 @@ export async function runAnalyze(args: Arguments): Promise<void> {
   } finally {
     trace.close();
   }
-}
-
-/** Runs analyses one after another, but those that can share a replay together. */
-async function* outcomesOf(
-  trace: Trace,
-  wanted: readonly { analysis: Analysis; options: OptionValues }[],
-  context: AnalysisContext,
-): AsyncGenerator<{ analysis: Analysis; outcome: Outcome }> {
-  const sharing = wanted.flatMap(({ analysis, options }) =>
-    analysis.part ? [{ analysis, options, part: analysis.part }] : [],
-  );
-  for (const outcomes of sharing.length > 1 ? runParts(trace, sharing, context) : [])
-    for (const [i, { analysis }] of sharing.entries()) yield { analysis, outcome: outcomes[i]! };
-  for (const { analysis, options } of wanted)
-    if (sharing.length < 2 || !analysis.part)
-      for await (const outcome of analysis.run(trace, options, context))
-        yield { analysis, outcome };
 }
 
 /** Several reports stand one after another; in JSON, in a list. */

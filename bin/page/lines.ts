@@ -1,0 +1,50 @@
+/** Curves: a timeline of the heap, a miss curve. Drag to zoom, double-click to see all again. */
+import uPlot from 'uplot';
+import type { LinesSection } from './data.js';
+import { brief, count, element } from './dom.js';
+
+const HEIGHT = 280;
+
+export function drawLines({ x, lines, isLogX, isStepped }: LinesSection): HTMLElement {
+  const place = element('div', { class: 'lines' });
+  const colour = (i: number): string =>
+    getComputedStyle(document.documentElement).getPropertyValue(`--line${(i % 6) + 1}`);
+  const ink = getComputedStyle(document.documentElement).getPropertyValue('--ink');
+  const axis = {
+    stroke: ink,
+    grid: { stroke: '#8883', width: 1 },
+    ticks: { stroke: '#8883', width: 1 },
+    values: (_: uPlot, values: (number | null)[]) =>
+      values.map((value) => (value === null ? '' : brief(value))),
+  };
+  const value = (_: uPlot, shown: number | null): string => (shown === null ? '–' : count(shown));
+  const options: uPlot.Options = {
+    width: 900,
+    height: HEIGHT,
+    scales: { x: { time: false, ...(isLogX && { distr: 3, log: 2 }) }, y: { range: [0, null] } },
+    axes: [
+      { ...axis, label: x.head, labelSize: 20 },
+      { ...axis, size: 70 },
+    ],
+    series: [
+      { label: x.head, value },
+      ...lines.map(({ head }, i) => ({
+        label: head,
+        stroke: colour(i),
+        width: 1.5,
+        value,
+        points: { show: false },
+        ...(isStepped && { paths: uPlot.paths.stepped!({ align: 1 }) }),
+      })),
+    ],
+  };
+  const data = [x.values, ...lines.map(({ values }) => values)] as unknown as uPlot.AlignedData;
+  // Its width is known once it stands in the page.
+  requestAnimationFrame(() => {
+    const plot = new uPlot({ ...options, width: place.clientWidth }, data, place);
+    new ResizeObserver(() => plot.setSize({ width: place.clientWidth, height: HEIGHT })).observe(
+      place,
+    );
+  });
+  return place;
+}

@@ -1,0 +1,172 @@
+/** `grind report`: a run as one page for a browser, which needs nothing else. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import type { CommandModule, InferredOptionTypes, Options } from 'yargs';
+import { ANALYSIS_NAMES, loadAnalyses, type Analysis } from '../analyses/analysis.js';
+import { outcomesOf } from '../analyses/outcomes.js';
+import type { Manifest } from '../recorder/manifest.js';
+import { openAhead } from '../replay/ahead.js';
+import { Database } from '../replay/database.js';
+import { endWorkers } from '../replay/spare-workers.js';
+import { Trace, type ProcessRow } from '../replay/trace.js';
+import { fileProblem, UserError } from '../schemas/errors.js';
+import { RUNS_FOLDER } from './numbers.js';
+import type { ReportData, Section } from './page/data.js';
+import {
+  facts,
+  findingSections,
+  functionSection,
+  heatSection,
+  profileSections,
+  sourcesSection,
+} from './report-data.js';
+import { findRun } from './runs.js';
+
+const OPTIONS = {
+  output: {
+    alias: 'o',
+    type: 'string',
+    requiresArg: true,
+    default: 'report.html',
+    describe: 'Write the page to this file',
+  },
+  analyses: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Profiles to show, separated by commas; by default all that come with grind',
+  },
+  process: {
+    type: 'number',
+    requiresArg: true,
+    describe: 'The process to show, by its number; by default the one that executed most',
+  },
+  out: {
+    type: 'string',
+    requiresArg: true,
+    default: RUNS_FOLDER,
+    describe: 'Folder that holds the runs',
+  },
+} as const satisfies Record<string, Options>;
+
+type Arguments = InferredOptionTypes<typeof OPTIONS> & { run?: string };
+
+/** Addresses of a call stack that profiles show, as `grind analyze` does. */
+const CALLERS = 12;
+
+export const reportCommand: CommandModule<object, Arguments> = {
+  command: 'report [run]',
+  describe: 'Show a run as a page for a browser: findings, profiles, pictures, sources',
+  builder: (yargs) =>
+    yargs
+      .positional('run', {
+        type: 'string',
+        describe: "A run's name, a folder, or a git revision; by default the last run",
+      })
+      .options(OPTIONS)
+      .example('$0 report -o report.html', 'The last run'),
+  handler: report,
+};
+
+async function report({ run, out, output, analyses, process }: Arguments): Promise<void> {
+  const trace = Trace.open(await findRun(run, out));
+  try {
+    const image = chosenProcess(trace, process);
+    const profiles = await profilesOf(trace, image, await chosenAnalyses(analyses));
+    const database = await Database.open(trace, openAhead);
+    let data: ReportData;
+    try {
+      const number = image.process;
+      const sources = await sourcesSection(database, number);
+      data = {
+        title: `${trace.name}: ${(trace.manifest as unknown as Manifest).argv.join(' ')}`,
+        facts: facts(trace.manifest as unknown as Manifest, image),
+        sections: [
+          ...(await findingSections(database, number)),
+          ...profiles,
+          await heatSection(database, image),
+          await functionSection(database, number),
+          ...(sources ? [sources] : []),
+        ],
+      };
+    } finally {
+      database.close();
+      endWorkers();
+    }
+    write(output, page(data));
+    console.error(`grind: ${output} shows run ${trace.name}.`);
+  } finally {
+    trace.close();
+  }
+}
+
+function chosenProcess(trace: Trace, wanted: number | undefined): ProcessRow {
+  const [longest] = [...trace.processes].sort((a, b) => (a.ticks > b.ticks ? -1 : 1));
+  const found =
+    wanted === undefined ? longest : trace.processes.find(({ process }) => process === wanted);
+  if (!found)
+    throw new UserError(
+      `The run has no process ${wanted ?? 0}: \`grind info\` shows the numbers of its ${trace.processes.length}.`,
+    );
+  return found;
+}
+
+/** The analyses named; those of grind's own that can share a replay when none are. */
+async function chosenAnalyses(names: string | undefined): Promise<Analysis[]> {
+  if (names !== undefined) return loadAnalyses(names);
+  return (await loadAnalyses(ANALYSIS_NAMES.join())).filter(({ part }) => part);
+}
+
+async function profilesOf(
+  trace: Trace,
+  { process }: ProcessRow,
+  analyses: readonly Analysis[],
+): Promise<Section[]> {
+  const wanted = analyses.map((analysis) => ({
+    analysis,
+    options: Object.fromEntries(
+      Object.entries(analysis.options).map(([name, option]) => [name, option.default]),
+    ),
+  }));
+  const context = { processes: [process], callers: CALLERS, progress: () => {} };
+  const sections: Section[] = [];
+  for await (const { analysis, outcome } of outcomesOf(trace, wanted, context)) {
+    if (!outcome.profile)
+      throw new UserError(
+        `The analysis ${analysis.name} is no profile: \`grind analyze ${analysis.name}\` keeps its findings, and the report shows them.`,
+      );
+    sections.push(...profileSections(outcome.profile, analysis.name));
+  }
+  return sections;
+}
+
+function write(path: string, text: string): void {
+  try {
+    writeFileSync(path, text);
+  } catch (error) {
+    throw new UserError(`Cannot write ${path}: ${fileProblem(error)}.`);
+  }
+}
+
+/** The page with its script, its style and its data. */
+function page(data: ReportData): string {
+  const part = (name: string): string =>
+    readFileSync(new URL(`./page/page.bundle.${name}`, import.meta.url), 'utf8');
+  // Within a script element, nothing may look like a tag.
+  const json = JSON.stringify(data).replaceAll('<', '\\u003c');
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>${escapeHtml(data.title)}</title>
+<style>${part('css')}</style>
+</head>
+<body>
+<script type="application/json" id="data">${json}</script>
+<script>${part('js').replaceAll('</script', '<\\/script')}</script>
+</body>
+</html>
+`;
+}
+
+const escapeHtml = (text: string): string =>
+  text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
