@@ -3,7 +3,7 @@
  * more than what was recorded.
  */
 import type { Table } from '../schemas/schema.js';
-import { Cursor, legsOf } from './replay.js';
+import { Cursor, legsOf } from './event-cursor.js';
 import type { Trace } from './trace.js';
 import type { EventRow } from './types.js';
 

@@ -85,7 +85,7 @@ function rowsUntilExit(trace: Trace, table: Table, batch: Batch): number {
 }
 
 /** How many rows of a batch, which are in order of events, precede an event. */
-function rowsBefore(batch: Batch, event: bigint): number {
+export function rowsBefore(batch: Batch, event: bigint): number {
   const events = batch.column('event');
   let [low, high] = [0, batch.count];
   while (low < high) {

@@ -24,14 +24,14 @@ import {
   thread_events,
   values,
 } from '../schemas/tables.js';
+import { Cursor, legsOf, type Leg } from './event-cursor.js';
 import { Divergence, Guest, type BlockDefinition, type RunResult } from './guest.js';
 import type { SavedShadow } from './shadow-guest.js';
 import { ReplayRegisters } from './shadow-registers.js';
-import type { Batch, StoredRow, Trace, VarColumn } from './trace.js';
+import type { Batch, StoredRow, Trace } from './trace.js';
 import type {
   AccessBatch,
   AccessColumn,
-  EventRow,
   Replay,
   ReplayOptions,
   SegmentTable,
@@ -53,87 +53,6 @@ const EVENT_TABLES = [
 
 /** Those whose rows hold whatever guest code does: a replay that begins at a keyframe needs them too. */
 const PROGRAM_TABLES = new Set<Table>([blocks, memory, mappings]);
-
-/** A place in one table: the next row not yet delivered. */
-export class Cursor implements EventRow {
-  batch: Batch | undefined;
-  row = 0;
-  private ids!: BigUint64Array;
-  private readonly batches: Iterator<Batch>;
-
-  constructor(
-    readonly table: Table,
-    trace: Trace,
-    process: number,
-    /** Rows at and after this event are left out. */
-    private readonly endEvent: bigint,
-  ) {
-    this.batches = trace.batches(table, process);
-    this.load();
-  }
-
-  /** Number of the next row's event; Infinity when there is none. */
-  event = Infinity;
-
-  next(): void {
-    this.row++;
-    if (this.row < this.batch!.count) this.settle();
-    else this.load();
-  }
-
-  private load(): void {
-    const { value, done } = this.batches.next();
-    this.batch = done ? undefined : (value as Batch);
-    this.row = 0;
-    if (!this.batch) {
-      this.event = Infinity;
-      return;
-    }
-    this.ids = this.batch.column('event');
-    if (this.batch.count === 0) this.load();
-    else this.settle();
-  }
-
-  private settle(): void {
-    this.event = this.isBeforeEnd() ? Number(this.ids[this.row]!) : Infinity;
-  }
-
-  /** The current row belongs to the leg. */
-  isBeforeEnd(): boolean {
-    return this.ids[this.row]! < this.endEvent;
-  }
-
-  u64(name: string): bigint {
-    return (this.batch!.column(name as never) as BigUint64Array)[this.row]!;
-  }
-
-  i64(name: string): bigint {
-    return BigInt.asIntN(64, this.u64(name));
-  }
-
-  u32(name: string): number {
-    return (this.batch!.column(name as never) as Uint32Array)[this.row]!;
-  }
-
-  /** Name of an enum column's value. */
-  name(name: string): string | undefined {
-    return this.batch!.names(name as never)[this.u32(name)];
-  }
-
-  bytes(name: string): Uint8Array {
-    const { offsets, data } = this.batch!.column(name as never) as unknown as VarColumn;
-    return data.subarray(offsets[this.row]!, offsets[this.row + 1]!);
-  }
-}
-
-/** A part of the replay: the events of one image, up to a fork or the end. */
-export interface Leg {
-  readonly process: number;
-  /** Events at and after this number do not belong to the leg. */
-  readonly endEvent: bigint;
-  /** Where the leg ends, by a fork or for good: run to this tick after the last event. */
-  readonly endTick: bigint;
-}
 
 type Keyframe = StoredRow<typeof keyframes> & {
   /** The event of the keyframe before, or 0: the memory of this one stands after it. */
@@ -194,35 +113,6 @@ function opNames(trace: Trace): string[] {
   const names: string[] = [];
   for (const row of trace.rows(ops)) names[row.op] = row.name;
   return names;
-}
-
-/**
- * The parts of a replay of a process image: first those of the images that it was forked from. Throws
- * UserError when the trace lacks one.
- * @param tidyUp - with what the C library does after an exit
- */
-export function legsOf(trace: Trace, process: number, tidyUp = false): Leg[] {
-  const legs: Leg[] = [];
-  let image = trace.processes.find((row) => row.process === process);
-  if (!image) throw new UserError(`The run has no process ${process}.`);
-  const exit = tidyUp ? undefined : trace.exitEvent(process);
-  let leg: Leg = {
-    process,
-    endEvent: exit === undefined ? U64 : exit + 1n,
-    endTick: image.ticks,
-  };
-  for (let depth = 0; ; depth++) {
-    legs.unshift(leg);
-    if (image!.how !== 'fork') return legs;
-    const parent: number = image!.parent;
-    leg = { process: parent, endEvent: image!.parent_event, endTick: image!.parent_tick };
-    image = trace.processes.find((row) => row.process === parent);
-    if (!image || depth > trace.processes.length) {
-      throw new UserError(
-        `The trace does not hold the process that process ${process} was forked from: process ${process} cannot be replayed.`,
-      );
-    }
-  }
 }
 
 /** Begins a replay of process image number `process`. Throws UserError when the trace has none. */

@@ -1,0 +1,124 @@
+/** The rows of one stored table in the order of events, and which of them belong to a process image. */
+import { UserError } from '../schemas/errors.js';
+import type { Table } from '../schemas/schema.js';
+import { rowsBefore } from './lineage.js';
+import type { Batch, Trace, VarColumn } from './trace.js';
+import type { EventRow } from './types.js';
+
+/** A place in one table: the next row not yet delivered. */
+export class Cursor implements EventRow {
+  batch: Batch | undefined;
+  row = 0;
+  /** Numbers of the batch's events, the low word first. */
+  private ids!: Uint32Array;
+  /** Rows of the batch that belong to the leg. */
+  private end = 0;
+  private readonly batches: Iterator<Batch>;
+
+  constructor(
+    readonly table: Table,
+    trace: Trace,
+    process: number,
+    /** Rows at and after this event are left out. */
+    private readonly endEvent: bigint,
+  ) {
+    this.batches = trace.batches(table, process);
+    this.load();
+  }
+
+  /** Number of the next row's event; Infinity when there is none. */
+  event = Infinity;
+
+  next(): void {
+    this.row++;
+    if (this.row < this.batch!.count) this.settle();
+    else this.load();
+  }
+
+  private load(): void {
+    const { value, done } = this.batches.next();
+    this.batch = done ? undefined : (value as Batch);
+    this.row = 0;
+    if (!this.batch) {
+      this.event = Infinity;
+      return;
+    }
+    const ids = this.batch.column('event');
+    this.ids = new Uint32Array(ids.buffer, ids.byteOffset, 2 * ids.length);
+    this.end = rowsBefore(this.batch, this.endEvent);
+    if (this.batch.count === 0) this.load();
+    else this.settle();
+  }
+
+  private settle(): void {
+    const { ids, row } = this;
+    this.event = this.isBeforeEnd() ? ids[2 * row]! + ids[2 * row + 1]! * 2 ** 32 : Infinity;
+  }
+
+  /** The current row belongs to the leg. */
+  isBeforeEnd(): boolean {
+    return this.row < this.end;
+  }
+
+  u64(name: string): bigint {
+    return (this.batch!.column(name as never) as BigUint64Array)[this.row]!;
+  }
+
+  i64(name: string): bigint {
+    return BigInt.asIntN(64, this.u64(name));
+  }
+
+  u32(name: string): number {
+    return (this.batch!.column(name as never) as Uint32Array)[this.row]!;
+  }
+
+  /** Name of an enum column's value. */
+  name(name: string): string | undefined {
+    return this.batch!.names(name as never)[this.u32(name)];
+  }
+
+  bytes(name: string): Uint8Array {
+    const { offsets, data } = this.batch!.column(name as never) as unknown as VarColumn;
+    return data.subarray(offsets[this.row]!, offsets[this.row + 1]!);
+  }
+}
+
+/** A part of the replay: the events of one image, up to a fork or the end. */
+export interface Leg {
+  readonly process: number;
+  /** Events at and after this number do not belong to the leg. */
+  readonly endEvent: bigint;
+  /** Where the leg ends, by a fork or for good: run to this tick after the last event. */
+  readonly endTick: bigint;
+}
+
+const U64 = 0xffffffffffffffffn;
+
+/**
+ * The parts of a replay of a process image: first those of the images that it was forked from. Throws
+ * UserError when the trace lacks one.
+ * @param tidyUp - with what the C library does after an exit
+ */
+export function legsOf(trace: Trace, process: number, tidyUp = false): Leg[] {
+  const legs: Leg[] = [];
+  let image = trace.processes.find((row) => row.process === process);
+  if (!image) throw new UserError(`The run has no process ${process}.`);
+  const exit = tidyUp ? undefined : trace.exitEvent(process);
+  let leg: Leg = {
+    process,
+    endEvent: exit === undefined ? U64 : exit + 1n,
+    endTick: image.ticks,
+  };
+  for (let depth = 0; ; depth++) {
+    legs.unshift(leg);
+    if (image!.how !== 'fork') return legs;
+    const parent: number = image!.parent;
+    leg = { process: parent, endEvent: image!.parent_event, endTick: image!.parent_tick };
+    image = trace.processes.find((row) => row.process === parent);
+    if (!image || depth > trace.processes.length) {
+      throw new UserError(
+        `The trace does not hold the process that process ${process} was forked from: process ${process} cannot be replayed.`,
+      );
+    }
+  }
+}
