@@ -82,6 +82,7 @@ export interface Analysis {
 const BUILT_IN: Readonly<Record<string, string>> = {
   memcheck: './memcheck/memcheck.js',
   race: './race/race.js',
+  heap: './heap/heap.js',
 };
 
 export const ANALYSIS_NAMES: readonly string[] = Object.keys(BUILT_IN);

@@ -2,7 +2,6 @@
 import type { Trace } from '../replay/trace.js';
 import type { Analysis, AnalysisContext, OptionValues } from './analysis.js';
 import type { Outcome } from './finding.js';
-import { runParts } from './replay-parts.js';
 
 /** Runs analyses one after another, but those that can share a replay together. */
 export async function* outcomesOf(
@@ -13,8 +12,12 @@ export async function* outcomesOf(
   const sharing = wanted.flatMap(({ analysis, options }) =>
     analysis.part ? [{ analysis, options, part: analysis.part }] : [],
   );
-  for (const outcomes of sharing.length > 1 ? runParts(trace, sharing, context) : [])
-    for (const [i, { analysis }] of sharing.entries()) yield { analysis, outcome: outcomes[i]! };
+  if (sharing.length > 1) {
+    // Not all analyses need a replay, which costs something to load.
+    const { runParts } = await import('./replay-parts.js');
+    for (const outcomes of runParts(trace, sharing, context))
+      for (const [i, { analysis }] of sharing.entries()) yield { analysis, outcome: outcomes[i]! };
+  }
   for (const { analysis, options } of wanted)
     if (sharing.length < 2 || !analysis.part)
       for await (const outcome of analysis.run(trace, options, context))

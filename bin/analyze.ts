@@ -149,7 +149,8 @@ function declare(yargs: Argv, own: Analysis['options']): Argv {
     .options(OPTIONS)
     .example('$0 analyze memcheck', 'Memory errors of the last run')
     .example('$0 analyze memcheck --leak-check=full', 'Leaks too')
-    .example('$0 analyze race', 'Data races, and wrong uses of locks');
+    .example('$0 analyze race', 'Data races, and wrong uses of locks')
+    .example('$0 analyze heap', 'Heap use over time and by call stack');
   for (const [option, { describe, default: preset, values }] of Object.entries(own)) {
     yargs.option(option, {
       type: 'string',

@@ -34,6 +34,8 @@ import {
   SHARED_COUNT,
   STATE,
   TAG_PLANE,
+  TALLY_STORES,
+  TLB_TALLY,
   WIDE,
   granulesOf,
 } from './layout.js';
@@ -58,6 +60,8 @@ export interface Modes {
   readonly addresses?: readonly [bigint, bigint];
   /** … of which only fresh ones are of interest. */
   readonly fresh?: FreshHooks;
+  /** Count accesses to the bytes that have counters (access-tally.ts). */
+  readonly tally?: boolean;
   /** Count executions of segments. */
   readonly counts: boolean;
   /** Follow which memory and which values are defined; not together with the others. */
@@ -506,7 +510,8 @@ export class BlockCompiler {
     this.pushIsShared(address);
     code.open('if');
     this.take(type, locals);
-    this.store(address, type, (part) => code.get(locals[part]!));
+    // The program does not store: it is not counted.
+    this.store(address, type, (part) => code.get(locals[part]!), false);
     code.else();
     this.plainLoad(address, type, locals);
     code.end();
@@ -547,6 +552,7 @@ export class BlockCompiler {
     code.open('block');
     code.open('block');
     const at = this.locate(push, size, false);
+    this.tally(at, size, false);
     code.br(1);
     code.end();
     push();
@@ -567,7 +573,12 @@ export class BlockCompiler {
   /** The same for a store; to be left with label depth 0 when it must be done by `storeSlowly`. */
   protected beforeStore(_at: number, _size: number): void {}
 
-  protected store(address: Operand, type: Type, push: (part: number) => void): void {
+  protected store(
+    address: Operand,
+    type: Type,
+    push: (part: number) => void,
+    isCounted = true,
+  ): void {
     const { e, code } = this;
     const size = TYPE_SIZES[type];
     const parts = valueTypes(type).length;
@@ -575,6 +586,7 @@ export class BlockCompiler {
     code.open('block');
     const at = this.locate(() => e.push(address), size, true);
     this.beforeStore(at, size);
+    if (isCounted) this.tally(at, size, true);
     for (let part = 0; part < parts; part++) {
       code.get(at);
       push(part);
@@ -593,6 +605,24 @@ export class BlockCompiler {
       code.i32(this.slowPlace);
       code.set(at);
     }
+    code.end();
+  }
+
+  /** Counts an access that was located, if its granule has counters. */
+  private tally(at: number, size: number, isStore: boolean): void {
+    if (!this.modes.tally) return;
+    const { e, code } = this;
+    const planes = e.scratch(I32, 'planes');
+    code.get(e.scratch(I32, 'entry'));
+    code.memory('i32_load', TLB_TALLY);
+    code.tee(planes);
+    code.open('if');
+    code.get(at);
+    code.get(planes);
+    code.op('i32_add');
+    code.i32(this.base + (isStore ? TALLY_STORES : 0));
+    code.op('i32_add');
+    e.support(`tally${size as 1 | 2 | 4 | 8 | 16 | 32}`);
     code.end();
   }
 

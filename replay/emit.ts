@@ -44,6 +44,8 @@ export const IMPORTS = {
   lookup: { parameters: [I64, I32], results: [I32] },
   /** Performs dirty statement n with this memory address; its result is left in scratch. */
   dirty: { parameters: [I32, I64], results: [] },
+  /** With a tally: the counter at a place has gone through zero. */
+  tallyWrapped: { parameters: [I32], results: [] },
   /** With tags: the current thread begins a new epoch. */
   beginEpoch: { parameters: [], results: [] },
   /** With tags: n bytes at an address were accessed by an instruction that synchronises; whether it stored. */

@@ -26,7 +26,9 @@ import {
   TLB_ENTRY_SIZE,
   TLB_FOR_LOADS,
   TLB_FOR_STORES,
+  TALLY_PLANES_SIZE,
   TLB_PLACE,
+  TLB_TALLY,
   granulesOf,
 } from './layout.js';
 
@@ -86,7 +88,12 @@ export class GuestMemory {
       if (this.prepare) this.bytes.fill(0, reused + TAG_PLANE, reused + TAGGED_SIZE);
       return reused;
     }
-    if (this.next + this.stride > this.bytes.length) {
+    return this.extend(this.stride);
+  }
+
+  /** New zeros at the end. `size` is in bytes, a multiple of that of a granule. */
+  private extend(size: number): number {
+    if (this.next + size > this.bytes.length) {
       const pages = Math.min(GROWTH_PAGES, MAX_PAGES - this.bytes.length / PAGE_SIZE);
       try {
         if (pages === 0) throw new RangeError();
@@ -98,9 +105,32 @@ export class GuestMemory {
       }
       this.refresh();
     }
-    const granule = this.next;
-    this.next += this.stride;
-    return granule;
+    const place = this.next;
+    this.next += size;
+    return place;
+  }
+
+  /**
+   * By granule of which accesses are counted: where the planes of its tally begin, or 0 before the first access. Until
+   * then compiled code does not find the granule in the cache.
+   */
+  readonly tallies = new Map<number, number>();
+
+  /** From now on accesses to the granule are counted. */
+  beginTally(granule: number): void {
+    if (this.tallies.has(granule)) return;
+    this.tallies.set(granule, 0);
+    this.cache(granule);
+  }
+
+  /** Where the planes of a granule begin, of which accesses are counted. */
+  tallyPlanes(granule: number): number {
+    let planes = this.tallies.get(granule)!;
+    if (planes === 0) {
+      planes = this.extend(TALLY_PLANES_SIZE);
+      this.tallies.set(granule, planes);
+    }
+    return planes;
   }
 
   /** The place of a granule that can be written: its own, made if it had none. */
@@ -162,10 +192,12 @@ export class GuestMemory {
     this.prepare?.(granule, this.own(granule));
     const place = this.place(granule);
     const isOwn = place !== this.base && place !== SHADOW_NO_ACCESS;
-    const start = BigInt(granule) << BigInt(GRANULE_BITS);
+    const planes = this.tallies.get(granule);
+    const start = planes === 0 ? NO_GRANULE : BigInt(granule) << BigInt(GRANULE_BITS);
     this.view.setBigUint64(TLB_FOR_LOADS + entry, start, true);
     this.view.setBigUint64(TLB_FOR_STORES + entry, isOwn ? start : NO_GRANULE, true);
     this.view.setUint32(TLB_PLACE + entry, place - this.base, true);
+    this.view.setUint32(TLB_TALLY + entry, planes ? planes - place : 0, true);
   }
 
   /** With tags: what is loaded or stored slowly next is fresh. */

@@ -11,6 +11,7 @@ import { spilledOf, type ShadowSite, type ShadowUnit } from './compile-shadow.js
 import { compileBlocks, compileDispatcher, compileStop, compileThreadedEntry } from './compile.js';
 import { EVALUATION_NUMBERS, IMPORTS, type ImportName } from './emit.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
+import { AccessTally } from './access-tally.js';
 import { FreshAccesses } from './fresh-accesses.js';
 import { GuestMemory, bitsOf, bytesOf } from './guest-memory.js';
 import { applyDirty, interpretBlock, type Machine, type ShadowMachine } from './interpret.js';
@@ -249,6 +250,9 @@ export class Guest implements Machine {
   /** Of a replay that tells only of fresh accesses. */
   readonly fresh: FreshAccesses | undefined;
 
+  /** Of a replay that counts accesses to bytes. */
+  readonly tally: AccessTally | undefined;
+
   /** Of a replay that follows definedness. */
   readonly shadow: ShadowGuest | undefined;
 
@@ -278,6 +282,7 @@ export class Guest implements Machine {
       fresh: isFresh,
     });
     if (isFresh) this.fresh = new FreshAccesses(this.memory);
+    if (modes.tally) this.tally = new AccessTally(this.memory);
     if (hooks) {
       assert(!modes.accesses && !modes.counts, 'shadow memory stands where counters would');
       if (layout.stateSize > MAX_SHADOWED_STATE) {
@@ -293,6 +298,7 @@ export class Guest implements Machine {
       loadSlowly: (address: bigint, size: number) => {
         const at = BigInt.asUintN(64, address);
         const { memory, shadow } = this;
+        this.tally?.add(Number(at), size, false);
         const loaded = memory.read(at, size); // linear memory may grow
         memory.bytes.set(loaded, memory.slowLoad);
         memory.clearSlowTags();
@@ -303,9 +309,12 @@ export class Guest implements Machine {
         return memory.slowLoad - memory.base;
       },
       storeSlowly: (address: bigint, size: number) => {
-        this.store(BigInt.asUintN(64, address), size, this.getBits(SCRATCH_RESULT, size));
+        const at = BigInt.asUintN(64, address);
+        this.tally?.add(Number(at), size, true);
+        this.store(at, size, this.getBits(SCRATCH_RESULT, size));
         this.memory.clearSlowTags();
       },
+      tallyWrapped: (counter: number) => this.tally!.wrapped(counter >>> 0),
       beginEpoch: () => this.fresh!.beginEpoch(),
       synchronised: (address: bigint, size: number, isStore: number) =>
         this.fresh!.synchronised(Number(BigInt.asUintN(64, address)), size, isStore !== 0),
@@ -1040,7 +1049,15 @@ export class Guest implements Machine {
     return this.memory.isShared(address);
   }
 
-  access(site: number, instruction: number, address: bigint, size: number, bits: bigint): void {
+  access(
+    site: number,
+    instruction: number,
+    address: bigint,
+    size: number,
+    bits: bigint,
+    isStore: boolean,
+  ): void {
+    this.tally?.add(Number(address), size, isStore);
     const { accesses, addresses } = this.modes;
     if (!accesses) return;
     if (addresses && (address < addresses[0] || address > addresses[1])) return;

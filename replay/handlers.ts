@@ -535,6 +535,8 @@ export const ACCESS_MODES: Readonly<Record<string, Modes>> = {
   accesses: { accesses: true, counts: false },
   within: { accesses: true, counts: false, addresses: [0n, 0n] },
   fresh: { accesses: true, counts: false, fresh: { synchronises: () => false } },
+  tally: { accesses: false, counts: false, tally: true },
+  accessesTally: { accesses: true, counts: false, tally: true },
   shadow: { accesses: false, counts: false, shadow: true },
 };
 export const FLOW_MODES: Readonly<Record<string, Modes>> = {
@@ -547,11 +549,15 @@ export const accessMode = (modes: Modes): string =>
   modes.shadow
     ? 'shadow'
     : !modes.accesses
-      ? 'plain'
+      ? modes.tally
+        ? 'tally'
+        : 'plain'
       : modes.fresh
         ? 'fresh'
         : modes.addresses
           ? 'within'
-          : 'accesses';
+          : modes.tally
+            ? 'accessesTally'
+            : 'accesses';
 export const flowMode = (modes: Modes): string =>
   modes.shadow ? 'shadow' : modes.counts ? 'counts' : 'plain';

@@ -38,7 +38,14 @@ export interface Machine {
    * @param site - number of the site within the block
    * @param instruction - number of the guest instruction within the block
    */
-  access(site: number, instruction: number, address: bigint, size: number, bits: bigint): void;
+  access(
+    site: number,
+    instruction: number,
+    address: bigint,
+    size: number,
+    bits: bigint,
+    isStore: boolean,
+  ): void;
 }
 
 /** The machine of a replay that follows definedness. */
@@ -123,12 +130,13 @@ export function applyDirty(
     }
   }
   if (memory && memory.effect !== 'write') {
-    machine.access(site++, instruction, address, memory.size, machine.load(address, memory.size));
+    const bits = machine.load(address, memory.size);
+    machine.access(site++, instruction, address, memory.size, bits, false);
   }
   if (memory && memory.effect !== 'read') {
     const bits = BigInt.asUintN(8 * memory.size, machine.takeValue(roundUp(memory.size)));
     machine.store(address, memory.size, bits);
-    machine.access(site, instruction, address, memory.size, bits);
+    machine.access(site, instruction, address, memory.size, bits, true);
   }
   return result;
 }
@@ -163,8 +171,14 @@ export function interpretBlock(
   /** The current instruction has accessed memory. */
   let accessed = false;
 
-  const access = (address: bigint, size: number, bits: bigint, happened = true): void => {
-    if (happened) machine.access(site, Math.max(instruction, 0), address, size, bits);
+  const access = (
+    address: bigint,
+    size: number,
+    bits: bigint,
+    isStore: boolean,
+    happened = true,
+  ): void => {
+    if (happened) machine.access(site, Math.max(instruction, 0), address, size, bits, isStore);
     site++;
   };
   const load = (address: bigint, type: Type): bigint => {
@@ -200,7 +214,7 @@ export function interpretBlock(
       case 'Load': {
         const address = value(expr.address);
         const bits = load(address, expr.type);
-        access(address, TYPE_SIZES[expr.type], bits);
+        access(address, TYPE_SIZES[expr.type], bits, false);
         return bits;
       }
       case 'ITE':
@@ -314,7 +328,7 @@ export function interpretBlock(
         const address = value(statement.address);
         const size = TYPE_SIZES[typeOf(statement.data)];
         if (holds) machine.store(address, size, value(statement.data));
-        access(address, size, value(statement.data), holds);
+        access(address, size, value(statement.data), true, holds);
         break;
       }
       case 'LoadG': {
@@ -322,7 +336,7 @@ export function interpretBlock(
         const address = value(statement.address);
         const holds = value(statement.guard) === 1n;
         const bits = holds ? load(address, from) : 0n;
-        access(address, TYPE_SIZES[from], bits, holds);
+        access(address, TYPE_SIZES[from], bits, false, holds);
         const widened = signed ? clip(to, BigInt.asIntN(8 * TYPE_SIZES[from], bits)) : bits;
         temps[statement.temp] = holds ? widened : value(statement.alternative);
         break;
@@ -355,7 +369,7 @@ export function interpretBlock(
         const whole = oldHi >= 0 ? 2 * size : size;
         const join = (h: bigint, l: bigint): bigint =>
           oldHi >= 0 ? (h << BigInt(8 * size)) | l : l;
-        access(address, whole, join(hi, lo));
+        access(address, whole, join(hi, lo), false);
         const newHi = dataHi === undefined ? 0n : value(dataHi);
         const newLo = value(dataLo);
         const succeeds =
@@ -364,7 +378,7 @@ export function interpretBlock(
           machine.store(address, size, newLo);
           if (oldHi >= 0) machine.store(high, size, newHi);
         }
-        access(address, whole, join(newHi, newLo), succeeds);
+        access(address, whole, join(newHi, newLo), true, succeeds);
         temps[oldLo] = lo;
         if (oldHi >= 0) temps[oldHi] = hi;
         break;

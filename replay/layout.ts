@@ -64,6 +64,8 @@ export const TLB_ENTRY_SIZE = 32;
 export const TLB_FOR_LOADS = TLB;
 export const TLB_FOR_STORES = TLB + 8;
 export const TLB_PLACE = TLB + 16;
+/** With a tally: where its planes of the granule are, relative to the granule's place (u32); 0 when it has none. */
+export const TLB_TALLY = TLB + 20;
 /** No granule begins here, and no address of a program is near. */
 export const NO_GRANULE = 1n << 63n;
 /** One byte per granule number modulo this: others can change it. The recorder folds in the same way. */
@@ -141,6 +143,14 @@ export const NO_ACCESS = 0x80;
 /** In a replay of fresh accesses a tag for each byte stands after the contents of a granule. */
 export const TAG_PLANE = GRANULE_SIZE;
 export const TAGGED_SIZE = 2 * GRANULE_SIZE;
+
+/**
+ * A tally (access-tally.ts) has planes of the size of a granule, one after another: of loads of 1, 2, 4 and 8 bytes, and
+ * of stores of these.
+ */
+export const TALLY_SIZES = [1, 2, 4, 8] as const;
+export const TALLY_STORES = TALLY_SIZES.length * GRANULE_SIZE;
+export const TALLY_PLANES_SIZE = 2 * TALLY_STORES;
 
 /** With shadow memory, the first two granules are shared: accessible zeros, and no access. */
 export const SHADOW_ZERO = FRAMES + FRAME_SIZE * MAX_FRAMES;

@@ -164,6 +164,7 @@ export class ProcessReplay implements Replay {
         ...(options.columns && { columns: withTicks(options) }),
         ...(options.addresses && { addresses: options.addresses }),
         ...(options.fresh && { fresh: options.fresh }),
+        ...(options.tally && { tally: true }),
       },
       options.shadow,
     );
@@ -404,6 +405,7 @@ export class ProcessReplay implements Replay {
     this.valueLog = new Cursor(values, this.trace, process, endEvent);
     this.guest.tick = 0n;
     this.guest.forgetExecutions(); // those of the parent
+    this.guest.tally?.forget();
     return true;
   }
 

@@ -13,6 +13,7 @@ import {
   SCRATCH_STRIDE,
 } from './layout.js';
 import { FRESH_SUPPORT, type FreshSupportName } from './support-fresh.js';
+import { TALLY_SUPPORT, type TallySupportName } from './support-tally.js';
 import { SHADOW_SUPPORT, type ShadowSupportName } from './support-shadow.js';
 import { F32, F64, I32, I64, V128, VOID, type Code, type ValueType } from './wasm.js';
 
@@ -841,6 +842,7 @@ function bitwise(deposit: boolean) {
 export type SupportName =
   | ShadowSupportName
   | FreshSupportName
+  | TallySupportName
   | 'mulHighU'
   | 'mulHighS'
   | 'divMod32U'
@@ -870,6 +872,7 @@ export type SupportName =
 export const SUPPORT: Readonly<Record<SupportName, Support>> = {
   ...SHADOW_SUPPORT,
   ...FRESH_SUPPORT,
+  ...TALLY_SUPPORT,
   mulHighU: { parameters: [I64, I64], results: [I64], emit: mulHighU },
   mulHighS: { parameters: [I64, I64], results: [I64], emit: mulHighS },
   divMod32U: { parameters: [I64, I64], results: [I64], emit: divMod32(false) },

@@ -96,6 +96,8 @@ export interface ReplayOptions {
   readonly addresses?: readonly [bigint, bigint];
   /** Deliver only accesses that are fresh (fresh-accesses.ts), with neither values nor counts. */
   readonly fresh?: FreshHooks;
+  /** Count accesses to each byte of chosen memory (access-tally.ts). */
+  readonly tally?: boolean;
   /** Count the executions of segments. */
   readonly counts?: boolean;
   /** Follow definedness; with neither accesses nor counts. */

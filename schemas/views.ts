@@ -261,6 +261,81 @@ export const sync_variables = table(
   },
 );
 
+/** Kept in the run folder as findings are. */
+export const heap_timeline = table(
+  'heap_timeline',
+  'Heap use over time, as the last `grind analyze heap` measured it: for each stretch of time the moment at which most was in use, and the first and the last moment.',
+  {
+    process,
+    analysis: findings.columns.analysis,
+    tick: u64('Tick of the moment.'),
+    allocations: u64('Blocks allocated before, each realloc as one more.'),
+    traffic_bytes: u64(
+      'Bytes by which the heap had grown and shrunk before, extra bytes included: the unit B of time in massif.',
+    ),
+    blocks: u64('Live blocks; with --pages-as-heap=yes mapped pages.'),
+    heap_bytes: u64('Bytes of these, as asked for.'),
+    extra_bytes: u64('What rounding up and administration add, as massif counts it.'),
+    stack_bytes: u64("Bytes on the threads' stacks; 0 unless --stacks=yes."),
+    peak: bool('The first moment of all at which most was in use.'),
+  },
+);
+
+/** Kept in the run folder as findings are. */
+export const heap_sites = table(
+  'heap_sites',
+  'Heap use by call stack of the allocation, as the last `grind analyze heap` measured it. A block that realloc changes is the same block still, but counts as one more allocated.',
+  {
+    process,
+    analysis: findings.columns.analysis,
+    stack: u32('Call stack of the allocation, a key of `stacks`.'),
+    blocks: u64('Blocks allocated.'),
+    bytes: u64('Bytes allocated, all blocks together.'),
+    smallest_bytes: u64('Size of the smallest block.'),
+    largest_bytes: u64('Size of the largest block.'),
+    lifetime_ticks: u64('Ticks from allocation to release or to the end, of all blocks together.'),
+    short_lived_blocks: u64('Blocks that lived no longer than --short-lived says.'),
+    most_blocks: u64('Live blocks when these blocks had most bytes.'),
+    most_bytes: u64('Most bytes that were live at a time.'),
+    peak_blocks: u64(
+      "Live blocks at the program's peak: when its heap was largest, the last time.",
+    ),
+    peak_bytes: u64("Live bytes at the program's peak."),
+    end_blocks: u64('Blocks live at the end.'),
+    end_bytes: u64('Bytes live at the end.'),
+    counted: bool(
+      'Accesses were counted (--accesses); the columns after this one are 0 otherwise.',
+    ),
+    read_bytes: u64('Bytes read in these blocks, by instructions and by the kernel.'),
+    written_bytes: u64('Bytes written in these blocks.'),
+    copied_bytes: u64('Bytes that realloc copied, which are not among those read and written.'),
+    untouched_bytes: u64('Bytes that were neither read nor written as long as their block lived.'),
+    write_only_bytes: u64('Bytes that were written and never read as long as their block lived.'),
+    function: string(
+      'Innermost function of the stack with a source file, or else with a name, outside of the allocator.',
+    ),
+    file,
+    line,
+  },
+);
+
+/** Kept in the run folder as findings are. */
+export const heap_offsets = table(
+  'heap_offsets',
+  'Accesses to heap blocks by offset from the start of the block, all blocks of a call stack together, as the last `grind analyze heap --accesses=yes` counted them: one row per run of bytes with equal counts.',
+  {
+    process,
+    analysis: findings.columns.analysis,
+    stack: heap_sites.columns.stack,
+    offset: u64('Offset of the first byte of the run.'),
+    bytes: u64(
+      'Bytes of the run; where blocks are larger than 16 KiB, bytes that are counted together.',
+    ),
+    read_bytes: u64('Bytes read there.'),
+    written_bytes: u64('Bytes written there.'),
+  },
+);
+
 /** Damage that only the reader sees. */
 export const trace_damage = table('trace_damage', 'Stored tables that are not whole.', {
   what: string('Short name of the anomaly.'),
@@ -278,6 +353,9 @@ export const COMPUTED_TABLES = [
   stacks,
   findings,
   finding_frames,
+  heap_timeline,
+  heap_sites,
+  heap_offsets,
   lock_uses,
   sync_variables,
   trace_damage,

@@ -1,0 +1,35 @@
+/** Files that analyses write for other tools. */
+import { writeFileSync } from 'node:fs';
+import type { ProcessRow } from '../replay/trace.js';
+import { UserError } from '../schemas/errors.js';
+
+/**
+ * Writes what an option asks for. `%p` in the path is the process id; where several process images are judged and it
+ * has none, the number of the image is appended. Throws UserError when the file cannot be written.
+ */
+export function writeOutput(
+  option: string,
+  pattern: string,
+  { pid, process }: ProcessRow,
+  isOneOfSeveral: boolean,
+  text: string,
+): void {
+  const named = pattern.replaceAll('%p', String(pid));
+  const path = isOneOfSeveral && named === pattern ? `${pattern}.${process}` : named;
+  try {
+    writeFileSync(path, text);
+  } catch (error) {
+    throw new UserError(`--${option}: ${path} cannot be written: ${(error as Error).message}.`);
+  }
+}
+
+/** The command line of a process image, separated by blanks. */
+export function commandOf({ executable, arguments: json }: ProcessRow): string {
+  try {
+    const argv: unknown = JSON.parse(json);
+    if (Array.isArray(argv) && argv.length > 0) return argv.join(' ').replaceAll('\n', ' ');
+  } catch {
+    // Damaged: the program's path must do.
+  }
+  return executable;
+}
