@@ -164,15 +164,62 @@ function numbered(texts: readonly string[]): { names: string[]; numbers: number[
 
 // ---- What SQL says ----
 
-export async function functionSection(database: Database, process: number): Promise<TableSection> {
+/** What instructions of one line of one function cost. */
+export interface CodeCosts {
+  readonly function: string;
+  /** Name of the object file without its folder. */
+  readonly module: string;
+  /** Whole path; empty when unknown. */
+  readonly file: string;
+  readonly line: number;
+  readonly instructions: number;
+  readonly loads: number;
+  readonly stores: number;
+}
+
+export async function codeCosts(database: Database, process: number): Promise<CodeCosts[]> {
+  const of = (table: string): string => `(from ${table} where process = ${process})`;
   const rows = await database.rows(
-    `select i.function, regexp_extract(i.module, '[^/]*$') as module, i.executions,
-            i.executions / sum(i.executions) over () as share, coalesce(a.loads, 0) as loads, coalesce(a.stores, 0) as stores
-     from (from instructions_by_function where process = ${process}) i
-     left join (from accesses_by_function where process = ${process}) a
-       on a.function = i.function and a.module is not distinct from i.module
-     order by i.executions desc limit ${MOST_ROWS}`,
+    `select i.function, regexp_extract(m.path, '[^/]*$') as module, i.directory, i.file, i.line,
+            sum(c.executions)::double as instructions,
+            coalesce(sum(a.loads), 0)::double as loads, coalesce(sum(a.stores), 0)::double as stores
+     from ${of('instruction_counts')} c
+     left join ${of('instructions')} i on i.pc = c.pc
+     left join ${of('modules')} m on m.module = i.module
+     left join ${of('access_counts')} a on a.pc = c.pc
+     group by all`,
   );
+  return rows.map(
+    ({ function: name, module, directory, file, line, instructions, loads, stores }) => ({
+      function: name ? String(name) : '(unknown)',
+      module: module ? String(module) : '',
+      file: file ? resolve(String(directory), String(file)) : '',
+      line: Number(line ?? 0),
+      instructions: Number(instructions),
+      loads: Number(loads),
+      stores: Number(stores),
+    }),
+  );
+}
+
+export function functionSection(costs: readonly CodeCosts[]): TableSection {
+  const whole = costs.reduce((sum, { instructions }) => sum + instructions, 0);
+  const functions = new Map<string, { name: string; module: string; sums: number[] }>();
+  for (const { function: name, module, instructions, loads, stores } of costs) {
+    const key = `${module} ${name}`;
+    const { sums } = functions.get(key) ?? { sums: [0, 0, 0] };
+    functions.set(key, {
+      name,
+      module,
+      sums: [instructions, loads, stores].map((value, i) => value + sums[i]!),
+    });
+  }
+  const rows = [...functions.values()]
+    .sort((a, b) => b.sums[0]! - a.sums[0]!)
+    .slice(0, MOST_ROWS)
+    .map(({ name, module, sums: [instructions, loads, stores] }) => {
+      return [name, module, instructions!, instructions! / whole, loads!, stores!];
+    });
   return {
     kind: 'table',
     title: 'Functions',
@@ -184,11 +231,7 @@ export async function functionSection(database: Database, process: number): Prom
       { head: 'loads' },
       { head: 'stores' },
     ],
-    rows: rows.map(({ function: name, module, executions, share, loads, stores }) => [
-      String(name) || '(unknown)',
-      module === null ? '' : String(module),
-      ...[executions, share, loads, stores].map(Number),
-    ]),
+    rows,
   };
 }
 
@@ -274,24 +317,18 @@ async function regionNames(
 }
 
 /** Source files of the lines that ran most, as far as they are there. */
-export async function sourcesSection(
-  database: Database,
-  process: number,
-): Promise<SourcesSection | undefined> {
-  const counted = await database.rows(
-    `select i.directory, i.file, i.line, sum(c.executions)::double as executions,
-            coalesce(sum(a.loads), 0)::double as loads, coalesce(sum(a.stores), 0)::double as stores
-     from (from instruction_counts where process = ${process}) c
-     join (from instructions where process = ${process}) i on i.pc = c.pc
-     left join (from access_counts where process = ${process}) a on a.pc = c.pc
-     where i.file <> '' and i.line > 0 group by all`,
-  );
+export function sourcesSection(costs: readonly CodeCosts[]): SourcesSection | undefined {
   const byFile = new Map<string, Map<number, number[]>>();
-  for (const { directory, file, line, executions, loads, stores } of counted) {
-    const path = resolve(String(directory), String(file));
-    const lines = byFile.get(path) ?? new Map<number, number[]>();
-    byFile.set(path, lines);
-    lines.set(Number(line), [Number(executions), Number(loads), Number(stores)]);
+  for (const { file, line, instructions, loads, stores } of costs) {
+    if (!file || line === 0) continue;
+    const lines = byFile.get(file) ?? new Map<number, number[]>();
+    byFile.set(file, lines);
+    // Functions that a line is of, such as instances of a template, are summed up.
+    const sums = lines.get(line) ?? [0, 0, 0];
+    lines.set(
+      line,
+      [instructions, loads, stores].map((value, i) => value + sums[i]!),
+    );
   }
   const totals = [...byFile].map(([path, lines]) => {
     const sums = [0, 0, 0];

@@ -12,6 +12,7 @@ import { fileProblem, UserError } from '../schemas/errors.js';
 import { RUNS_FOLDER } from './numbers.js';
 import type { ReportData, Section } from './page/data.js';
 import {
+  codeCosts,
   facts,
   findingSections,
   functionSection,
@@ -75,7 +76,8 @@ async function report({ run, out, output, analyses, process }: Arguments): Promi
     let data: ReportData;
     try {
       const number = image.process;
-      const sources = await sourcesSection(database, number);
+      const costs = await codeCosts(database, number);
+      const sources = sourcesSection(costs);
       data = {
         title: `${trace.name}: ${(trace.manifest as unknown as Manifest).argv.join(' ')}`,
         facts: facts(trace.manifest as unknown as Manifest, image),
@@ -83,7 +85,7 @@ async function report({ run, out, output, analyses, process }: Arguments): Promi
           ...(await findingSections(database, number)),
           ...profiles,
           await heatSection(database, image),
-          await functionSection(database, number),
+          functionSection(costs),
           ...(sources ? [sources] : []),
         ],
       };

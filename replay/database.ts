@@ -237,13 +237,15 @@ export class Database {
   }
 
   /**
-   * Threads for the statement to be run: a core may have several, as they wait for chunks. A scan in
-   * order feeds one thread only, and another would wait for it by spinning.
+   * Threads for the statement to be run. DuckDB's own thread waits for the others by spinning, so they may
+   * not take the core that fills their chunks; but chunks in any order are waited for by all, and a scan of
+   * accesses in order feeds only one.
    */
   private async setThreads(readsAccesses: boolean): Promise<void> {
-    const threads =
-      readsAccesses && !this.hints.anyOrder ? 1 : Math.max(CHUNKS_AT_ONCE, availableParallelism());
-    await this.connection.run(`set threads = ${threads}`);
+    const cores = availableParallelism();
+    const { anyOrder } = this.hints;
+    const threads = anyOrder ? Math.max(CHUNKS_AT_ONCE, cores) : readsAccesses ? 1 : cores - 1;
+    await this.connection.run(`set threads = ${Math.max(1, threads)}`);
   }
 
   /** What the statement cannot need of `accesses`. Nothing is known once the session has views of its own. */
