@@ -73,6 +73,8 @@ export interface DetectorResult {
   readonly isCut: boolean;
   readonly variables: readonly KnownVariable[];
   readonly sharedVariables: readonly KnownVariable[];
+  /** What threads access in OpenMP's library without any order that is known. */
+  readonly racedInLibrary: readonly KnownVariable[];
   readonly divergences: readonly string[];
 }
 
@@ -161,6 +163,7 @@ export class Detector {
   private readonly others: OtherSite[] = [];
   private readonly otherNumbers = new Map<string, number>();
   private readonly races = new Map<number, Race>();
+  private readonly racedInLibrary = new Map<string, KnownVariable>();
   private readonly predictor: Predictor | undefined;
   private readonly order: RecordedOrder | undefined;
   private readonly predicted = new Map<number, Race>();
@@ -242,6 +245,7 @@ export class Detector {
       isCut: this.isCut,
       variables: this.variables.all(),
       sharedVariables: this.variables.shared(),
+      racedInLibrary: [...this.racedInLibrary.values()],
       divergences: replay.divergences,
     };
   }
@@ -309,8 +313,7 @@ export class Detector {
       this.learn(address, size, evidence, tick);
     }
     const isStore = this.replay.sites.stores[site] === 1;
-    if (kind & OPENMP) this.history.synchronise(address, size, isStore);
-    else this.history.access(site, tick, low, high, size, isStore);
+    this.history.access(site, tick, low, high, size, isStore);
   }
 
   private learn(address: number, size: number, evidence: Evidence, tick: number): void {
@@ -334,6 +337,10 @@ export class Detector {
   }
 
   private race(earlier: Access, address: number): void {
+    if (this.isLibrarys(this.site) || this.isLibrarys(earlier.site)) {
+      if (this.isLibrarys(this.site) && this.isLibrarys(earlier.site)) this.learnLater();
+      return;
+    }
     if (this.untracked.length > 0 && isIn(this.untracked, address)) return;
     const key = pairOf(earlier.site, this.site);
     const known = this.races.get(key);
@@ -346,6 +353,20 @@ export class Detector {
       return;
     }
     this.races.set(key, this.raceWith(earlier));
+  }
+
+  /** The site is one of a run-time library of OpenMP. */
+  private isLibrarys(site: number): boolean {
+    return site < OTHER_SITES && (this.kinds.kinds[site]! & OPENMP) !== 0;
+  }
+
+  /** The library is right: by what races in it, it orders accesses. */
+  private learnLater(): void {
+    const { address, tick } = this;
+    const born = this.blocks.at(address)?.event ?? 0;
+    const size = this.replay.sites.sizes[this.site]!;
+    const variable = { address, size, evidence: ['OpenMP'] as const, born, tick, operations: 0 };
+    this.racedInLibrary.set(`${address} ${size} ${born}`, variable);
   }
 
   private raceWith(earlier: Access): Race {
@@ -362,7 +383,7 @@ export class Detector {
   private predict(earlier: Access, address: number): void {
     const { predictor, order } = this;
     const { slot } = this.current!;
-    if (!predictor || !order) return;
+    if (!predictor || !order || this.isLibrarys(this.site) || this.isLibrarys(earlier.site)) return;
     if (predictor.isOrdered(earlier.slot, earlier.tick, slot, this.tick)) return;
     if (this.untracked.length > 0 && isIn(this.untracked, address)) return;
     const key = pairOf(earlier.site, this.site);

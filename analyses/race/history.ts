@@ -259,16 +259,6 @@ export class AccessHistory {
     });
   }
 
-  /** An access that only matters as far as it is to synchronisation variables. */
-  synchronise(address: number, size: number, isStore: boolean): void {
-    this.visit(address, size, (granule, mask) => {
-      const head = this.heads[granule]!;
-      if (head >= 0) return;
-      const entry = this.marked[-head]!;
-      if (mask & entry.mask) this.hooks.synchronised(entry, mask & entry.mask, isStore);
-    });
-  }
-
   // ---- One granule ----
 
   private load(granule: number, mask: number, site: number, tick: number, address: number): void {

@@ -18,7 +18,7 @@ import type { Finding, Summary } from '../finding.js';
 import { checkLocks, LOCK_OPTIONS, lockSettings } from './check-locks.js';
 import { Detector, type DetectorResult, type Race } from './detector.js';
 import { explainRaces } from './explain.js';
-import { findAtomicPcs, isInOpenMp } from './site-kinds.js';
+import { findAtomicPcs } from './site-kinds.js';
 import { findSpinVariables } from './spin-loops.js';
 import type { KnownVariable } from './variables.js';
 
@@ -129,7 +129,7 @@ function learnFrom(
   symbols: Symbols,
   result: DetectorResult,
 ): KnownVariable[] {
-  const { races, variables } = result;
+  const { races, variables, racedInLibrary } = result;
   const late = variables.filter(({ address, size }) =>
     races.some((race) => isIn(race, address, size)),
   );
@@ -138,8 +138,7 @@ function learnFrom(
       [earlier, later].flatMap(({ pc, isStore }) => (pc === undefined || isStore ? [] : [pc])),
     ),
   );
-  const isOfInterest = (pc: bigint): boolean => loads.has(pc) || isInOpenMp(symbols, pc);
-  return [...late, ...findSpinVariables(trace, process, symbols, isOfInterest)];
+  return [...late, ...racedInLibrary, ...findSpinVariables(trace, process, symbols, loads)];
 }
 
 const isIn = ({ address }: Race, start: number, size: number): boolean =>

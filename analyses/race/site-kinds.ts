@@ -73,10 +73,6 @@ export class SiteKinds {
   }
 }
 
-/** The instruction is one of a run-time library of OpenMP. */
-export const isInOpenMp = (symbols: Symbols, pc: bigint): boolean =>
-  OPENMP_FILE.test(symbols.frames(pc).at(-1)!.module);
-
 /** The instruction is the C library's or the dynamic linker's. */
 export function isInRuntime(symbols: Symbols, pc: bigint): boolean {
   const { module } = symbols.frames(pc).at(-1)!;

@@ -36,18 +36,19 @@ interface LoadSite {
 
 /**
  * Variables that threads wait for in loops.
- * @param isOfInterest - whether the loads of the instruction at an address are looked at
+ * @param pcs - instructions whose loads are looked at
  */
 export function findSpinVariables(
   trace: Trace,
   process: number,
   symbols: Symbols,
-  isOfInterest: (pc: bigint) => boolean,
+  pcs: ReadonlySet<bigint>,
 ): KnownVariable[] {
+  if (pcs.size === 0) return [];
   const loads = new Map<bigint, LoadSite>();
   const loadAt = (pc: bigint): LoadSite | null => {
     let load = loads.get(pc);
-    if (!load && isOfInterest(pc))
+    if (!load && pcs.has(pc))
       loads.set(pc, (load = { isSpin: false, found: new Map(), byThread: new Map() }));
     return load ?? null;
   };

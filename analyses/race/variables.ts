@@ -13,6 +13,7 @@ export const EVIDENCE = [
   'futex',
   'thread end',
   'spin loop',
+  'OpenMP',
 ] as const;
 export type Evidence = (typeof EVIDENCE)[number];
 

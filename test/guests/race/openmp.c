@@ -6,7 +6,19 @@
 
 enum { SIZE = 400, THREADS = 3 };
 
-static int array[SIZE], sum, count, ordered, chained, last, atomic;
+static int array[SIZE], sum, count, ordered, chained, last, atomic, tree, front[100];
+
+/** Parents find in the library's memory, without a lock, that their children are done. */
+static int fibonacci(int n) {
+  int a, b;
+  if (n < 2) return n;
+#pragma omp task shared(a)
+  a = fibonacci(n - 1);
+#pragma omp task shared(b)
+  b = fibonacci(n - 2);
+#pragma omp taskwait
+  return a + b;
+}
 
 static void every_construct(void) {
 #pragma omp parallel for num_threads(THREADS)
@@ -56,6 +68,15 @@ static void every_construct(void) {
     omp_unset_lock(&lock);
   }
   omp_destroy_lock(&lock);
+#pragma omp parallel num_threads(4)
+#pragma omp single
+  tree = fibonacci(11);
+#pragma omp parallel for ordered(1) schedule(static, 1) num_threads(THREADS)
+  for (int i = 1; i < 100; i++) {
+#pragma omp ordered depend(sink : i - 1)
+    front[i] = front[i - 1] + 1;
+#pragma omp ordered depend(source)
+  }
 }
 
 int main(void) {
@@ -66,6 +87,6 @@ int main(void) {
 #pragma omp parallel num_threads(THREADS)
   last = omp_get_thread_num();  // expect: Race
 #endif
-  printf("%d %d %d %d %d %d\n", sum, count, ordered, chained, last, atomic);
+  printf("%d %d %d %d %d %d %d %d\n", sum, count, ordered, chained, last, atomic, tree, front[99]);
   return 0;
 }
