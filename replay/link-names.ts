@@ -1,16 +1,22 @@
 /**
  * What the linker knows of an object file: names of functions, which for C++ are mangled (a trace has the
- * demangled ones only, but suppression files have the mangled ones), variables and sections. They are read
- * from the object file itself, or from its separate debug file, if it is still the one that was recorded.
+ * demangled ones only, but suppression files have the mangled ones), variables and sections; and the types of
+ * variables. They are read from the object file itself, or from its separate debug file, if it is still the
+ * one that was recorded.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { inflateSync } from 'node:zlib';
 import type { Trace } from './trace.js';
+import { VariableTypes } from './variable-types.js';
 
 const SECTION_HEADER_SIZE = 64;
 const SYMBOL_SIZE = 24;
 const SHT_SYMTAB = 2;
 const SHT_NOTE = 7;
 const SHF_ALLOC = 2n;
+const SHF_COMPRESSED = 0x800n;
+const COMPRESSION_HEADER_SIZE = 24;
+const COMPRESSED_BY_ZLIB = 1;
 const SHT_DYNSYM = 11;
 const STT_OBJECT = 1;
 const STT_FUNC = 2;
@@ -39,6 +45,7 @@ const NO_NAMES: FileNames = { functions: [], variables: [], sections: [] };
 /** Symbol tables of object files, each read when first asked for. */
 export class LinkNames {
   private readonly files = new Map<string, FileNames>();
+  private readonly types = new Map<string, VariableTypes>();
   private readonly buildIds: Readonly<Record<string, unknown>>;
 
   constructor(trace: Trace) {
@@ -72,6 +79,22 @@ export class LinkNames {
     return sections.find(({ address: start, end }) => start <= address && address < end);
   }
 
+  /** The types of the variables of an object file, as far as it has debug information. */
+  variableTypes(path: string): VariableTypes {
+    let types = this.types.get(path);
+    if (!types) this.types.set(path, (types = new VariableTypes(this.debugSections(path))));
+    return types;
+  }
+
+  private debugSections(path: string): ReadonlyMap<string, Buffer> {
+    const recorded = this.buildIds[path];
+    const main = withElf(path, (elf) => elf.debugSections());
+    if (!main || (typeof recorded === 'string' && main.buildId !== recorded)) return new Map();
+    if (main.sections.size > 0 || !main.buildId) return main.sections;
+    const separate = withElf(debugFile(main.buildId), (elf) => elf.debugSections());
+    return separate?.buildId === main.buildId ? separate.sections : new Map();
+  }
+
   private names(path: string): FileNames {
     let names = this.files.get(path);
     if (!names) this.files.set(path, (names = this.read(path)));
@@ -80,13 +103,10 @@ export class LinkNames {
 
   private read(path: string): FileNames {
     const recorded = this.buildIds[path];
-    const main = readElf(path);
+    const main = withElf(path, (elf) => elf.names());
     if (!main || (typeof recorded === 'string' && main.buildId !== recorded)) return NO_NAMES;
     const id = main.buildId;
-    const debug =
-      !main.hasSymtab && id
-        ? readElf(`/usr/lib/debug/.build-id/${id.slice(0, 2)}/${id.slice(2)}.debug`)
-        : undefined;
+    const debug = !main.hasSymtab && id ? withElf(debugFile(id), (elf) => elf.names()) : undefined;
     const files = debug && debug.buildId === id ? [main, debug] : [main];
     const sorted = (symbols: LinkSymbol[]) =>
       symbols.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
@@ -135,8 +155,12 @@ interface ElfNames extends FileNames {
   readonly hasSymtab: boolean;
 }
 
-/** Symbols and sections of an ELF file; undefined when it cannot be read as one. */
-function readElf(path: string): ElfNames | undefined {
+/** Where distributions put the debug information of an object file. */
+const debugFile = (buildId: string): string =>
+  `/usr/lib/debug/.build-id/${buildId.slice(0, 2)}/${buildId.slice(2)}.debug`;
+
+/** Reads something of an ELF file; undefined when it cannot be read as one. */
+function withElf<T>(path: string, read: (elf: ElfReader) => T): T | undefined {
   let fd: number;
   try {
     fd = openSync(path, 'r');
@@ -144,7 +168,7 @@ function readElf(path: string): ElfNames | undefined {
     return undefined;
   }
   try {
-    return new ElfReader(fd).names();
+    return read(new ElfReader(fd));
   } catch {
     return undefined; // cut off, or not quite an ELF file
   } finally {
@@ -164,19 +188,18 @@ interface Section {
 
 class ElfReader {
   private readonly fileSize: number;
+  private readonly sections: readonly Section[];
+  /** The names of sections. */
+  private readonly texts: Buffer;
 
   constructor(private readonly fd: number) {
     this.fileSize = fstatSync(fd).size;
-  }
-
-  names(): ElfNames | undefined {
     const header = this.bytes(0, 64);
-    if (header.readUInt32BE(0) !== 0x7f454c46 || header[4] !== 2 || header[5] !== 1)
-      return undefined;
-    if (header.readUInt16LE(58) !== SECTION_HEADER_SIZE) return undefined;
+    const isOurs = header.readUInt32BE(0) === 0x7f454c46 && header[4] === 2 && header[5] === 1;
+    if (!isOurs || header.readUInt16LE(58) !== SECTION_HEADER_SIZE) throw new Error('no ELF file');
     const count = header.readUInt16LE(60);
     const table = this.bytes(Number(header.readBigUInt64LE(40)), count * SECTION_HEADER_SIZE);
-    const sections = Array.from({ length: count }, (_, i): Section => {
+    this.sections = Array.from({ length: count }, (_, i): Section => {
       const at = i * SECTION_HEADER_SIZE;
       return {
         nameAt: table.readUInt32LE(at),
@@ -188,33 +211,49 @@ class ElfReader {
         link: table.readUInt32LE(at + 40),
       };
     });
+    const texts = this.sections[header.readUInt16LE(62)];
+    this.texts = texts ? this.bytes(texts.offset, texts.size) : Buffer.alloc(0);
+  }
+
+  names(): ElfNames {
+    const { sections, texts } = this;
     const symbols = (...types: number[]) =>
       sections
         .filter(({ type }) => type === SHT_SYMTAB || type === SHT_DYNSYM)
         .flatMap((section) => this.symbols(section, sections[section.link], types));
-    const buildId = sections
-      .filter(({ type, size }) => type === SHT_NOTE && size <= MAX_NOTE_BYTES)
-      .map((section) => findBuildId(this.bytes(section.offset, section.size)))
-      .find((id) => id !== undefined);
     return {
       functions: symbols(STT_FUNC, STT_GNU_IFUNC),
       variables: symbols(STT_OBJECT),
-      sections: this.named(sections, sections[header.readUInt16LE(62)]),
-      buildId,
+      sections: sections.flatMap((section) => {
+        const { flags, address, size } = section;
+        const name = sectionName(section, texts);
+        if (!(flags & SHF_ALLOC) || size === 0 || name === undefined) return [];
+        return [{ address, end: address + BigInt(size), name }];
+      }),
+      buildId: this.buildId,
       hasSymtab: sections.some(({ type }) => type === SHT_SYMTAB),
     };
   }
 
-  /** The sections that are loaded. */
-  private named(sections: readonly Section[], texts: Section | undefined): LinkSymbol[] {
-    const names = texts ? this.bytes(texts.offset, texts.size) : Buffer.alloc(0);
-    return sections.flatMap(({ nameAt, flags, address, size }) => {
-      const end = names.indexOf(0, nameAt);
-      if (!(flags & SHF_ALLOC) || size === 0 || nameAt >= names.length || end < 0) return [];
-      return [
-        { address, end: address + BigInt(size), name: names.toString('latin1', nameAt, end) },
-      ];
-    });
+  /** Debug information in the format of DWARF, by the names of its sections. */
+  debugSections(): { sections: ReadonlyMap<string, Buffer>; buildId: string | undefined } {
+    const sections = new Map<string, Buffer>();
+    for (const section of this.sections) {
+      const name = sectionName(section, this.texts) ?? '';
+      if (!name.startsWith('.debug_')) continue;
+      const bytes = this.bytes(section.offset, section.size);
+      if (!(section.flags & SHF_COMPRESSED)) sections.set(name, bytes);
+      else if (bytes.readUInt32LE(0) === COMPRESSED_BY_ZLIB)
+        sections.set(name, inflateSync(bytes.subarray(COMPRESSION_HEADER_SIZE)));
+    }
+    return { sections, buildId: this.buildId };
+  }
+
+  private get buildId(): string | undefined {
+    return this.sections
+      .filter(({ type, size }) => type === SHT_NOTE && size <= MAX_NOTE_BYTES)
+      .map((section) => findBuildId(this.bytes(section.offset, section.size)))
+      .find((id) => id !== undefined);
   }
 
   private symbols(
@@ -248,6 +287,11 @@ class ElfReader {
     if (readSync(this.fd, bytes, 0, size, offset) < size) throw new Error('cut off');
     return bytes;
   }
+}
+
+function sectionName({ nameAt }: Section, texts: Buffer): string | undefined {
+  const end = texts.indexOf(0, nameAt);
+  return nameAt < texts.length && end >= 0 ? texts.toString('latin1', nameAt, end) : undefined;
 }
 
 /** Characters that the engine writes in another way in the names of its replacements. */

@@ -176,6 +176,18 @@ export class Symbols {
     return found && { name: found.name, offset: place.address - found.address };
   }
 
+  /**
+   * Of the variable that holds an address: the parts whose types say that they are accessed atomically (`_Atomic` of
+   * C11). Sizes are in bytes.
+   */
+  atomicParts(address: bigint): { readonly address: bigint; readonly size: number }[] {
+    const place = this.placeInFile(address);
+    if (!place) return [];
+    const parts = this.linkNames.variableTypes(place.path).atomicParts(place.address);
+    const bias = address - place.address;
+    return parts.map((part) => ({ address: part.address + bias, size: part.size }));
+  }
+
   /** The section of an object file that holds an address. */
   section(address: bigint): { readonly name: string; readonly path: string } | undefined {
     const place = this.placeInFile(address);

@@ -254,7 +254,7 @@ export const sync_variables = table(
     address: u64('Address of the variable.'),
     size: u32('Its size in bytes.'),
     evidence: string(
-      'By what it is known, separated by commas: atomic instruction, C++ atomic, futex, thread end, spin loop, OpenMP (its library accesses it without any other order).',
+      'By what it is known, separated by commas: atomic instruction, C++ atomic, futex, thread end, spin loop, OpenMP (its library accesses it without any other order), _Atomic (its type, by debug information).',
     ),
     tick: u64('Tick of the first operation by which it is known.'),
     operations: u64('Loads and stores while several threads lived.'),

@@ -133,12 +133,24 @@ function learnFrom(
   const late = variables.filter(({ address, size }) =>
     races.some((race) => isIn(race, address, size)),
   );
+  const declared = races
+    .filter(({ later }) => later.pc !== undefined)
+    .flatMap(({ address }) => symbols.atomicParts(address))
+    .map(({ address, size }) => ({
+      ...{ address: Number(address), size, evidence: ['_Atomic'] as const },
+      ...{ born: 0, tick: 0, operations: 0 },
+    }));
   const loads = new Set(
     races.flatMap(({ earlier, later }) =>
       [earlier, later].flatMap(({ pc, isStore }) => (pc === undefined || isStore ? [] : [pc])),
     ),
   );
-  return [...late, ...racedInLibrary, ...findSpinVariables(trace, process, symbols, loads)];
+  return [
+    ...late,
+    ...racedInLibrary,
+    ...declared,
+    ...findSpinVariables(trace, process, symbols, loads),
+  ];
 }
 
 const isIn = ({ address }: Race, start: number, size: number): boolean =>

@@ -14,6 +14,7 @@ export const EVIDENCE = [
   'thread end',
   'spin loop',
   'OpenMP',
+  '_Atomic',
 ] as const;
 export type Evidence = (typeof EVIDENCE)[number];
 
