@@ -94,7 +94,8 @@ interface GuestManifest {
   readonly registers: Readonly<Record<string, number>>;
 }
 
-function guestOf(trace: Trace): GuestManifest {
+/** What the trace says of the guest state. Throws UserError when it does not. */
+export function guestOf(trace: Trace): GuestManifest {
   const guest = trace.manifest.guest as GuestManifest | undefined;
   const names = ['RIP', 'RSP', 'CMSTART', 'CMLEN'];
   if (
@@ -109,7 +110,8 @@ function guestOf(trace: Trace): GuestManifest {
   return guest;
 }
 
-function opNames(trace: Trace): string[] {
+/** Names of operations, by their key in encoded superblocks. */
+export function opNames(trace: Trace): string[] {
   const names: string[] = [];
   for (const row of trace.rows(ops)) names[row.op] = row.name;
   return names;

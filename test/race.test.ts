@@ -127,6 +127,7 @@ describe('race', () => {
       'atomic instruction,4',
       'spin loop,4',
       'spin loop,4',
+      'spin loop,4',
     ]);
   });
 

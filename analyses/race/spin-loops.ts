@@ -1,8 +1,9 @@
 /**
  * Finds the loads that wait in a loop for another thread: one that reads the same address again and again,
  * while its thread stores nothing but on its own stack, and is left when another thread has changed the
- * value. A loop that reads on after the last change does not wait. All memory that such a load reads is taken to be
- * synchronisation variables: another time the value was there at once.
+ * value. A loop that reads on after the last change does not wait. Of some loads the code alone shows it
+ * (wait-loops.ts). All memory that such a load reads is taken to be synchronisation variables: another time the
+ * value was there at once.
  */
 import { openReplay } from '../../replay/replay.js';
 import type { Symbols } from '../../replay/symbols.js';
@@ -11,6 +12,7 @@ import { heap } from '../../schemas/tables.js';
 import { LiveBlocks } from './live-blocks.js';
 import { isInRuntime } from './site-kinds.js';
 import type { KnownVariable } from './variables.js';
+import { findWaitLoads } from './wait-loops.js';
 
 /** Addresses that one load is remembered to have read. */
 const MOST_ADDRESSES = 10_000;
@@ -45,11 +47,12 @@ export function findSpinVariables(
   pcs: ReadonlySet<bigint>,
 ): KnownVariable[] {
   if (pcs.size === 0) return [];
+  const waiting = findWaitLoads(trace, process, pcs);
   const loads = new Map<bigint, LoadSite>();
   const loadAt = (pc: bigint): LoadSite | null => {
     let load = loads.get(pc);
     if (!load && pcs.has(pc))
-      loads.set(pc, (load = { isSpin: false, found: new Map(), byThread: new Map() }));
+      loads.set(pc, (load = { isSpin: waiting.has(pc), found: new Map(), byThread: new Map() }));
     return load ?? null;
   };
   const blocks = new LiveBlocks();

@@ -7,6 +7,8 @@
 static volatile int flag;
 static int lock, ticket_next, ticket_now, tickets;
 static int value[8];
+static volatile int early, unheeded;
+static int ahead[2];
 static int polled;
 
 static void take(int *one) {
@@ -37,6 +39,9 @@ static void pause_here(void) {
 }
 
 static void *waits(void *unused) {
+  ahead[0] = ahead[1] = 1;
+  early = 1;
+  if (!IS_CLEAN) unheeded = 1;
   pass_turn();
   while (!flag) {}
   value[0]++;
@@ -50,6 +55,10 @@ static void *waits(void *unused) {
 
 static void *sets(void *unused) {
   wait_for_turn();
+  while (!early) {}  // never gone round
+  ahead[0]++;
+  if (!IS_CLEAN && unheeded)  // expect: Race
+    value[3]++;
   pause_here();
   value[0] = 1;
   take_ticket();
