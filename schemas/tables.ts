@@ -350,7 +350,9 @@ export const sync = table(
     code: u32('Request code as in helgrind.h or drd.h.'),
     object: u64('Address of the lock, condition, semaphore, barrier or tag.'),
     object2: u64('Second operand: for cond_wait the mutex.'),
-    value: u64('Third operand: a result, a count, whether a lock is for writing, …'),
+    value: u64(
+      'Third operand: a result, a count, whether a lock is for writing, whether a condition is not as static initialisers leave it, …',
+    ),
     text: string('For api_error and unimplemented: the function named.'),
   },
 );

@@ -541,9 +541,9 @@ export class LockChecker implements Observer {
         return;
       case 'cond_signal':
       case 'cond_broadcast':
-        return this.conditions.signalled(at, object, op === 'cond_broadcast');
+        return this.conditions.signalled(at, object, op === 'cond_broadcast', value !== 0n);
       case 'cond_wait_begin':
-        return this.waitBegins(at, object, object2);
+        return this.waitBegins(at, object, object2, value !== 0n);
       case 'cond_wait':
         return this.waitEnded(at);
       case 'sem_init':
@@ -579,8 +579,8 @@ export class LockChecker implements Observer {
   /** Threads that wait for a condition, with the hold of the mutex that they were not entitled to end. */
   private readonly waits = new Map<number, { readonly isProper: boolean; broken?: Hold }>();
 
-  private waitBegins(at: Moment, condition: bigint, mutex: bigint): void {
-    const isProper = this.conditions.waitBegins(at, condition, mutex);
+  private waitBegins(at: Moment, condition: bigint, mutex: bigint, isSet: boolean): void {
+    const isProper = this.conditions.waitBegins(at, condition, mutex, isSet);
     const lock = this.locks.get(mutex);
     if (lock?.isRwlock) return;
     const [hold] = lock?.holds ?? [];

@@ -61,7 +61,8 @@ export class Conditions {
   }
 
   /** Returns whether the thread holds the mutex, and so lets it go while it waits. */
-  waitBegins(at: Moment, address: bigint, mutex: bigint): boolean {
+  waitBegins(at: Moment, address: bigint, mutex: bigint, isSet: boolean): boolean {
+    this.used(at, address, isSet, WAIT);
     const state = this.mutexAt(mutex);
     const depth = state?.depth(at.thread) ?? 0;
     if (!state) {
@@ -99,7 +100,8 @@ export class Conditions {
     return this.waits.has(thread);
   }
 
-  signalled(at: Moment, address: bigint, isBroadcast: boolean): void {
+  signalled(at: Moment, address: bigint, isBroadcast: boolean, isSet: boolean): void {
+    this.used(at, address, isSet, SIGNAL);
     const condition = this.at(address);
     const { waiters } = condition;
     condition.woken = isBroadcast ? waiters.size : Math.min(waiters.size, condition.woken + 1);
@@ -128,6 +130,12 @@ export class Conditions {
     }
     this.all.delete(address);
     return () => this.all.set(address, condition);
+  }
+
+  /** @param isSet - the condition is not as static initialisers leave it */
+  private used(at: Moment, address: bigint, isSet: boolean, fn: string): void {
+    if (!isSet || this.all.get(address) || this.areas.mayBeForeign(address)) return;
+    this.complain(at, `${fn}: condition variable has not been initialized`);
   }
 
   forget(at: Moment, start: bigint, end: bigint): void {

@@ -116,6 +116,16 @@ WRAP(int, pthreadZujoin, void* thread, void** result)
    return error;
 }
 
+WRAP(int, pthreadZudetach, void* thread)
+{
+   OrigFn original;
+   int error;
+   VALGRIND_GET_ORIG_FN(original);
+   CALL_FN_W_W(error, original, thread);
+   check("pthread_detach", error);
+   return error;
+}
+
 /* ---------------------------------------------------------------- mutexes */
 
 WRAP(int, pthreadZumutexZuinit, void* mutex, void* attributes)
@@ -203,6 +213,9 @@ WRAP(int, pthreadZumutexZuunlock, void* mutex)
 
 /* ---------------------------------------------------------------- condition variables */
 
+/* It is not as a static initialiser leaves it. */
+static long is_set(const void* condition) { return condition && !is_zero(condition, sizeof(pthread_cond_t)); }
+
 WRAP(int, pthreadZucondZuinitZAZa, void* condition, void* attributes)
 {
    OrigFn original;
@@ -230,7 +243,7 @@ WRAP(int, pthreadZucondZuwaitZAZa, void* condition, void* mutex)
    OrigFn original;
    int error;
    VALGRIND_GET_ORIG_FN(original);
-   EVENT(PTHREAD_COND_WAIT_PRE, condition, mutex, 0);
+   EVENT(PTHREAD_COND_WAIT_PRE, condition, mutex, is_set(condition));
    CALL_FN_W_WW(error, original, condition, mutex);
    EVENT(PTHREAD_COND_WAIT_POST, condition, mutex, 0);
    check("pthread_cond_wait", error);
@@ -242,7 +255,7 @@ WRAP(int, pthreadZucondZutimedwaitZAZa, void* condition, void* mutex, void* time
    OrigFn original;
    int error;
    VALGRIND_GET_ORIG_FN(original);
-   EVENT(PTHREAD_COND_WAIT_PRE, condition, mutex, 0);
+   EVENT(PTHREAD_COND_WAIT_PRE, condition, mutex, is_set(condition));
    CALL_FN_W_WWW(error, original, condition, mutex, time);
    EVENT(PTHREAD_COND_WAIT_POST, condition, mutex, error == ETIMEDOUT);
    if (error != ETIMEDOUT) check("pthread_cond_timedwait", error);
@@ -254,7 +267,7 @@ WRAP(int, pthreadZucondZuclockwait, void* condition, void* mutex, int clock, voi
    OrigFn original;
    int error;
    VALGRIND_GET_ORIG_FN(original);
-   EVENT(PTHREAD_COND_WAIT_PRE, condition, mutex, 0);
+   EVENT(PTHREAD_COND_WAIT_PRE, condition, mutex, is_set(condition));
    CALL_FN_W_WWWW(error, original, condition, mutex, clock, time);
    EVENT(PTHREAD_COND_WAIT_POST, condition, mutex, error == ETIMEDOUT);
    if (error != ETIMEDOUT) check("pthread_cond_clockwait", error);
@@ -266,7 +279,7 @@ WRAP(int, pthreadZucondZusignalZAZa, void* condition)
    OrigFn original;
    int error;
    VALGRIND_GET_ORIG_FN(original);
-   EVENT(PTHREAD_COND_SIGNAL_PRE, condition, 0, 0);
+   EVENT(PTHREAD_COND_SIGNAL_PRE, condition, 0, is_set(condition));
    CALL_FN_W_W(error, original, condition);
    EVENT(PTHREAD_COND_SIGNAL_POST, condition, 0, 0);
    check("pthread_cond_signal", error);
@@ -278,7 +291,7 @@ WRAP(int, pthreadZucondZubroadcastZAZa, void* condition)
    OrigFn original;
    int error;
    VALGRIND_GET_ORIG_FN(original);
-   EVENT(PTHREAD_COND_BROADCAST_PRE, condition, 0, 0);
+   EVENT(PTHREAD_COND_BROADCAST_PRE, condition, 0, is_set(condition));
    CALL_FN_W_W(error, original, condition);
    EVENT(PTHREAD_COND_BROADCAST_POST, condition, 0, 0);
    check("pthread_cond_broadcast", error);

@@ -30,6 +30,19 @@ static void errors(void) {
   sem_wait(&semaphore);
 }
 
+static void *waits(void *unused) {
+  sem_wait(&semaphore);
+  return unused;
+}
+
+static void detached_twice(void) {
+  pthread_t thread;
+  pthread_create(&thread, NULL, waits, NULL);
+  pthread_detach(thread);
+  BUG(pthread_detach(thread), 0);  // expect: PthAPIerror
+  sem_post(&semaphore);
+}
+
 static void *tries(void *unused) {
   pthread_mutex_trylock(&mutex);
   pthread_mutex_timedlock(&mutex, &past);
@@ -55,6 +68,7 @@ int main(void) {
   pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK);
   pthread_mutex_init(&checked, &attributes);
   errors();
+  detached_twice();
   answers();
   return 0;
 }

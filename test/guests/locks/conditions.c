@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "../memcheck/bug.h"
@@ -137,7 +138,24 @@ static void cancel(void) {
   pthread_mutex_unlock(&mutex);
 }
 
+// As memory that held something else, and after its end.
+static void uninitialised(void) {
+  static pthread_cond_t garbage, ended, fine;
+  BUG(memset(&garbage, 0x80, sizeof garbage), pthread_cond_init(&garbage, NULL));
+  pthread_mutex_lock(&mutex);
+  pthread_cond_signal(&fine);
+  pthread_cond_timedwait(&fine, &mutex, &past);
+  BUG(pthread_cond_timedwait(&garbage, &mutex, &(struct timespec){0, -1}), pthread_cond_signal(&garbage));  // expect: Misc PthAPIerror
+  pthread_cond_init(&ended, NULL);
+  pthread_cond_signal(&ended);
+  pthread_cond_destroy(&ended);
+  BUG(pthread_cond_signal(&ended), pthread_cond_init(&ended, NULL));  // expect: Misc
+  pthread_cond_init(&fine, NULL);
+  pthread_mutex_unlock(&mutex);
+}
+
 int main(void) {
+  uninitialised();
   wrong_mutex();
   locked_twice();
   two_mutexes();
