@@ -32,10 +32,9 @@ const SYNCHRONISES = 0xff;
 const TAG_BYTES = 16;
 
 export class FreshAccesses {
-  private generation = 0;
   private epoch = 0;
-  /** By granule: the generation of its tags. */
-  private readonly generations = new Map<number, number>();
+  /** Granules whose tags are of this generation. */
+  private readonly prepared = new Set<number>();
   /** By granule: offsets of bytes that synchronise. */
   private readonly marked = new Map<number, Set<number>>();
   /** By thread: its epoch, in this generation. */
@@ -45,6 +44,7 @@ export class FreshAccesses {
 
   constructor(private readonly memory: GuestMemory) {
     memory.prepare = (granule, place) => this.prepare(granule, place);
+    memory.released = (granule) => this.prepared.delete(granule);
     this.setTags();
   }
 
@@ -81,7 +81,7 @@ export class FreshAccesses {
   clear(address: number, size: number): void {
     this.eachPart(address, size, (granule, offset, count) => {
       const place = this.memory.granules.get(granule);
-      if (place === undefined || this.generations.get(granule) !== this.generation) return;
+      if (place === undefined || !this.prepared.has(granule)) return;
       this.memory.bytes.fill(0, place + TAG_PLANE + offset, place + TAG_PLANE + offset + count);
       const marks = this.isOn ? this.marked.get(granule) : undefined;
       if (!marks) return;
@@ -126,14 +126,15 @@ export class FreshAccesses {
   private isMarked(address: number, size: number): boolean {
     const granule = Math.floor(address / GRANULE_SIZE);
     const place = this.memory.granules.get(granule);
-    if (place === undefined || this.generations.get(granule) !== this.generation) return false;
+    if (place === undefined || !this.prepared.has(granule)) return false;
     const from = place + TAG_PLANE + (address % GRANULE_SIZE);
     const { bytes } = this.memory;
-    return bytes[from] === SYNCHRONISES && bytes[from + size - 1] === SYNCHRONISES;
+    for (let i = 0; i < size; i++) if (bytes[from + i] !== SYNCHRONISES) return false;
+    return true;
   }
 
   private beginGeneration(): void {
-    this.generation++;
+    this.prepared.clear();
     this.epoch = 0;
     this.threads.clear();
     const { view, granules } = this.memory;
@@ -145,8 +146,8 @@ export class FreshAccesses {
   }
 
   private prepare(granule: number, place: number): void {
-    if (this.generations.get(granule) === this.generation) return;
-    this.generations.set(granule, this.generation);
+    if (this.prepared.has(granule)) return;
+    this.prepared.add(granule);
     this.memory.bytes.fill(0, place + TAG_PLANE, place + TAG_PLANE + GRANULE_SIZE);
     this.setMarks(granule, place);
   }

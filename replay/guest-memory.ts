@@ -55,6 +55,8 @@ export class GuestMemory {
   private readonly stride: number;
   /** With tags: told of a granule that is about to be accessed, and has a place of its own. */
   prepare: ((granule: number, place: number) => void) | undefined;
+  /** Told of granules that are given back. */
+  released: ((granule: number) => void) | undefined;
   /** With shadow memory: the place of what is accessible but was never written. */
   readonly sharedZero: number;
 
@@ -161,6 +163,7 @@ export class GuestMemory {
     if (place !== undefined && place !== this.sharedZero) this.free.push(place);
     if (isAccessible && this.shadow) this.granules.set(granule, SHADOW_ZERO);
     else this.granules.delete(granule);
+    this.released?.(granule);
     this.cache(granule);
   }
 

@@ -57,6 +57,7 @@ class Twin {
   private readonly epochs = new Map<number, object>();
   /** Granules that code finds at once. The first access to another is told of, and not remembered. */
   private readonly found = new Set<number>();
+  private readonly touched = new Set<number>();
   private thread = 0;
   private begun = 0;
   private isOn = false;
@@ -95,11 +96,22 @@ class Twin {
     this.clear(address, size);
   }
 
+  private find(granule: number): void {
+    this.found.add(granule);
+    this.touched.add(granule);
+  }
+  /** A granule reads as zero from now on. */
+  zero(granule: number): void {
+    if (!this.touched.has(granule)) return;
+    this.find(granule);
+    this.clear(granule * GRANULE, GRANULE);
+  }
+
   /** Whether the access is told of. */
   access({ address, size, isStore, synchronises }: Access): boolean {
     const granules = [address, address + size - 1].map((byte) => Math.floor(byte / GRANULE));
     const isFound = granules[0] === granules[1] && this.found.has(granules[0]!);
-    for (const granule of granules) this.found.add(granule);
+    for (const granule of granules) this.find(granule);
     if (synchronises) {
       if (synchronises.ends && this.isOn) this.mark(address, size);
       if (synchronises.begins) this.beginEpoch();
@@ -228,8 +240,14 @@ function compare(seed: number, hotAfter: number): [number, number] {
         if (random(4) === 0 || step < 20) both((one) => one.turn(isOn));
         break;
       }
-      case 6:
+      case 6: {
+        const granule = Math.floor(address / GRANULE);
+        twin.zero(granule);
+        guest.zeroMemory(BigInt(granule * GRANULE), BigInt(GRANULE));
+        break;
+      }
       case 7:
+      case 8:
         both((one) => one.select(thread));
         break;
       default: {
