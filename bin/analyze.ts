@@ -19,7 +19,7 @@ import { UserError } from '../schemas/errors.js';
 import { storeFindings } from './finding-files.js';
 import { formatCount, RUNS_FOLDER } from './numbers.js';
 import { plainOptions } from './plain-options.js';
-import { findRun, layOut } from './runs.js';
+import { findRun } from './runs.js';
 
 const FORMATS = ['text', 'table', 'json'] as const;
 const MAX_CALLERS = 500;
@@ -221,7 +221,7 @@ export async function runAnalyze(args: Arguments): Promise<void> {
     }
     for (const { analysis, report } of reports)
       storeFindings(trace, analysis.name, report.findings, report.tables);
-    print(
+    await print(
       reports.map(({ report }) => report),
       args,
     );
@@ -232,14 +232,14 @@ export async function runAnalyze(args: Arguments): Promise<void> {
 }
 
 /** Several reports stand one after another; in JSON, in a list. */
-function print(reports: readonly Report[], { format, verbose }: Arguments): void {
+async function print(reports: readonly Report[], { format, verbose }: Arguments): Promise<void> {
   if (format === 'json') {
     const values = reports.map((report) => report.json());
     return write(`${JSON.stringify(values.length === 1 ? values[0] : values, undefined, 1)}\n`);
   }
   for (const report of reports) {
     if (reports.length > 1) write(`== ${report.name} ==\n`);
-    if (format === 'table') write(`${tableText(report)}\n`);
+    if (format === 'table') write(`${await tableText(report)}\n`);
     else write([...report.text(verbose), ''].join('\n'));
   }
 }
@@ -319,7 +319,7 @@ function libraryFolder(): string | undefined {
 }
 
 /** One row per finding. */
-function tableText(report: Report): string {
+async function tableText(report: Report): Promise<string> {
   const rows = report.findings
     .filter(({ isShown }) => isShown)
     .map(({ number, finding, stacks }) => {
@@ -340,6 +340,7 @@ function tableText(report: Report): string {
   const { errors, contexts, suppressed } = report.counts;
   const total = `${formatCount(errors)} errors from ${formatCount(contexts)} contexts, ${formatCount(suppressed)} suppressed`;
   const head = ['finding', 'process', 'kind', 'count', 'tick', 'function', 'place', 'what'];
+  const { layOut } = await import('./lay-out.js');
   return rows.length > 0 ? `${layOut(head, rows)}\n${total}` : total;
 }
 

@@ -7,7 +7,8 @@ import { Trace, type ProcessRow } from '../replay/trace.js';
 import type { Table as Declaration } from '../schemas/schema.js';
 import { health, heap, modules, syscall_enters, thread_events } from '../schemas/tables.js';
 import { formatCount, formatSize, RUNS_FOLDER } from './numbers.js';
-import { findRun, formatExit, layOut, signalName } from './runs.js';
+import { layOut } from './lay-out.js';
+import { findRun, formatExit, signalName } from './runs.js';
 
 interface Arguments {
   run?: string;

@@ -1,7 +1,8 @@
 /** `grind ls`: the runs of a folder. */
 import type { CommandModule } from 'yargs';
 import { formatCount, formatSize, RUNS_FOLDER } from './numbers.js';
-import { formatExit, layOut, listRuns } from './runs.js';
+import { layOut } from './lay-out.js';
+import { formatExit, listRuns } from './runs.js';
 
 export const lsCommand: CommandModule<object, { out: string }> = {
   command: 'ls',

@@ -4,7 +4,6 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { readManifest, type Manifest } from '../recorder/manifest.js';
-import Table from 'cli-table3';
 import { UserError } from '../schemas/errors.js';
 
 const MANIFEST = 'manifest.json';
@@ -32,43 +31,6 @@ export function listRuns(out: string): ListedRun[] {
     return [{ name: entry.name, folder, manifest, started }];
   });
   return runs.sort((a, b) => a.started - b.started);
-}
-
-/** An aligned text table; columns whose cells are all numbers stand to the right. */
-export function layOut(
-  head: readonly string[],
-  rows: readonly (readonly (string | number)[])[],
-): string {
-  const isNumeric = (column: number): boolean =>
-    rows.every((row) => /^[\d,.]*( [kMGT]?B)?$/.test(String(row[column])));
-  const table = new Table({
-    head: [...head],
-    colAligns: head.map((_, column) => (isNumeric(column) ? 'right' : 'left')),
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 2 },
-    chars: {
-      top: '',
-      'top-mid': '',
-      'top-left': '',
-      'top-right': '',
-      bottom: '',
-      'bottom-mid': '',
-      'bottom-left': '',
-      'bottom-right': '',
-      left: '',
-      'left-mid': '',
-      mid: '',
-      'mid-mid': '',
-      right: '',
-      'right-mid': '',
-      middle: '',
-    },
-  });
-  table.push(...rows.map((row) => [...row]));
-  return table
-    .toString()
-    .split('\n')
-    .map((line) => line.trimEnd())
-    .join('\n');
 }
 
 /** `SIGSEGV` and the like. */

@@ -15,6 +15,9 @@ export class Cursor implements EventRow {
   private end = 0;
   private readonly batches: Iterator<Batch>;
 
+  /** Words of columns of the batch, the low ones first. */
+  private readonly words = new Map<string, Uint32Array>();
+
   constructor(
     readonly table: Table,
     trace: Trace,
@@ -39,6 +42,7 @@ export class Cursor implements EventRow {
     const { value, done } = this.batches.next();
     this.batch = done ? undefined : (value as Batch);
     this.row = 0;
+    this.words.clear();
     if (!this.batch) {
       this.event = Infinity;
       return;
@@ -62,6 +66,16 @@ export class Cursor implements EventRow {
 
   u64(name: string): bigint {
     return (this.batch!.column(name as never) as BigUint64Array)[this.row]!;
+  }
+
+  number(name: string): number {
+    let words = this.words.get(name);
+    if (!words) {
+      const values = this.batch!.column(name as never) as BigUint64Array;
+      words = new Uint32Array(values.buffer, values.byteOffset, 2 * values.length);
+      this.words.set(name, words);
+    }
+    return words[2 * this.row]! + words[2 * this.row + 1]! * 2 ** 32;
   }
 
   i64(name: string): bigint {

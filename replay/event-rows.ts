@@ -9,22 +9,23 @@ import type { EventRow } from './types.js';
 
 /**
  * The rows of a process image, with those that a forked image inherits first. A row is valid until the
- * next one is asked for.
+ * next one is asked for, and so is what is yielded.
  * @yields the row, and whether it is of the image itself
  */
 export function* eventRows(
   trace: Trace,
   process: number,
   tables: readonly Table[],
-): Generator<{ row: EventRow; isInImage: boolean }> {
+): Generator<{ readonly row: EventRow; readonly isInImage: boolean }> {
   for (const leg of legsOf(trace, process)) {
     const cursors = tables.map((table) => new Cursor(table, trace, leg.process, leg.endEvent));
-    const isInImage = leg.process === process;
+    const found = { row: cursors[0]!, isInImage: leg.process === process };
     for (;;) {
       let first: Cursor | undefined;
       for (const cursor of cursors) if (cursor.event < (first?.event ?? Infinity)) first = cursor;
       if (!first) break;
-      yield { row: first, isInImage };
+      found.row = first;
+      yield found;
       first.next();
     }
   }

@@ -57,6 +57,8 @@ export class Symbols {
   private readonly texts = new Map<number, { cells: VarColumn; row: number }>();
   private readonly modules = new Map<number, Module>();
   private readonly known = new Map<bigint, readonly Frame[]>();
+  /** By path of the object file: it has wrappers of thread functions. */
+  private readonly wrappers = new Map<string, boolean>();
   private byLowBits: Map<number, bigint> | undefined;
 
   /**
@@ -149,7 +151,10 @@ export class Symbols {
   }
 
   private isWrapper(pc: bigint): boolean {
-    return WRAPPERS.test(this.frames(pc).at(-1)!.module);
+    const { module } = this.frames(pc).at(-1)!;
+    let isOne = this.wrappers.get(module);
+    if (isOne === undefined) this.wrappers.set(module, (isOne = WRAPPERS.test(module)));
+    return isOne;
   }
 
   /**

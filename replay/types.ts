@@ -70,6 +70,8 @@ export interface EventRow {
   /** Its place in the one order of all rows of the process image. */
   readonly event: number;
   u64(column: string): bigint;
+  /** The same of a value that is below 2^53. */
+  number(column: string): number;
   i64(column: string): bigint;
   u32(column: string): number;
   /** The name of an enum column's value. */

@@ -18,6 +18,7 @@ export function row(table: Table, values: Values): EventRow {
     event: 0,
     i64: (name) => BigInt.asIntN(64, BigInt((values[name] as bigint | number | undefined) ?? 0)),
     u64: (name) => BigInt.asUintN(64, BigInt((values[name] as bigint | number | undefined) ?? 0)),
+    number: (name) => Number(values[name] ?? 0),
     u32: (name) => Number(values[name] ?? 0),
     name: (name) => values[name] as string | undefined,
     bytes: (name) => {

@@ -85,67 +85,80 @@ export class Blocks {
 
   /** @param isInImage - not what a process image inherits from the one that it was forked from */
   applied(row: EventRow, isInImage: boolean): void {
-    if (row.table === heap) this.allocator(row, isInImage);
-    else if (row.table === client_requests) this.request(row, isInImage);
-    else if (row.table === mappings) this.mapping(row, isInImage);
+    const tick = row.number('tick');
+    if (row.table === heap) {
+      const [address, size] = [row.number('address'), row.number('size')];
+      const [previous, isKnown] = [row.number('previous'), row.u32('known') !== 0];
+      const [op, stack] = [row.name('op'), row.u32('stack')];
+      this.allocator(op, address, size, previous, isKnown, stack, tick, isInImage);
+    } else if (row.table === client_requests) this.request(row, tick, isInImage);
+    else if (row.table === mappings) this.mapping(row, tick, isInImage);
   }
 
-  private mapping(row: EventRow, isInImage: boolean): void {
-    const [start, size] = [Number(row.u64('address')), Number(row.u64('size'))];
+  /** A row of `heap`: its columns, but for `isInImage`. */
+  allocator(
+    op: string | undefined,
+    address: number,
+    sizeBytes: number,
+    previous: number,
+    isKnown: boolean,
+    stack: number,
+    tick: number,
+    isInImage: boolean,
+  ): void {
+    switch (op) {
+      case 'free':
+      case 'delete':
+      case 'delete_array':
+        return this.end(address, tick, isInImage);
+      case 'realloc': {
+        if (address === 0 || !isKnown) return;
+        const before = this.live.get(previous);
+        // Valgrind's allocator leaves a block where it is if it can, with all of its room.
+        const roundedBytes =
+          before && sizeBytes <= before.roundedBytes ? before.roundedBytes : this.round(sizeBytes);
+        return this.begin(address, sizeBytes, roundedBytes, stack, tick, isInImage, false, before);
+      }
+      default:
+        if (address === 0) return;
+        this.begin(address, sizeBytes, this.round(sizeBytes), stack, tick, isInImage, false);
+    }
+  }
+
+  private mapping(row: EventRow, tick: number, isInImage: boolean): void {
+    const [start, size] = [row.number('address'), row.number('size')];
     const first = Math.floor(start / PAGE_BYTES) * PAGE_BYTES;
     const release = (from: number): void => {
       // A page of which a part remains remains.
       for (let at = Math.ceil(from / PAGE_BYTES) * PAGE_BYTES; at < from + size; at += PAGE_BYTES)
-        this.end(at, row, isInImage);
+        this.end(at, tick, isInImage);
     };
-    switch (row.name('op')) {
+    const op = row.name('op');
+    switch (op) {
       case 'mprotect':
         return;
       case 'munmap':
       case 'brk_shrink':
         return release(start);
       case 'mremap':
-        release(Number(row.u64('source')));
+        release(row.number('source'));
         break;
     }
-    const isBreak = row.name('op') === 'brk';
+    const stack = row.u32('stack');
     for (let at = first; at < start + size; at += PAGE_BYTES)
-      if (!isBreak || !this.live.has(at)) this.begin(row, at, PAGE_BYTES, PAGE_BYTES, isInImage);
+      if (op !== 'brk' || !this.live.has(at))
+        this.begin(at, PAGE_BYTES, PAGE_BYTES, stack, tick, isInImage, false);
   }
 
-  private allocator(row: EventRow, isInImage: boolean): void {
-    const address = Number(row.u64('address'));
-    switch (row.name('op')) {
-      case 'free':
-      case 'delete':
-      case 'delete_array':
-        return this.end(address, row, isInImage);
-      case 'realloc': {
-        const before = this.live.get(Number(row.u64('previous')));
-        if (address === 0 || !row.u32('known')) return;
-        const sizeBytes = Number(row.u64('size'));
-        // Valgrind's allocator leaves a block where it is if it can, with all of its room.
-        const roundedBytes =
-          before && sizeBytes <= before.roundedBytes ? before.roundedBytes : this.round(sizeBytes);
-        return this.begin(row, address, sizeBytes, roundedBytes, isInImage, before);
-      }
-      default: {
-        if (address === 0) return;
-        const sizeBytes = Number(row.u64('size'));
-        return this.begin(row, address, sizeBytes, this.round(sizeBytes), isInImage);
-      }
-    }
-  }
-
-  private request(row: EventRow, isInImage: boolean): void {
+  private request(row: EventRow, tick: number, isInImage: boolean): void {
     const code = row.u32('code');
     if (code !== MALLOCLIKE_BLOCK && code !== FREELIKE_BLOCK && code !== RESIZEINPLACE_BLOCK)
       return;
-    const address = Number(row.u64('arg1'));
-    if (code !== MALLOCLIKE_BLOCK) this.end(address, row, isInImage);
+    const address = row.number('arg1');
+    if (code !== MALLOCLIKE_BLOCK) this.end(address, tick, isInImage);
     if (code === FREELIKE_BLOCK) return;
-    const sizeBytes = Number(row.u64(code === MALLOCLIKE_BLOCK ? 'arg2' : 'arg3'));
-    this.begin(row, address, sizeBytes, sizeBytes, isInImage);
+    const sizeBytes = row.number(code === MALLOCLIKE_BLOCK ? 'arg2' : 'arg3');
+    this.begin(address, sizeBytes, sizeBytes, row.u32('stack'), tick, isInImage, true);
   }
 
   private round(sizeBytes: number): number {
@@ -158,13 +171,12 @@ export class Blocks {
     return block.roundedBytes - block.sizeBytes + this.settings.adminBytes;
   }
 
-  private end(address: number, row: EventRow, isInImage: boolean): void {
+  private end(address: number, tick: number, isInImage: boolean): void {
     const block = this.live.get(address);
     if (!block) return;
     this.live.delete(address);
     this.heapBytes -= block.sizeBytes;
     this.extraBytes -= this.extra(block);
-    const tick = Number(row.u64('tick'));
     for (const listener of this.listeners) listener.ended(block, tick, isInImage);
     if (!isInImage) return;
     this.frees++;
@@ -173,22 +185,21 @@ export class Blocks {
 
   /** A block begins, perhaps in place of another one. */
   private begin(
-    row: EventRow,
     address: number,
     sizeBytes: number,
     roundedBytes: number,
+    stack: number,
+    tick: number,
     isInImage: boolean,
+    isCustom: boolean,
     before?: HeapBlock,
   ): void {
-    const stack = row.u32('stack');
     if (this.settings.isIgnored?.(stack)) {
-      if (before) this.end(before.address, row, isInImage);
+      if (before) this.end(before.address, tick, isInImage);
       return;
     }
-    const tick = Number(row.u64('tick'));
     const firstStack = before ? before.firstStack : stack;
     const firstTick = before ? before.firstTick : isInImage ? tick : 0;
-    const isCustom = row.table === client_requests;
     const after = {
       address,
       sizeBytes,
@@ -201,9 +212,9 @@ export class Blocks {
     };
     if (before) this.live.delete(before.address);
     // A release that the trace lacks.
-    if (this.live.has(after.address)) this.end(after.address, row, isInImage);
-    this.live.set(after.address, after);
-    const heapBytes = after.sizeBytes - (before?.sizeBytes ?? 0);
+    if (this.live.has(address)) this.end(address, tick, isInImage);
+    this.live.set(address, after);
+    const heapBytes = sizeBytes - (before?.sizeBytes ?? 0);
     const extraBytes = this.extra(after) - (before ? this.extra(before) : 0);
     this.heapBytes += heapBytes;
     this.extraBytes += extraBytes;
@@ -212,7 +223,7 @@ export class Blocks {
       else listener.began(after, isInImage);
     if (!isInImage) return;
     this.allocations++;
-    this.allocatedBytes += after.sizeBytes;
+    this.allocatedBytes += sizeBytes;
     this.trafficBytes += Math.abs(heapBytes + extraBytes);
   }
 }

@@ -2,16 +2,10 @@
  * How much of the heap a process image uses over time, and what it consists of at chosen moments, from
  * recorded events alone.
  */
-import { eventRows } from '../../replay/event-rows.js';
 import type { Trace } from '../../replay/trace.js';
-import {
-  Blocks,
-  blockTables,
-  type BlockListener,
-  type HeapBlock,
-  type HeapSettings,
-} from './blocks.js';
+import { Blocks, type BlockListener, type HeapBlock, type HeapSettings } from './blocks.js';
 import { Timeline, type HeapMoment } from './timeline.js';
+import { applyChanges } from './recorded-changes.js';
 import { LiveUses, type StackUses } from './stack-uses.js';
 
 /** Units of time: instructions, bytes allocated and released, blocks allocated. */
@@ -38,17 +32,18 @@ const timeOf = ({ trafficBytes, allocations }: Blocks, unit: TimeUnit, tick: num
   unit === 'i' ? tick : unit === 'B' ? trafficBytes : allocations;
 
 /** The state of the heap in a unit of time. */
-function momentOf(
-  blocks: Blocks,
-  unit: TimeUnit,
-  tick: number,
-  changes: number,
-  stackBytes = 0,
-): HeapMoment {
-  const { allocations, trafficBytes, count, heapBytes, extraBytes } = blocks;
-  const time = timeOf(blocks, unit, tick);
-  const state = { allocations, trafficBytes, blocks: count, heapBytes, extraBytes, stackBytes };
-  return { tick, changes, time, ...state };
+function momentOf(blocks: Blocks, unit: TimeUnit, tick: number, changes: number): HeapMoment {
+  return {
+    tick,
+    changes,
+    time: timeOf(blocks, unit, tick),
+    allocations: blocks.allocations,
+    trafficBytes: blocks.trafficBytes,
+    blocks: blocks.count,
+    heapBytes: blocks.heapBytes,
+    extraBytes: blocks.extraBytes,
+    stackBytes: 0,
+  };
 }
 
 /**
@@ -74,25 +69,22 @@ export function heapUse(
   const note = (tick: number): void => {
     const total = blocks.heapBytes + blocks.extraBytes;
     const time = timeOf(blocks, settings.unit, tick);
-    if (timeline.add(time, total, () => now(tick))) live.setMark();
+    if (timeline.wants(time, total) && timeline.add(now(tick))) live.setMark();
   };
   const start = (): void => {
     if (!isStarted) note(0);
     isStarted = true;
   };
-  for (const { row, isInImage } of eventRows(trace, process, blockTables(settings))) {
-    if (!isInImage) {
-      blocks.applied(row, isInImage);
-      changes++;
-      continue;
-    }
+  const before = (tick: number, isInImage: boolean): boolean => {
+    if (!isInImage) return true;
     start();
-    const tick = Number(row.u64('tick'));
     if (tick > ticks.chosen) choose(ticks.chosen);
-    blocks.applied(row, isInImage);
+    return true;
+  };
+  applyChanges(trace, process, settings, blocks, before, (tick, isInImage) => {
     changes++;
-    note(tick);
-  }
+    if (isInImage) note(tick);
+  });
   start();
   const end = now(ticks.end);
   const { moment, uses } = choose(Math.min(ticks.chosen, ticks.end));
@@ -132,12 +124,11 @@ export function usesAt(
     while (found.size < wanted.length && wanted[found.size]!.changes <= changes)
       found.set(wanted[found.size]!, live.now);
   };
-  reach();
-  for (const { row, isInImage } of eventRows(trace, process, blockTables(settings))) {
-    if (found.size === wanted.length) break;
-    blocks.applied(row, isInImage);
-    changes++;
+  const isToGoOn = (): boolean => {
     reach();
-  }
+    return found.size < wanted.length;
+  };
+  applyChanges(trace, process, settings, blocks, isToGoOn, () => changes++);
+  reach();
   return found;
 }

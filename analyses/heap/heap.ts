@@ -107,7 +107,7 @@ class HeapProfile {
     if (row.table !== syscall_memory) return this.blocks.applied(row, this.replay!.isInImage);
     const how = row.name('direction');
     if (how !== 'read' && how !== 'read_string' && how !== 'write') return;
-    const [address, size] = [Number(row.u64('address')), Number(row.u64('size'))];
+    const [address, size] = [row.number('address'), row.number('size')];
     this.replay!.guest.tally!.add(address, size, how === 'write');
   }
 

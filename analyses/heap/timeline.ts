@@ -33,27 +33,24 @@ export class Timeline {
   private first: HeapMoment | undefined;
   /** The first moment at which most was in use. */
   peak: HeapMoment | undefined;
-  private peakBytes = -1;
 
   /** @param limit - stretches that are kept at most */
   constructor(private readonly limit: number) {}
 
-  /**
-   * Adds a moment that is not before the last one, if it is of interest; returns whether it is the peak so far.
-   * @param total - bytes in use
-   */
-  add(time: number, total: number, moment: () => HeapMoment): boolean {
-    const stretch = Math.floor(time / this.width);
-    if (stretch === this.stretch && total <= this.most) return false;
-    const made = moment();
-    this.first ??= made;
-    this.stretches.set(stretch, made);
-    this.stretch = stretch;
-    this.most = total;
+  /** Whether a moment that is not before the last one added is to be added, too. */
+  wants(time: number, totalBytes: number): boolean {
+    return totalBytes > this.most || Math.floor(time / this.width) !== this.stretch;
+  }
+
+  /** Adds a moment that is wanted; returns whether it is the peak so far. */
+  add(moment: HeapMoment): boolean {
+    this.first ??= moment;
+    this.stretch = Math.floor(moment.time / this.width);
+    this.stretches.set(this.stretch, moment);
+    this.most = totalBytes(moment);
     while (this.stretches.size > this.limit) this.widen();
-    if (total <= this.peakBytes) return false;
-    this.peakBytes = total;
-    this.peak = made;
+    if (this.peak && totalBytes(moment) <= totalBytes(this.peak)) return false;
+    this.peak = moment;
     return true;
   }
 

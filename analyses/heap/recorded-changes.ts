@@ -1,0 +1,76 @@
+/**
+ * The recorded changes of a process image's heap, one after another, without a replay. There may be millions of rows of
+ * `heap`: they are read as arrays.
+ */
+import { Cursor, legsOf } from '../../replay/event-cursor.js';
+import { rowsBefore } from '../../replay/lineage.js';
+import type { Trace } from '../../replay/trace.js';
+import { heap } from '../../schemas/tables.js';
+import { Blocks, blockTables, type HeapSettings } from './blocks.js';
+
+/**
+ * Applies the changes to `blocks`.
+ * @param before - told the tick of each change before it, and whether it is of the image itself; returns whether to go on
+ * @param after - the same after it
+ */
+export function applyChanges(
+  trace: Trace,
+  process: number,
+  settings: HeapSettings,
+  blocks: Blocks,
+  before: (tick: number, isInImage: boolean) => boolean,
+  after: (tick: number, isInImage: boolean) => void,
+): void {
+  const others = blockTables(settings).filter((table) => table !== heap);
+  for (const leg of legsOf(trace, process)) {
+    const isInImage = leg.process === process;
+    const cursors = others.map((table) => new Cursor(table, trace, leg.process, leg.endEvent));
+    /** Applies rows of other tables before an event; returns false when it is to end. */
+    const applyOthers = (event: number): boolean => {
+      for (const cursor of cursors)
+        for (; cursor.event < event; cursor.next()) {
+          const tick = cursor.number('tick');
+          if (!before(tick, isInImage)) return false;
+          blocks.applied(cursor, isInImage);
+          after(tick, isInImage);
+        }
+      return true;
+    };
+    for (const batch of settings.ofPages ? [] : trace.batches(heap, leg.process)) {
+      const end = rowsBefore(batch, leg.endEvent);
+      const wide = (name: 'event' | 'tick' | 'address' | 'size' | 'previous'): Uint32Array => {
+        const values = batch.column(name);
+        return new Uint32Array(values.buffer, values.byteOffset, 2 * values.length);
+      };
+      const [events, ticks, addresses] = [wide('event'), wide('tick'), wide('address')];
+      const [sizes, previous] = [wide('size'), wide('previous')];
+      const [ops, known, stacks] = [
+        batch.column('op'),
+        batch.column('known'),
+        batch.column('stack'),
+      ];
+      const names = batch.names('op');
+      for (let row = 0; row < end; row++) {
+        if (!applyOthers(at(events, row))) return;
+        const tick = at(ticks, row);
+        if (!before(tick, isInImage)) return;
+        blocks.allocator(
+          names[ops[row]!],
+          at(addresses, row),
+          at(sizes, row),
+          at(previous, row),
+          known[row] !== 0,
+          stacks[row]!,
+          tick,
+          isInImage,
+        );
+        after(tick, isInImage);
+      }
+    }
+    if (!applyOthers(Infinity)) return;
+  }
+}
+
+/** The low word of a 64-bit number stands first. */
+const at = (words: Uint32Array, row: number): number =>
+  words[2 * row]! + words[2 * row + 1]! * 2 ** 32;
