@@ -8,6 +8,7 @@
  */
 import type { GuestMemory } from './guest-memory.js';
 import { GRANULE_SIZE, TALLY_PLANES_SIZE, TALLY_SIZES, TALLY_STORES } from './layout.js';
+import { Code, I32, I64, ModuleBuilder } from './wasm.js';
 
 /** Counters are told of in pieces of at most so many bytes. */
 const PIECE_BYTES = 4096;
@@ -22,7 +23,46 @@ export interface TallyPiece {
   readonly stores: Float64Array;
 }
 
-const ZEROS = new Uint8Array(PIECE_BYTES + 8);
+const PLANES = TALLY_PLANES_SIZE / GRANULE_SIZE;
+
+/** Exports `look`: see `planesInUse`. Most blocks are small and have been accessed in a few ways only. */
+function compileLook(): Uint8Array<ArrayBuffer> {
+  const builder = new ModuleBuilder();
+  const code = new Code([I32, I32], [I32]);
+  const [from, to] = [0, 1];
+  const [at, found, bits] = [code.local(I32), code.local(I64), code.local(I32)];
+  for (let plane = 0; plane < PLANES; plane++) {
+    code.i64(0n);
+    code.set(found);
+    code.get(from);
+    code.set(at);
+    code.open('loop');
+    code.get(found);
+    code.get(at);
+    code.memory('i64_load', plane * GRANULE_SIZE);
+    code.op('i64_or');
+    code.set(found);
+    code.get(at);
+    code.i32(8);
+    code.op('i32_add');
+    code.tee(at);
+    code.get(to);
+    code.op('i32_lt_u');
+    code.brIf(0);
+    code.end();
+    code.get(bits);
+    code.get(found);
+    code.ops('i64_eqz', 'i32_eqz');
+    code.i32(plane);
+    code.ops('i32_shl', 'i32_or');
+    code.set(bits);
+  }
+  code.get(bits);
+  const index = builder.declare(code.parameters, code.results);
+  builder.define(index, code);
+  builder.export('look', index);
+  return builder.encode();
+}
 
 export class AccessTally {
   /** By page of 4 KiB of linear memory and counter: how often it has gone through zero. */
@@ -31,7 +71,14 @@ export class AccessTally {
   private readonly stores = new Float64Array(PIECE_BYTES);
   private words = new Uint32Array(0);
 
-  constructor(private readonly memory: GuestMemory) {}
+  /** Bits for the planes that are not all zero, from one place in the first plane to another, at multiples of 8. */
+  private readonly planesInUse: (from: number, to: number) => number;
+
+  constructor(private readonly memory: GuestMemory) {
+    const imports = { env: { memory: memory.wasm } };
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(compileLook()), imports);
+    this.planesInUse = exports['look'] as typeof this.planesInUse;
+  }
 
   /** As compiled code says of a counter in linear memory. */
   wrapped(counter: number): void {
@@ -77,34 +124,33 @@ export class AccessTally {
       for (let from = 0; from < count; from += PIECE_BYTES) {
         const part = Math.min(PIECE_BYTES, count - from);
         const start = planes + offset + from;
-        let isEmpty = true;
-        for (let plane = 0; plane < TALLY_PLANES_SIZE; plane += GRANULE_SIZE) {
-          if (this.isZero(start + plane, part)) continue;
-          if (isEmpty) {
-            this.loads.fill(0, 0, part);
-            this.stores.fill(0, 0, part);
-          }
-          isEmpty = false;
-          const size = TALLY_SIZES[(plane % TALLY_STORES) / GRANULE_SIZE]!;
-          this.gather(start + plane, part, size, plane < TALLY_STORES ? this.loads : this.stores);
-        }
+        const inUse = this.inUse(start, part);
+        if (inUse === 0) continue;
         const { loads, stores } = this;
-        if (!isEmpty) visit({ offset: done + from, count: part, loads, stores });
+        loads.fill(0, 0, part);
+        stores.fill(0, 0, part);
+        for (let plane = 0; plane < PLANES; plane++) {
+          if (((inUse >>> plane) & 1) === 0) continue;
+          const size = TALLY_SIZES[plane % TALLY_SIZES.length]!;
+          const sums = plane < TALLY_SIZES.length ? loads : stores;
+          this.gather(start + plane * GRANULE_SIZE, part, size, sums);
+        }
+        visit({ offset: done + from, count: part, loads, stores });
       }
     });
   }
 
-  private isZero(start: number, count: number): boolean {
-    if (this.wraps.size > 0)
-      for (let page = start >>> 12; page <= (start + count - 1) >>> 12; page++)
-        if (this.wraps.has(page)) return false;
-    const end = (start + count + 7) & ~7; // the last counter may reach beyond the range
-    if (count >= 128) {
-      const { bytes } = this.memory;
-      return Buffer.compare(bytes.subarray(start, end), ZEROS.subarray(0, end - start)) === 0;
+  /** Bits for the planes with counts of `count` bytes from a place in the first one on. */
+  private inUse(start: number, count: number): number {
+    // The last counter may reach beyond the range.
+    let bits = this.planesInUse(start, (start + count + 7) & ~7);
+    if (this.wraps.size === 0) return bits;
+    for (let plane = 0; plane < PLANES; plane++) {
+      const at = start + plane * GRANULE_SIZE;
+      for (let page = at >>> 12; page <= (at + count - 1) >>> 12; page++)
+        if (this.wraps.has(page)) bits |= 1 << plane;
     }
-    for (let word = start >>> 2; word < end >>> 2; word++) if (this.words[word] !== 0) return false;
-    return true;
+    return bits;
   }
 
   /** Adds the counters of `count` bytes of a plane to `sums`, and sets them to zero. */
