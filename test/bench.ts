@@ -135,7 +135,7 @@ function cost(argv: readonly string[]): Cost {
 /** Runs measured for each figure; the cheapest counts, as what disturbs a run only ever adds to it. */
 const REPEATS = 3;
 
-function best(tool: Tool | 'race', measure: () => Cost): Cost {
+function best(tool: Tool | 'race' | 'heap', measure: () => Cost): Cost {
   // lackey takes long, beside which a disturbance is nothing.
   const runs = Array.from({ length: tool === 'lackey' ? 1 : REPEATS }, measure);
   return runs.reduce((a, b) => (b.cpuS < a.cpuS ? b : a));
@@ -294,6 +294,25 @@ function benchRaces({ name, argv }: Guest) {
   return { guest: name, accesses, native, helgrind, drd, record, analyze };
 }
 
+/** What measuring the heap costs beside massif, and with accesses beside dhat. */
+function benchHeap({ name, argv }: Guest, run: string) {
+  const under = (tool: string): number =>
+    best('heap', () =>
+      cost(['valgrind', `--tool=${tool}`, `--${tool}-out-file=/dev/null`, ...argv]),
+    ).cpuS;
+  const analyze = (accesses: string): number =>
+    best('heap', () =>
+      cost([process.execPath, GRIND, 'analyze', 'heap', run, `--accesses=${accesses}`]),
+    ).cpuS;
+  const [massif, heap, dhat, accesses] = [
+    under('massif'),
+    analyze('no'),
+    under('dhat'),
+    analyze('yes'),
+  ];
+  return { guest: name, massif, heap, dhat, accesses };
+}
+
 /** Reading speed, on one trace. A query's first run also decodes and compiles; both are counted. */
 function benchQueries(run: string) {
   const count = query(run, 'select count(*) as n from accesses');
@@ -338,11 +357,12 @@ const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(0)} MB`;
 
 async function main(): Promise<void> {
   const guests = makeGuests().filter(({ name }) => only.length === 0 || only.includes(name));
-  const results = [];
+  const results: Awaited<ReturnType<typeof benchGuest>>[] = [];
   for (const guest of guests) results.push(await benchGuest(guest));
   const races = makeThreadedGuests()
     .filter(({ name }) => only.length === 0 || only.includes(name))
     .map(benchRaces);
+  const heaps = results.map(({ run }, i) => benchHeap(guests[i]!, run));
   const queries = results.map(({ guest, run }) => ({ guest, ...benchQueries(run) }));
   const engine = execFileSync('valgrind', ['--version'], { encoding: 'utf8' }).trim();
   const cpu = /model name\s*: (.*)/.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? 'unknown';
@@ -354,7 +374,7 @@ async function main(): Promise<void> {
     const guestResults = results.map(({ run: _, ...rest }) => rest);
     console.log(
       JSON.stringify(
-        { engine, cpu, node: process.version, input, guests: guestResults, races, queries },
+        { engine, cpu, node: process.version, input, guests: guestResults, races, heaps, queries },
         null,
         2,
       ),
@@ -394,6 +414,22 @@ async function main(): Promise<void> {
             Object.entries(seconds).map(([tool, cpuS]) => [tool, cpuS.toFixed(2)]),
           ),
           'analyze / helgrind': (seconds.analyze / seconds.helgrind).toFixed(2),
+        },
+      ]),
+    ),
+  );
+  console.log('Heap: CPU seconds');
+  console.table(
+    Object.fromEntries(
+      heaps.map(({ guest, massif, heap, dhat, accesses }) => [
+        guest,
+        {
+          massif: massif.toFixed(2),
+          'analyze heap': heap.toFixed(2),
+          'heap / massif': (heap / massif).toFixed(2),
+          dhat: dhat.toFixed(2),
+          '--accesses=yes': accesses.toFixed(2),
+          'accesses / dhat': (accesses / dhat).toFixed(2),
         },
       ]),
     ),
