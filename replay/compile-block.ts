@@ -39,7 +39,7 @@ import {
   WIDE,
   granulesOf,
 } from './layout.js';
-import type { FreshHooks } from './fresh-accesses.js';
+import { ACCESS_SERVES, ACCESS_STORES, type FreshHooks } from './fresh-accesses.js';
 import type { ShadowUnit } from './compile-shadow.js';
 import { HELPER_LOWERINGS, OPERATION_LOWERINGS } from './lower.js';
 import type { AccessColumn } from './types.js';
@@ -715,7 +715,7 @@ export class BlockCompiler {
     }
     if (!unit.varying && this.modes.fresh!.synchronises(unit.sites[site - unit.firstSite]!.pc)) {
       this.noteAccess(site, address);
-      this.synchronised(address, size, () => code.i32(isStore ? 1 : 0));
+      this.synchronised(site, address, size, () => code.i32(isStore ? ACCESS_STORES : 0));
     } else {
       const at = e.scratch(I32, 'at');
       this.pushIsFresh(at, size, isStore);
@@ -780,11 +780,22 @@ export class BlockCompiler {
     this.e.support('noteAccess');
   }
 
-  private synchronised(address: Operand, size: number, pushIsStore: () => void): void {
-    this.e.push(address);
-    this.code.i32(size);
+  private synchronised(
+    site: number,
+    address: Operand,
+    size: number,
+    pushIsStore: () => void,
+  ): void {
+    const { code, e, unit } = this;
+    const { servesOperations } = this.modes.fresh!;
+    e.push(address);
+    code.i32(size);
     pushIsStore();
-    this.e.call('synchronised');
+    if (!unit.varying && servesOperations?.(unit.sites[site - unit.firstSite]!.pc)) {
+      code.i32(ACCESS_SERVES);
+      code.op('i32_or');
+    }
+    e.call('synchronised');
   }
 
   private writes(column: AccessColumn): boolean {
@@ -874,12 +885,14 @@ export class BlockCompiler {
 
     if (!this.modes.accesses) return;
     if (this.modes.fresh) {
-      this.noteAccess(this.nextSite++, address);
+      const site = this.nextSite++;
+      this.noteAccess(site, address);
       code.get(succeeds);
       code.open('if');
       this.noteAccess(this.nextSite++, address);
       code.end();
-      this.synchronised(address, TYPE_SIZES[type] * (isDouble ? 2 : 1), () => code.get(succeeds));
+      const size = TYPE_SIZES[type] * (isDouble ? 2 : 1);
+      this.synchronised(site, address, size, () => code.get(succeeds));
       return;
     }
     const rowOf = (isStore: boolean, halves: (() => void)[], guard?: () => void): void => {

@@ -9,8 +9,9 @@ import type { EventRow } from './types.js';
 export class Cursor implements EventRow {
   batch: Batch | undefined;
   row = 0;
-  /** Numbers of the batch's events, the low word first. */
+  /** Numbers of the batch's events, and its ticks once they are asked for, the low word first. */
   private ids!: Uint32Array;
+  private ticks: Uint32Array | undefined;
   /** Rows of the batch that belong to the leg. */
   private end = 0;
   private readonly batches: Iterator<Batch>;
@@ -47,8 +48,8 @@ export class Cursor implements EventRow {
       this.event = Infinity;
       return;
     }
-    const ids = this.batch.column('event');
-    this.ids = new Uint32Array(ids.buffer, ids.byteOffset, 2 * ids.length);
+    this.ids = wordsOf(this.batch.column('event'));
+    this.ticks = undefined;
     this.end = rowsBefore(this.batch, this.endEvent);
     if (this.batch.count === 0) this.load();
     else this.settle();
@@ -62,6 +63,13 @@ export class Cursor implements EventRow {
   /** The current row belongs to the leg. */
   isBeforeEnd(): boolean {
     return this.row < this.end;
+  }
+
+  /** Tick of the row, in a table that has them. */
+  get tick(): number {
+    const { row } = this;
+    const ticks = (this.ticks ??= wordsOf(this.batch!.column('tick' as never) as BigUint64Array));
+    return ticks[2 * row]! + ticks[2 * row + 1]! * 2 ** 32;
   }
 
   u64(name: string): bigint {
@@ -96,6 +104,10 @@ export class Cursor implements EventRow {
     return data.subarray(offsets[this.row]!, offsets[this.row + 1]!);
   }
 }
+
+/** Integers of 64 bits as pairs of words, the low one first: these are read faster. */
+export const wordsOf = ({ buffer, byteOffset, length }: BigUint64Array): Uint32Array =>
+  new Uint32Array(buffer, byteOffset, 2 * length);
 
 /** A part of the replay: the events of one image, up to a fork or the end. */
 export interface Leg {

@@ -22,7 +22,15 @@ import {
 export interface FreshHooks {
   /** Accesses by the instruction at an address are always fresh, and its stores begin a new epoch. */
   synchronises(pc: bigint): boolean;
+  /** The instruction at an address is part of an announced operation, if its thread executes one: then it orders nothing. */
+  servesOperations?(pc: bigint): boolean;
+  /** The thread that runs executes an announced operation. */
+  isInOperation?(): boolean;
 }
+
+/** Bits of what compiled code says of an atomic instruction: it stores; it may be part of an announced operation. */
+export const ACCESS_STORES = 1;
+export const ACCESS_SERVES = 2;
 
 /** The last number of an epoch. The tag with all bits is that of what synchronises. */
 const LAST_EPOCH = 125;
@@ -42,7 +50,10 @@ export class FreshAccesses {
   private thread = 0;
   private isOn = false;
 
-  constructor(private readonly memory: GuestMemory) {
+  constructor(
+    private readonly memory: GuestMemory,
+    private readonly hooks: FreshHooks,
+  ) {
     memory.prepare = (granule, place) => this.prepare(granule, place);
     memory.released = (granule) => this.prepared.delete(granule);
     this.setTags();
@@ -115,9 +126,12 @@ export class FreshAccesses {
     this.clear(address, size);
   }
 
-  /** As compiled code says that an atomic instruction has accessed some bytes. */
-  synchronised(address: number, size: number, isStore: boolean): void {
-    if (!this.isOn) return;
+  /**
+   * As compiled code says that an atomic instruction has accessed some bytes.
+   * @param serves - it may be part of an announced operation
+   */
+  synchronised(address: number, size: number, isStore: boolean, serves: boolean): void {
+    if (!this.isOn || (serves && this.hooks.isInOperation?.())) return;
     if (!this.isMarked(address, size)) this.mark(address, size);
     if (isStore) this.beginEpoch();
   }

@@ -59,14 +59,13 @@ export interface NativeEngine {
     sizes: Uint16Array,
     stores: Uint8Array,
   ): void;
-  takeAccesses(
+  bindThread(
     history: NativeHistory,
-    replay: NativeReplay,
     seen: Uint32Array,
-    from: number,
-    count: number,
-    since: number,
-  ): number;
+    needs: Float64Array,
+    reads: Uint32Array,
+  ): void;
+  takeAccesses(history: NativeHistory, replay: NativeReplay, from: number, count: number): number;
   run(replay: NativeReplay, slot: number, functions: readonly unknown[]): number;
 }
 

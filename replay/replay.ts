@@ -135,6 +135,8 @@ export class ProcessReplay implements Replay {
   private cursors: Cursor[] = [];
   private valueLog!: Cursor;
   private readonly observed: ReadonlySet<Table>;
+  /** Tables whose rows the observer may take ahead. */
+  private readonly ahead: ReadonlySet<Table> = new Set();
   private readonly threads = new Map<number, Thread>();
   private current: Thread | undefined;
   private readonly layout: GuestManifest;
@@ -156,6 +158,9 @@ export class ProcessReplay implements Replay {
   ) {
     this.layout = guestOf(trace);
     this.observed = new Set(options.observer?.tables);
+    const isOwn = new Set<Table>(EVENT_TABLES);
+    if (options.observer?.takesAhead)
+      this.ahead = new Set([...this.observed].filter((table) => !isOwn.has(table)));
     const { stateSize, registers: offsets } = this.layout;
     this.guest = new Guest(
       opNames(trace),
@@ -240,14 +245,15 @@ export class ProcessReplay implements Replay {
       return false;
     if (this.pause.events === 'before') return true;
     const next = this.nextCursor();
-    return !next || next.u64('tick') > this.tick;
+    return !next || next.tick > this.guest.now;
   }
 
   /** Where to stop on the way to a tick, unless a fault in the middle of a superblock is too near. */
-  private stopBefore(tick: bigint, isInside: boolean): bigint {
+  private stopBefore(tick: number, isInside: boolean): number {
     if (!this.pause || !this.inLastLeg || this.pause.tick >= tick) return tick;
-    const near = isInside ? BigInt(this.guest.mostInstructions) : 0n;
-    return this.pause.tick + near > tick ? tick : this.pause.tick;
+    const near = isInside ? this.guest.mostInstructions : 0;
+    const stop = Number(this.pause.tick);
+    return stop + near > tick ? tick : stop;
   }
 
   /** Registers with their shadow, in a replay that follows definedness. */
@@ -329,20 +335,25 @@ export class ProcessReplay implements Replay {
         if (this.isPaused()) return true;
         const cursor = this.nextCursor();
         if (!cursor) {
-          const { endTick } = this.legs[this.leg]!;
-          if (this.current && this.tick < endTick) {
+          const endTick = Number(this.legs[this.leg]!.endTick);
+          if (this.current && this.guest.now < endTick) {
             if (this.runTo(this.stopBefore(endTick, false))) return true;
           } else if (!this.nextLeg()) {
             return this.end();
           }
           continue;
         }
-        const tick = cursor.u64('tick');
+        if (this.ahead.has(cursor.table) && this.options.observer!.takesAhead!(cursor)) {
+          cursor.next();
+          continue;
+        }
+        const { tick } = cursor;
+        const { now } = this.guest;
         if (this.current && this.isInsideBlock(cursor)) {
           const pc = cursor.u64('pc');
           const stop = this.stopBefore(tick, true);
-          const isThere = this.tick === tick && this.current.pc === pc;
-          if (stop < tick && this.tick < stop) {
+          const isThere = now === tick && this.current.pc === pc;
+          if (stop < tick && now < stop) {
             if (this.runTo(stop)) return true;
             continue;
           }
@@ -351,12 +362,12 @@ export class ProcessReplay implements Replay {
             if (this.runInto(tick, pc)) return true;
             continue;
           }
-        } else if (this.current && this.tick < tick) {
+        } else if (this.current && now < tick) {
           if (this.runTo(this.stopBefore(tick, false))) return true;
           continue;
         }
-        if (!this.current) this.guest.tick = tick;
-        if (this.tick > tick) {
+        if (!this.current) this.guest.tick = BigInt(tick);
+        else if (now > tick) {
           throw this.diverged(`the next event, of table ${cursor.table.name}, is at tick ${tick}`);
         }
         /* What was accessed so far belongs to the thread that is about to stop. */
@@ -524,20 +535,21 @@ export class ProcessReplay implements Replay {
   }
 
   /** Runs the current thread to a tick. Returns true when accesses are to be delivered first. */
-  private runTo(tick: bigint): boolean {
+  private runTo(tick: number): boolean {
     const { pc, noRedirect } = this.current!;
     if (this.pause?.instruction && this.inLastLeg)
       return this.ran(this.guest.step(pc, noRedirect, this.pause.instruction));
-    return this.ran(this.guest.run(pc, noRedirect, Number(tick - this.tick)));
+    return this.ran(this.guest.run(pc, noRedirect, tick - this.guest.now));
   }
 
   /** Runs the current thread to the middle of a superblock. */
-  private runInto(tick: bigint, faultPc: bigint): boolean {
+  private runInto(tick: number, faultPc: bigint): boolean {
     const { pc, noRedirect } = this.current!;
-    const isFar = this.tick + BigInt(this.guest.mostInstructions) < tick;
+    const { now } = this.guest;
+    const isFar = now + this.guest.mostInstructions < tick;
     if (this.pause?.instruction && this.inLastLeg && isFar)
       return this.ran(this.guest.step(pc, noRedirect, this.pause.instruction));
-    return this.ran(this.guest.runToFault(pc, noRedirect, Number(tick - this.tick), faultPc));
+    return this.ran(this.guest.runToFault(pc, noRedirect, tick - now, faultPc));
   }
 
   private ran({ pc, noRedirect, reason }: RunResult): boolean {

@@ -7,6 +7,7 @@
  * after each batch.
  */
 
+import type { Batch } from './arrow-file.js';
 import type { Table } from '../schemas/schema.js';
 import type { FreshHooks } from './fresh-accesses.js';
 import type { ShadowHooks } from './shadow-guest.js';
@@ -69,6 +70,8 @@ export interface EventRow {
   readonly table: Table;
   /** Its place in the one order of all rows of the process image. */
   readonly event: number;
+  /** In a table that has ticks. */
+  readonly tick: number;
   u64(column: string): bigint;
   /** The same of a value that is below 2^53. */
   number(column: string): number;
@@ -77,6 +80,9 @@ export interface EventRow {
   /** The name of an enum column's value. */
   name(column: string): string | undefined;
   bytes(column: string): Uint8Array;
+  /** Where it stands, for those who read whole columns: its batch, and its number in it. */
+  readonly batch: Batch | undefined;
+  readonly row: number;
 }
 
 /** Gets to know the events of a replay, in their order. */
@@ -85,6 +91,11 @@ export interface Observer {
   readonly tables: readonly Table[];
   /** A row took effect, at the current tick. */
   applied(row: EventRow): void;
+  /**
+   * A row of a table that replay itself does not act on comes next, at its tick or before. If it is taken in then, which
+   * this returns, replay does not stop for it.
+   */
+  takesAhead?(row: EventRow): boolean;
 }
 
 export interface ReplayOptions {

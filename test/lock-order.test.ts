@@ -113,7 +113,7 @@ function observe(program: Program): LockOrder<Lock> {
   for (const [thread, steps] of program.entries()) {
     for (const [i, { lock, takes, writes }] of steps.entries()) {
       if (takes) {
-        order.asked(thread, lock, writes, i, BigInt(i));
+        order.asked(thread, lock, writes, i, i);
         order.taken(thread, lock, writes, i);
       } else {
         order.released(thread, lock);
@@ -154,7 +154,7 @@ test('creations and joins order threads', () => {
   const [a, b] = [{ id: 0 }, { id: 1 }];
   const both = (order: LockOrder<Lock>, thread: number, first: Lock, second: Lock) => {
     order.taken(thread, first, true, thread);
-    order.asked(thread, second, true, thread, 0n);
+    order.asked(thread, second, true, thread, 0);
     order.taken(thread, second, true, thread);
     order.released(thread, second);
     order.released(thread, first);
@@ -207,7 +207,7 @@ test('locks that are gone leave nothing behind, unless they are part of an order
       [outer, lasting],
     ] as const) {
       order.taken(1, first, true, 1);
-      order.asked(1, second, true, 2, 0n);
+      order.asked(1, second, true, 2, 0);
       order.taken(1, second, true, 2);
       order.released(1, second);
       order.released(1, first);

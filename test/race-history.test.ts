@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SyncClock, Threads } from '../analyses/race/clocks.js';
 import { AccessHistory } from '../analyses/race/history.js';
+import { NEEDS, REQUIRED, SINCE } from '../analyses/race/predict.js';
 import { PLAIN } from '../analyses/race/site-kinds.js';
 import { Guest } from '../replay/guest.js';
 import { ROW_ADDRESSES, ROW_SITES, ROW_TICKS } from '../replay/layout.js';
@@ -70,6 +71,8 @@ const BYTES = 40;
 const SIZES = [1, 1, 2, 4, 4, 8, 8, 16];
 
 const STEPS = 600;
+/** Slots of which prediction knows something. */
+const FEW_SLOTS = 4;
 const sites = {
   kinds: new Uint8Array(STEPS).fill(PLAIN),
   sizes: new Uint16Array(STEPS),
@@ -82,7 +85,7 @@ function takesRow(history: AccessHistory, guest: Guest, step: number, address: n
   view.setUint32(ROW_SITES, step, true);
   view.setBigUint64(ROW_TICKS, BigInt(step), true);
   view.setBigUint64(ROW_ADDRESSES, BigInt(address), true);
-  return history.take(guest, { ...guest.sites, ...sites }, sites.kinds, 0, 1) === 1;
+  return history.take(guest, { ...guest.sites, ...sites }, sites.kinds, 0, 0, 1) === 1;
 }
 
 /**
@@ -103,11 +106,14 @@ function compare(seed: number, guest?: Guest, told?: string[]): number {
     told && {
       ordered: ({ slot, tick, isStore }, address) =>
         told.push(`${slot} ${tick} ${isStore} ${address - BASE}`),
-      readFrom: (slot, tick) => told.push(`${slot} ${tick}`),
-      since: () => since,
+      readFrom: (slot, time, tick) => told.push(`${slot} ${time} ${tick}`),
+      known: (slot) => known[slot]!,
     },
   );
-  let since = 0;
+  const known = Array.from({ length: 30 }, () => ({
+    needs: new Float64Array(NEEDS + FEW_SLOTS),
+    reads: new Uint32Array(FEW_SLOTS),
+  }));
   const locks = Array.from({ length: 3 }, () => new SyncClock());
   const live = [1];
   const ended: number[] = [];
@@ -118,7 +124,13 @@ function compare(seed: number, guest?: Guest, told?: string[]): number {
     const thread = live[random(live.length)]!;
     const clock = threads.get(thread);
     const what = random(20);
-    if (what < 10) since = step;
+    if (what < 10) {
+      for (const { needs } of known) needs[SINCE] = step;
+      const { needs, reads } = known[random(FEW_SLOTS)]!;
+      needs[NEEDS + random(FEW_SLOTS)] = step - random(100);
+      reads[random(FEW_SLOTS)] = random(40);
+      needs[REQUIRED] = step + random(2);
+    }
     if (what === 0 && live.length < 5) {
       threads.create(clock, ++last);
       twin.create(thread, last);

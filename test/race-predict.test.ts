@@ -91,8 +91,9 @@ interface Found {
 /**
  * What history and predictor find in an execution.
  * @param isExact - each access is an epoch of its own; otherwise the history is only told of fresh ones
+ * @param sweeps - prediction is made to forget what it can, all the time
  */
-function find(steps: readonly Step[], isExact: boolean): Found[] {
+function find(steps: readonly Step[], isExact: boolean, sweeps: boolean): Found[] {
   const found: Found[] = [];
   const threads = new Threads();
   const predictor = new Predictor();
@@ -141,8 +142,9 @@ function find(steps: readonly Step[], isExact: boolean): Found[] {
         };
         found.push({ earlier: earlier.tick, later: tick, schedule });
       },
-      readFrom: (slot, written) => predictor.readFrom(current.slot, tick, slot, written),
-      since: () => predictor.since(current.slot),
+      readFrom: (slot, time, written) =>
+        predictor.readFrom(current.slot, tick, slot, time, written),
+      known: (slot) => predictor.known(slot),
     },
   );
   predictor.turn(true, 0);
@@ -201,9 +203,10 @@ function find(steps: readonly Step[], isExact: boolean): Found[] {
     }
     const end = op === 'read' || op === 'write' ? tick + 1 : tick;
     for (const each of threads.all()) {
-      if (times.get(each) !== each.time) predictor.endEpoch(each.slot, end);
+      if (times.get(each) !== each.time) predictor.endEpoch(each.slot, each.time, end);
       times.set(each, each.time);
     }
+    if (sweeps) predictor.sweep((visit) => history.eachAccess(visit));
   }
   return found;
 }
@@ -218,7 +221,8 @@ test('what is predicted is possible, and what is possible is found', () => {
       `seed ${seed} round ${round}\n${steps.map((s) => JSON.stringify(s)).join('\n')}`;
     let possible: ReadonlySet<string> | undefined;
     for (const isExact of [false, true]) {
-      const found = find(steps, isExact);
+      const found = find(steps, isExact, false);
+      assert.deepEqual(find(steps, isExact, true), found, context());
       const isOnlyRecorded = found.length > 0 && found.every(({ schedule }) => !schedule);
       if (isOnlyRecorded) continue;
       possible ??= possibleRaces(steps);

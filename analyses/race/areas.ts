@@ -4,14 +4,14 @@
  */
 
 interface Range {
-  readonly start: bigint;
-  readonly end: bigint;
+  readonly start: number;
+  readonly end: number;
 }
 
 /** The first thread's stack grows to this size at most, as a rule. */
-const MAX_STACK_BYTES = 8n << 20n;
+const MAX_STACK_BYTES = 8 << 20;
 /** A C library puts this much at most, its own data of the thread, above the stack that it maps. */
-const MAX_THREAD_DATA_BYTES = 1n << 16n;
+const MAX_THREAD_DATA_BYTES = 1 << 16;
 
 export class MemoryAreas {
   /** The recording began in the middle of the execution: there may be objects that no row told of. */
@@ -20,14 +20,14 @@ export class MemoryAreas {
   private shared: Range[] = [];
   private readonly stacks = new Map<number, Range>();
 
-  appeared(start: bigint, size: bigint, isShared: boolean): void {
+  appeared(start: number, size: number, isShared: boolean): void {
     const range = { start, end: start + size };
     this.mapped.push(range);
     if (isShared) this.shared.push(range);
   }
 
   /** The memory is gone. (Of a mapping that is cut, the rest is no stack.) */
-  vanished(start: bigint, size: bigint): void {
+  vanished(start: number, size: number): void {
     const end = start + size;
     const isElsewhere = (range: Range) => range.end <= start || range.start >= end;
     this.mapped = this.mapped.filter(isElsewhere);
@@ -35,7 +35,7 @@ export class MemoryAreas {
   }
 
   /** A thread runs with this stack pointer; of interest is the first one. */
-  runs(thread: number, sp: bigint): void {
+  runs(thread: number, sp: number): void {
     if (this.stacks.has(thread)) return;
     const mapping = this.mapped.findLast(({ start, end }) => start <= sp && sp < end);
     // Not of a stack that the program has made: that may be part of anything.
@@ -51,14 +51,14 @@ export class MemoryAreas {
     return thread > 1 && range && range.end > range.start ? range : undefined;
   }
 
-  isOnStack(address: bigint): boolean {
+  isOnStack(address: number): boolean {
     for (const { start, end } of this.stacks.values())
       if (start <= address && address < end) return true;
     return false;
   }
 
   /** An object may lie here that the process itself has not initialised. */
-  mayBeForeign(address: bigint): boolean {
+  mayBeForeign(address: number): boolean {
     return (
       this.isPartial || this.shared.some(({ start, end }) => start <= address && address < end)
     );
@@ -71,25 +71,23 @@ export class AddressMap<T> {
   /** Addresses by their page. */
   private readonly pages = new Map<number, Set<number>>();
 
-  get(address: bigint): T | undefined {
-    return this.byAddress.get(Number(address));
+  get(address: number): T | undefined {
+    return this.byAddress.get(address);
   }
 
-  set(address: bigint, value: T): void {
-    const key = Number(address);
-    this.byAddress.set(key, value);
-    const page = Math.floor(key / PAGE_BYTES);
+  set(address: number, value: T): void {
+    this.byAddress.set(address, value);
+    const page = Math.floor(address / PAGE_BYTES);
     const known = this.pages.get(page);
-    if (known) known.add(key);
-    else this.pages.set(page, new Set([key]));
+    if (known) known.add(address);
+    else this.pages.set(page, new Set([address]));
   }
 
-  delete(address: bigint): void {
-    const key = Number(address);
-    this.byAddress.delete(key);
-    const page = Math.floor(key / PAGE_BYTES);
+  delete(address: number): void {
+    this.byAddress.delete(address);
+    const page = Math.floor(address / PAGE_BYTES);
     const known = this.pages.get(page);
-    known?.delete(key);
+    known?.delete(address);
     if (known?.size === 0) this.pages.delete(page);
   }
 
@@ -98,13 +96,12 @@ export class AddressMap<T> {
   }
 
   /** Addresses from `start` on and below `end` that have a value. */
-  within(start: bigint, end: bigint): bigint[] {
+  within(start: number, end: number): number[] {
     if (this.pages.size === 0 || end <= start) return [];
-    const [from, to] = [Number(start), Number(end)];
-    const [first, last] = [Math.floor(from / PAGE_BYTES), Math.floor((to - 1) / PAGE_BYTES)];
-    const found: bigint[] = [];
+    const [first, last] = [Math.floor(start / PAGE_BYTES), Math.floor((end - 1) / PAGE_BYTES)];
+    const found: number[] = [];
     const look = (keys: Iterable<number>): void => {
-      for (const key of keys) if (from <= key && key < to) found.push(BigInt(key));
+      for (const key of keys) if (start <= key && key < end) found.push(key);
     };
     if (last - first >= this.pages.size) look(this.byAddress.keys());
     else for (let page = first; page <= last; page++) look(this.pages.get(page) ?? []);

@@ -3,7 +3,9 @@ import { eventRows } from '../../replay/event-rows.js';
 import { recordedStacks } from '../../replay/lineage.js';
 import { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
+import type { EventRow } from '../../replay/types.js';
 import { UserError } from '../../schemas/errors.js';
+import type { Table } from '../../schemas/schema.js';
 import type { AnalysisOption, OptionValues } from '../analysis.js';
 import type { CycleClass } from './lock-order.js';
 import { LockChecker, type LockOptions, type LockOutcome } from './locks.js';
@@ -55,35 +57,53 @@ export function lockSettings(options: OptionValues): LockOptions {
   };
 }
 
-/**
- * Judges a process image.
- * @param callers - addresses of a call stack that are shown
- */
-export function checkLocks(
-  trace: Trace,
-  process: number,
-  options: LockOptions,
-  callers: number,
-): LockOutcome {
-  const stacks = recordedStacks(trace, process);
-  const symbols = new Symbols(trace, process);
-  let isInImage = false;
-  const checker = new LockChecker(
-    {
+/** Judges the locks of a process image: by its stored tables alone, or told of its events by who reads them anyway. */
+export class LockPass {
+  private readonly checker: LockChecker;
+  private isInImage = false;
+
+  /** @param callers - addresses of a call stack that are shown */
+  constructor(
+    private readonly trace: Trace,
+    private readonly process: number,
+    options: LockOptions,
+    callers: number,
+  ) {
+    const stacks = recordedStacks(trace, process);
+    const symbols = new Symbols(trace, process);
+    const context = {
       process,
-      stackOf: (stack) => symbols.programPcs(stacks.get(stack) ?? [], callers),
-      isInImage: () => isInImage,
-      describe: (address) => {
+      stackOf: (stack: number) => symbols.programPcs(stacks.get(stack) ?? [], callers),
+      isInImage: () => this.isInImage,
+      describe: (address: bigint) => {
         const variable = symbols.variable(address);
         return variable && `${variable.offset} bytes inside data symbol "${variable.name}"`;
       },
-    },
-    options,
-  );
-  for (const event of eventRows(trace, process, checker.tables)) {
-    ({ isInImage } = event);
-    checker.applied(event.row);
+    };
+    this.checker = new LockChecker(context, options);
   }
-  isInImage = true;
-  return checker.finish(trace.processes.find((row) => row.process === process)?.ticks ?? 0n);
+
+  /** Rows of these tables are to be told of, all of them, in order. */
+  get tables(): readonly Table[] {
+    return this.checker.tables;
+  }
+
+  applied(row: EventRow, isInImage: boolean): void {
+    this.isInImage = isInImage;
+    this.checker.applied(row);
+  }
+
+  /** Reads the stored tables. */
+  run(): this {
+    for (const { row, isInImage } of eventRows(this.trace, this.process, this.tables))
+      this.applied(row, isInImage);
+    return this;
+  }
+
+  /** What came out, after all rows. */
+  outcome(): LockOutcome {
+    this.isInImage = true;
+    const image = this.trace.processes.find((row) => row.process === this.process);
+    return this.checker.finish(image?.ticks ?? 0n);
+  }
 }

@@ -11,7 +11,7 @@ import type { lock_uses } from '../../schemas/views.js';
 export interface Use {
   readonly writes: boolean;
   /** When it was taken. */
-  readonly tick: bigint;
+  readonly tick: number;
   /** Where: key of `stacks`. */
   readonly stack: number;
 }
@@ -29,13 +29,13 @@ export class LockUsage {
   failed = 0;
   private acquisitions = 0;
   private contended = 0;
-  private waitedTicks = 0n;
-  private heldTicks = 0n;
-  private longestTicks = 0n;
+  private waitedTicks = 0;
+  private heldTicks = 0;
+  private longestTicks = 0;
   private readonly threads = new Set<number>();
 
   /** @param waited - ticks for which another thread held it; undefined when it was free */
-  taken(thread: number, waited: bigint | undefined): void {
+  taken(thread: number, waited: number | undefined): void {
     this.acquisitions++;
     this.threads.add(thread);
     if (waited === undefined) return;
@@ -43,7 +43,7 @@ export class LockUsage {
     this.waitedTicks += waited;
   }
 
-  released(ticks: bigint): void {
+  released(ticks: number): void {
     this.heldTicks += ticks;
     if (ticks > this.longestTicks) this.longestTicks = ticks;
   }
@@ -51,7 +51,7 @@ export class LockUsage {
   /** What was before does not count. */
   reset(): void {
     this.acquisitions = this.contended = this.failed = 0;
-    this.waitedTicks = this.heldTicks = this.longestTicks = 0n;
+    this.waitedTicks = this.heldTicks = this.longestTicks = 0;
     this.threads.clear();
   }
 
@@ -70,9 +70,9 @@ export class LockUsage {
       acquisitions: BigInt(this.acquisitions),
       contended: BigInt(this.contended),
       failed: BigInt(this.failed),
-      waited_ticks: this.waitedTicks,
-      held_ticks: this.heldTicks,
-      longest_ticks: this.longestTicks,
+      waited_ticks: BigInt(this.waitedTicks),
+      held_ticks: BigInt(this.heldTicks),
+      longest_ticks: BigInt(this.longestTicks),
       threads: this.threads.size,
     };
   }
@@ -83,7 +83,7 @@ interface LongHold {
   readonly finding: Omit<Finding, 'what' | 'count'>;
   readonly lockName: string;
   readonly limit: bigint;
-  longestTicks: bigint;
+  longestTicks: number;
   count: number;
 }
 
@@ -93,7 +93,7 @@ export class LongHolds {
 
   constructor(private readonly limits: HoldLimits) {}
 
-  isLong({ writes }: Use, ticks: bigint): boolean {
+  isLong({ writes }: Use, ticks: number): boolean {
     const limit = writes ? this.limits.exclusive : this.limits.shared;
     return limit !== undefined && ticks > limit;
   }
@@ -106,7 +106,7 @@ export class LongHolds {
    */
   note(
     use: Use,
-    ticks: bigint,
+    ticks: number,
     at: number,
     lockName: string,
     finding: () => LongHold['finding'],

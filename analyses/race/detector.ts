@@ -20,6 +20,7 @@ import {
   syscall_memory,
   thread_events,
 } from '../../schemas/tables.js';
+import type { LockPass } from './check-locks.js';
 import { Threads, type ThreadClock } from './clocks.js';
 import { AccessHistory, type Access } from './history.js';
 import { LiveBlocks } from './live-blocks.js';
@@ -28,6 +29,7 @@ import { RecordedOrder } from './recorded-order.js';
 import {
   ATOMIC,
   CPP_ATOMIC,
+  isInRuntime,
   LINKER,
   OPENMP,
   PLAIN,
@@ -35,6 +37,7 @@ import {
   SiteKinds,
   UNKNOWN,
 } from './site-kinds.js';
+import { bySyncOp, SyncRow } from './sync-row.js';
 import { Synchronisation } from './synchronisation.js';
 import { SyncVariables, type Evidence, type KnownVariable } from './variables.js';
 
@@ -88,6 +91,8 @@ export interface DetectorOptions {
   /** Look for races of other schedules, too. */
   readonly predicts: boolean;
   readonly progress: (tick: bigint) => void;
+  /** Is told of the rows of its tables, too. */
+  readonly locks: LockPass | undefined;
 }
 
 /** Pairs of places that are told of at most. */
@@ -95,6 +100,8 @@ const MOST_RACES = 1000;
 /** Pairs of accesses that another schedule is looked for: at two places, and at all. */
 const MOST_PREDICTIONS_OF_PLACES = 1000;
 const MOST_PREDICTIONS = 2_000_000;
+/** Prediction may remember so many entries. */
+const FEW_ENTRIES = 250_000;
 /** Numbers of what is no site of an instruction begin here. */
 const OTHER_SITES = 2 ** 25;
 /** Bytes that the C library keeps at the end of a thread's stack for itself. */
@@ -124,6 +131,17 @@ const DRD_REQUEST = {
   semaphoreWaitPost: DRD + 13,
   semaphorePostPre: DRD + 14,
 } as const;
+/** Operations of `sync` that say how memory is to be looked at. */
+const CLEAN_MEMORY = 1;
+const CLEAN_BLOCK = 2;
+const UNTRACK = 3;
+const TRACK = 4;
+const ANNOTATIONS = bySyncOp({
+  clean_memory: CLEAN_MEMORY,
+  clean_heap_block: CLEAN_BLOCK,
+  untrack: UNTRACK,
+  track: TRACK,
+});
 /** Bits: a thread asked that its loads, or stores, not be looked at. */
 const NO_LOADS = 1;
 const NO_STORES = 2;
@@ -139,6 +157,17 @@ const TABLES: readonly Table[] = [
   syscall_memory,
   thread_events,
 ];
+
+/** So many operations are taken ahead of the replay. */
+const MOST_WAITING = 64;
+/** Those that can be: they begin no epoch, of any thread. */
+const GO_AHEAD = bySyncOp({
+  ...{ mutex_lock_begin: 1, mutex_lock: 1, mutex_unlock: 1, mutex_acquired: 1 },
+  ...{ rwlock_lock_begin: 1, rwlock_lock: 1, rwlock_unlock: 1, rwlock_acquired: 1 },
+  ...{ cond_wait: 1, cond_signal_end: 1, cond_broadcast_end: 1, sem_wait_begin: 1, sem_wait: 1 },
+  ...{ sem_acquired: 1, sem_post_end: 1, spin_lock_begin: 1, spin_lock: 1 },
+  ...{ spin_init_or_unlock_end: 1, create_begin: 1, create_end: 1, happens_after: 1 },
+});
 
 interface OtherSite {
   readonly by: string;
@@ -172,6 +201,10 @@ export class Detector {
   private judged = 0;
   private skipped = 0;
   private isCut = false;
+  /** Those that wait stand first, in order. */
+  private readonly operations: SyncRow[] = [];
+  private waiting = 0;
+  private mostEntries = FEW_ENTRIES;
   /** More than one thread lives, or did things that are concurrent with what the one does. */
   private isConcurrent = false;
   /** Memory of the C library that only it accesses. */
@@ -213,9 +246,9 @@ export class Detector {
       },
       this.predictor && {
         ordered: (earlier, address) => this.predict(earlier, address),
-        readFrom: (slot, tick) =>
-          this.predictor!.readFrom(this.current!.slot, this.tick, slot, tick),
-        since: () => this.predictor!.since(this.current!.slot),
+        readFrom: (slot, time, tick) =>
+          this.predictor!.readFrom(this.current!.slot, this.tick, slot, time, tick),
+        known: (slot) => this.predictor!.known(slot),
       },
     );
     this.variables = new SyncVariables(this.history, {
@@ -226,8 +259,22 @@ export class Detector {
     this.replay = openReplay(trace, process, {
       accesses: true,
       columns: new Set(['ticks', 'addresses']),
-      fresh: { synchronises: (pc) => options.atomicPcs.has(pc) },
-      observer: { tables: TABLES, applied: (row) => this.applied(row) },
+      fresh: {
+        synchronises: (pc) => options.atomicPcs.has(pc),
+        servesOperations: (pc) => isInRuntime(symbols, pc),
+        isInOperation: () =>
+          this.synchronisation.isWithinAfter(
+            this.replay.thread,
+            this.operations,
+            this.waiting,
+            this.replay.guest.now,
+          ),
+      },
+      observer: {
+        tables: TABLES,
+        applied: (row) => this.applied(row),
+        takesAhead: (row) => this.takesAhead(row),
+      },
     });
     this.fresh = this.replay.guest.fresh!;
     this.kinds = new SiteKinds(this.replay.sites, symbols, options.atomicPcs);
@@ -253,22 +300,41 @@ export class Detector {
   // ---- Accesses ----
 
   private accesses(number: number, rows: AccessRows): void {
-    const { count, sites, ticks, addresses } = rows;
+    const { count, ticks } = rows;
     if (count === 0 || !this.replay.isInImage) return;
-    if (!this.isConcurrent) return this.learnBefore(rows);
+    const last = tickAt(ticks, count - 1);
+    let [from, done] = [0, 0];
+    for (; done < this.waiting; done++) {
+      const operation = this.operations[done]!;
+      if (operation.tick > last) break;
+      const end = firstAt(ticks, operation.tick, from, count);
+      if (end > from) this.accessesOf(number, rows, from, end);
+      from = end;
+      this.perform(operation);
+    }
+    this.drop(done);
+    this.accessesOf(number, rows, from, count);
+  }
+
+  /** The rows from number `from` on and before `count`, between which nothing else happened. */
+  private accessesOf(number: number, rows: AccessRows, from: number, count: number): void {
+    const { sites, ticks, addresses } = rows;
+    if (!this.isConcurrent) return this.learnBefore(rows, from, count);
     this.kinds.reserve();
     this.enter(number);
     const { history, replay } = this;
     const { kinds } = this.kinds;
     const { sizes, stores } = replay.sites;
     const ignored = this.ignored.get(number) ?? 0;
-    for (let i = 0; i < count; i++) {
-      if (ignored === 0 && kinds[sites[i]!] === PLAIN) {
-        i = history.take(replay.guest, replay.sites, kinds, i, count);
+    const dropped = this.synchronisation.isWithinOperation(number) ? LINKER | RUNTIME : LINKER;
+    for (let i = from; i < count; i++) {
+      const next = kinds[sites[i]!]!;
+      if (ignored === 0 && (next === PLAIN || next & dropped)) {
+        i = history.take(replay.guest, replay.sites, kinds, dropped, i, count);
         if (i === count) break;
       }
       const site = sites[i]!;
-      const tick = ticks[2 * i]! + ticks[2 * i + 1]! * 0x1_0000_0000;
+      const tick = tickAt(ticks, i);
       const low = addresses[2 * i]!;
       const high = addresses[2 * i + 1]!;
       if (ignored !== 0 && ignored & (stores[site] ? NO_STORES : NO_LOADS)) continue;
@@ -283,9 +349,9 @@ export class Detector {
   }
 
   /** While there is one thread, only which variables atomic instructions access is of interest. */
-  private learnBefore({ count, sites, addresses }: AccessRows): void {
+  private learnBefore({ sites, addresses }: AccessRows, from: number, count: number): void {
     const { atomics, sizes } = this.replay.sites;
-    for (let i = 0; i < count; i++) {
+    for (let i = from; i < count; i++) {
       const site = sites[i]!;
       if (!atomics[site] || this.isRuntime(site)) continue;
       const address = addresses[2 * i]! + addresses[2 * i + 1]! * 0x1_0000_0000;
@@ -327,7 +393,7 @@ export class Detector {
       if (isStore) this.predictor?.signal(slot, address, next);
       else this.predictor?.await(slot, address, next);
     });
-    if (isStore) this.predictor?.endEpoch(slot, next);
+    if (isStore) this.predictor?.endEpoch(slot, this.current!.time, next);
     this.history.enter(this.current!);
   }
 
@@ -433,20 +499,21 @@ export class Detector {
   // ---- Events ----
 
   private applied(row: EventRow): void {
-    if (!this.replay.isInImage) return;
+    const { isInImage } = this.replay;
+    const { locks } = this.options;
+    if (locks?.tables.includes(row.table)) locks.applied(row, isInImage);
+    if (!isInImage) return;
     if (row.table !== slices) this.drain();
     switch (row.table) {
       case sync:
-        this.synchronisation.applied(row);
-        this.order?.applied(row);
-        this.annotation(row);
-        this.settleEpochs(row);
+        this.perform(this.nextOperation(row));
+        this.settleEpochs(row.tick);
         break;
       case thread_events:
-        this.synchronisation.applied(row);
+        this.synchronisation.threadEvent(row);
         this.settleConcurrency(row);
-        this.order?.applied(row);
-        this.settleEpochs(row);
+        this.order?.threadEvent(row);
+        this.settleEpochs(row.tick);
         break;
       case memory:
         if (row.name('cause') === 'thread_exit') this.threadExit(row);
@@ -472,13 +539,47 @@ export class Detector {
     }
   }
 
-  /** Judges the accesses that were made before the event. */
+  /**
+   * Operations that begin no epoch need not stop the replay: they wait until the accesses before them have been judged,
+   * of which there are more then.
+   */
+  private takesAhead(row: EventRow): boolean {
+    if (row.table !== sync || !this.replay.isInImage || this.waiting === MOST_WAITING) return false;
+    const operation = this.nextOperation(row);
+    if (!GO_AHEAD[operation.op]) return false;
+    this.options.locks?.applied(row, true);
+    this.waiting++;
+    return true;
+  }
+
+  /** The row as an operation, behind those that wait. */
+  private nextOperation(row: EventRow): SyncRow {
+    return (this.operations[this.waiting] ??= new SyncRow()).read(row);
+  }
+
+  private perform(operation: SyncRow): void {
+    this.synchronisation.operation(operation);
+    this.order?.operation(operation);
+    if (ANNOTATIONS[operation.op]) this.annotation(operation);
+  }
+
+  /** The first of the operations wait no more. */
+  private drop(count: number): void {
+    if (count === 0) return;
+    this.operations.push(...this.operations.splice(0, count)); // to be used again
+    this.waiting -= count;
+  }
+
+  /** Judges the accesses that were made before the event, and performs the operations. */
   private drain(): void {
     const { guest } = this.replay;
     const rows = guest.accessRows();
-    if (rows.count === 0) return;
-    this.accesses(this.replay.thread, rows);
-    guest.resetAccesses();
+    if (rows.count > 0) {
+      this.accesses(this.replay.thread, rows);
+      guest.resetAccesses();
+    }
+    for (let i = 0; i < this.waiting; i++) this.perform(this.operations[i]!);
+    this.waiting = 0;
   }
 
   private settleConcurrency(row: EventRow): void {
@@ -487,7 +588,7 @@ export class Detector {
       if (this.isConcurrent) return;
       this.isConcurrent = true;
       this.fresh.turn(true);
-      this.predictor?.turn(true, Number(row.u64('tick')));
+      this.predictor?.turn(true, row.tick);
       for (const { address, size, evidence, born, tick } of this.known)
         if (born === 0)
           for (const one of evidence) this.variables.learn(address, size, one, tick, () => 0);
@@ -497,27 +598,36 @@ export class Detector {
       this.isConcurrent = false;
       this.history.forgetAll();
       this.fresh.turn(false);
-      this.predictor?.turn(false, Number(row.u64('tick')));
+      this.predictor?.turn(false, row.tick);
     }
   }
 
   /** Accesses of threads that have begun a new epoch are of interest again. */
-  private settleEpochs(row: EventRow): void {
+  private settleEpochs(tick: number): void {
     const { count } = this.threads.epochs;
     if (count === this.settled) return;
     this.settled = count;
     for (const { number, slot, time } of this.threads.all()) {
       if (this.epochs.get(number) === time) continue;
       this.epochs.set(number, time);
-      this.predictor?.endEpoch(slot, Number(row.u64('tick')));
+      this.predictor?.endEpoch(slot, time, tick);
       this.fresh.endEpoch(number);
     }
+    this.sweep();
+  }
+
+  /** Now and then, what prediction remembers is gone through; as often as it has doubled, so that this costs little. */
+  private sweep(): void {
+    const { predictor, history } = this;
+    if (!predictor || predictor.size < this.mostEntries) return;
+    predictor.sweep((visit) => history.eachAccess(visit));
+    this.mostEntries = Math.max(FEW_ENTRIES, history.size, 2 * predictor.size);
   }
 
   private threadExit(row: EventRow): void {
     const thread = this.threads.endedThread(row.u32('thread'));
     if (!thread) return;
-    const [address, tick] = [Number(row.u64('address')), Number(row.u64('tick'))];
+    const [address, tick] = [Number(row.u64('address')), row.tick];
     this.variables.publish(thread, address, tick);
     this.predictor?.signal(thread.slot, address, tick);
   }
@@ -538,20 +648,16 @@ export class Detector {
     });
   }
 
-  private annotation(row: EventRow): void {
-    const address = Number(row.u64('object'));
-    switch (row.name('op')) {
-      case 'clean_memory':
-        this.forget(address, Number(row.u64('object2')));
-        break;
-      case 'clean_heap_block':
-        this.forget(address, this.blocks.at(address)?.size ?? 0);
-        break;
-      case 'untrack':
-        this.untrack(address, Number(row.u64('object2')));
-        break;
-      case 'track':
-        this.track(address, Number(row.u64('object2')));
+  private annotation({ op, object: address, object2: size }: SyncRow): void {
+    switch (ANNOTATIONS[op]) {
+      case CLEAN_MEMORY:
+        return this.forget(address, size);
+      case CLEAN_BLOCK:
+        return this.forget(address, this.blocks.at(address)?.size ?? 0);
+      case UNTRACK:
+        return this.untrack(address, size);
+      case TRACK:
+        return this.track(address, size);
     }
   }
 
@@ -559,7 +665,7 @@ export class Detector {
   private request(row: EventRow): void {
     const [address, size] = [Number(row.u64('arg1')), Number(row.u64('arg2'))];
     const number = row.u32('thread');
-    const tick = Number(row.u64('tick'));
+    const tick = row.tick;
     switch (row.u32('code')) {
       case DRD_REQUEST.startSuppression:
         return this.untrack(address, size);
@@ -574,7 +680,8 @@ export class Detector {
         return this.synchronisation.acquire(this.threads.get(number), address);
       case DRD_REQUEST.semaphorePostPre:
         this.predictor?.signal(this.threads.get(number).slot, address, tick);
-        return this.synchronisation.release(this.threads.get(number), address);
+        this.synchronisation.release(this.threads.get(number), address);
+        return this.settleEpochs(tick);
     }
   }
 
@@ -671,7 +778,7 @@ export class Detector {
     if (number !== SYS_FUTEX || !this.isConcurrent) return;
     const address = Number(row.u64('arg1'));
     if (this.synchronisation.isWithinOperation(thread) || isIn(this.runtimeData, address)) return;
-    this.learn(address, 4, 'futex', Number(row.u64('tick')));
+    this.learn(address, 4, 'futex', row.tick);
   }
 
   private syscallMemory(row: EventRow): void {
@@ -712,7 +819,7 @@ export class Detector {
       this.otherNumbers.set(key, number);
     }
     this.site = number;
-    this.tick = Number(row.u64('tick'));
+    this.tick = row.tick;
     this.address = address;
   }
 }
@@ -720,6 +827,19 @@ export class Detector {
 /** A key for two places; `turned` is that of the same ones the other way round. */
 const pairOf = (earlier: number, later: number): number => earlier * 2 ** 26 + later;
 const turned = (pair: number): number => pairOf(pair % 2 ** 26, Math.floor(pair / 2 ** 26));
+
+const tickAt = (ticks: Uint32Array, row: number): number =>
+  ticks[2 * row]! + ticks[2 * row + 1]! * 0x1_0000_0000;
+
+/** The first of the rows from `from` on and before `end` whose tick is not below `tick`, or `end`. */
+function firstAt(ticks: Uint32Array, tick: number, from: number, end: number): number {
+  while (from < end) {
+    const middle = (from + end) >>> 1;
+    if (tickAt(ticks, middle) < tick) from = middle + 1;
+    else end = middle;
+  }
+  return from;
+}
 
 const isIn = (ranges: readonly Range[], address: number): boolean =>
   ranges.some(({ start, end }) => address >= start && address < end);

@@ -13,14 +13,15 @@ import type { Guest } from '../../replay/guest.js';
 import type { NativeHistory } from '../../replay/native.js';
 import type { SiteTable } from '../../replay/types.js';
 import type { ThreadClock } from './clocks.js';
+import { NEEDS, REQUIRED, SINCE, type Requirements } from './predict.js';
 
 /** Memory is found in pages of this size. */
 const PAGE_BITS = 12;
 const GRANULES = 1 << (PAGE_BITS - 3);
 /** Pages found last, by the low bits of their number. */
-const CACHED = 1 << 12;
+const CACHED = 1 << 15;
 /**
- * In the first word of a record, after a bit for each of 8 bytes. Above: where the first access of the record began,
+ * In the first word of a record, which is 0 of those that are free, after a bit for each of 8 bytes. Above: where the first access of the record began,
  * and its size less 1; others have been added to it, of other bytes and at later ticks.
  */
 const STORE = 0x100;
@@ -32,8 +33,7 @@ export const MOST_REPLACED = 4;
 /**
  * Words of a record, which lies in one line of a cache: the first, and above it the thread's slot; its time; the site;
  * the next record; the tick, as a 64-bit float; bits for the slots, up to 32, of which an access was told to prediction
- * together with this one; of one that was replaced, bits for the slots of it and those after it in the list, all
- * bits beyond 32.
+ * together with this one; of one that was replaced, what it and those after it in the list are.
  */
 const TIME = 1;
 const SITE = 2;
@@ -42,6 +42,11 @@ const TICK = 4;
 const JUDGED = 6;
 const LISTED = 7;
 const RECORD_BITS = 3;
+/** In `LISTED`: bits for the slots of all, above them for those of stores, then for the bytes of stores. */
+const LISTED_SLOTS = 12;
+const SLOTS = (1 << LISTED_SLOTS) - 1;
+const STORES_SHIFT = LISTED_SLOTS;
+const BYTES_SHIFT = 2 * LISTED_SLOTS;
 const SLOT_SHIFT = 16;
 
 /** Words of `state`. */
@@ -49,6 +54,9 @@ const SLOT = 0;
 const NOW = 1;
 const FREE = 2;
 const END = 3;
+const DROPPED = 4;
+
+const NOT_PREDICTED: Requirements = { needs: new Float64Array(0), reads: new Uint32Array(0) };
 
 /** An access that is remembered. */
 export interface Access {
@@ -86,10 +94,10 @@ export interface PredictionHooks {
    * first one after the earlier one is told of: what orders that one orders those after it.
    */
   ordered(earlier: Access, address: number): void;
-  /** The current access reads what another thread wrote, at the tick or later in that epoch. */
-  readFrom(slot: number, tick: number): void;
-  /** Tick since when the current thread has done nothing that concerns others. */
-  since(): number;
+  /** The current access reads what another thread wrote, at the tick or later in that epoch, which is not known to be required. */
+  readFrom(slot: number, time: number, tick: number): void;
+  /** What is known of the thread of a slot. */
+  known(slot: number): Requirements;
 }
 
 /** The tables that the module knows, to see which were replaced since. */
@@ -100,6 +108,9 @@ interface NativeTables {
   records?: Int32Array;
   kinds?: Uint8Array;
   sizes?: Uint16Array;
+  seen?: Uint32Array;
+  needs?: Float64Array;
+  reads?: Uint32Array;
 }
 
 export class AccessHistory {
@@ -115,10 +126,14 @@ export class AccessHistory {
   private records = new Int32Array(1024 << RECORD_BITS);
   private ticks = new Float64Array(this.records.buffer);
 
-  /** In an array that `replay/native/history.h` sees, too: the current thread's slot and epoch; free records. */
-  private readonly state = Int32Array.of(0, 0, 0, 1 << RECORD_BITS);
+  /**
+   * In an array that `replay/native/history.h` sees, too: the current thread's slot and epoch; free records; bits for the
+   * kinds of sites whose accesses the module drops.
+   */
+  private readonly state = Int32Array.of(0, 0, 0, 1 << RECORD_BITS, 0);
   /** What the current thread has seen. */
   private seen: Uint32Array = new Uint32Array(1);
+  private known: Requirements = NOT_PREDICTED;
   private native: NativeTables | undefined;
 
   /** Of each 8 bytes the first record of those that were replaced. */
@@ -136,18 +151,21 @@ export class AccessHistory {
     this.state[SLOT] = slot;
     this.state[NOW] = time;
     this.seen = clock.times;
+    if (this.prediction) this.known = this.prediction.known(slot);
   }
 
   /**
    * Takes rows of the current thread's accesses from number `from` on, as far as the module for Node can: plain
-   * ones within 8 bytes that race with nothing, and of which prediction need not be told.
+   * ones that race with nothing, and of which prediction need not be told.
    * @param kinds - of sites: 1 for those whose accesses are plain
+   * @param dropped - bits for those whose accesses are of no interest
    * @returns the number of the first row that is left, or `count`
    */
   take(
     { native }: Guest,
     { sizes, stores }: SiteTable,
     kinds: Uint8Array,
+    dropped: number,
     from: number,
     count: number,
   ): number {
@@ -165,8 +183,14 @@ export class AccessHistory {
       engine.bindSites(history, kinds, sizes, stores);
       Object.assign(tables, { kinds, sizes });
     }
-    const since = this.prediction?.since() ?? -1;
-    return engine.takeAccesses(history, replay, this.seen, from, count, since);
+    state[DROPPED] = dropped;
+    const { seen } = this;
+    const { needs, reads } = this.known;
+    if (tables.seen !== seen || tables.needs !== needs || tables.reads !== reads) {
+      engine.bindThread(history, seen, needs, reads);
+      Object.assign(tables, { seen, needs, reads });
+    }
+    return engine.takeAccesses(history, replay, from, count);
   }
 
   /**
@@ -259,6 +283,20 @@ export class AccessHistory {
     });
   }
 
+  /** How many accesses can be remembered without more memory. */
+  get size(): number {
+    return this.state[END]! >> RECORD_BITS;
+  }
+
+  /** Calls back with all accesses that are remembered. */
+  eachAccess(visit: (slot: number, tick: number, isStore: boolean) => void): void {
+    const { records, ticks } = this;
+    for (let at = 1 << RECORD_BITS; at < this.state[END]!; at += 1 << RECORD_BITS) {
+      const its = records[at]!;
+      if (its !== 0) visit(its >>> SLOT_SHIFT, ticks[(at + TICK) >> 1]!, (its & STORE) !== 0);
+    }
+  }
+
   // ---- One granule ----
 
   private load(granule: number, mask: number, site: number, tick: number, address: number): void {
@@ -314,7 +352,8 @@ export class AccessHistory {
     granule: number,
   ): number {
     const { records, seen, prediction } = this;
-    if (prediction && this.replaced[granule]) this.judgeReplaced(granule, mask, false, address);
+    if (prediction && this.replaced[granule])
+      this.judgeReplaced(granule, mask, false, tick, address);
     const [slot, time] = [this.state[SLOT]!, this.state[NOW]!];
     let own = 0;
     let covered = 0;
@@ -334,8 +373,9 @@ export class AccessHistory {
         if (its & STORE) {
           if (!isOrdered) this.race(record, mask, address);
           if (prediction && !isOwn) {
-            if (isOrdered) this.judge(record, mask, address);
-            prediction.readFrom(itsSlot, this.ticks[(record + TICK) >> 1]!);
+            if (isOrdered) this.judge(record, mask, tick, address);
+            if (!(this.known.reads[itsSlot]! >= itsTime))
+              prediction.readFrom(itsSlot, itsTime, this.ticks[(record + TICK) >> 1]!);
           }
         } else if (isOrdered) {
           const rest = its & ~mask;
@@ -371,7 +411,8 @@ export class AccessHistory {
     granule: number,
   ): number {
     const { records, seen, prediction } = this;
-    if (prediction && this.replaced[granule]) this.judgeReplaced(granule, mask, true, address);
+    if (prediction && this.replaced[granule])
+      this.judgeReplaced(granule, mask, true, tick, address);
     const [slot, time] = [this.state[SLOT]!, this.state[NOW]!];
     let own = 0;
     let before = 0;
@@ -384,7 +425,7 @@ export class AccessHistory {
         if (itsTime === time && its & STORE && records[record + SITE] === site) own = record;
       } else if (its & mask) {
         if (!(itsTime <= seen[itsSlot]!)) this.race(record, mask, address);
-        else if (prediction) this.judge(record, mask, address);
+        else if (prediction) this.judge(record, mask, tick, address);
       }
       const rest = its & ~mask;
       if ((rest & BYTES) === 0 && record !== own) {
@@ -422,27 +463,47 @@ export class AccessHistory {
 
   // ---- Prediction ----
 
-  /** Tells of the current access and one that happened before it, if bytes of the record's first access are common. */
-  private judge(record: number, mask: number, address: number): void {
+  /**
+   * Tells of the current access and one that happened before it, if bytes of the record's first access are common and they
+   * are not known to be ordered in all schedules.
+   */
+  private judge(record: number, mask: number, tick: number, address: number): void {
     const { records } = this;
     const slot = this.state[SLOT]!;
     const both = records[record]! & mask & this.firstMask(record);
     const bit = slot < 32 ? 1 << slot : 0;
     if (both === 0 || records[record + JUDGED]! & bit) return;
     records[record + JUDGED]! |= bit;
+    const { needs } = this.known;
+    const isKnown = tick >= needs[REQUIRED]!;
+    if (
+      isKnown &&
+      needs[NEEDS + (records[record]! >>> SLOT_SHIFT)]! > this.ticks[(record + TICK) >> 1]!
+    )
+      return;
     this.prediction!.ordered(this.toAccess(record), address + lowestBit(both));
   }
 
-  private judgeReplaced(granule: number, mask: number, isStore: boolean, address: number): void {
+  private judgeReplaced(
+    granule: number,
+    mask: number,
+    isStore: boolean,
+    tick: number,
+    address: number,
+  ): void {
     const { records, seen } = this;
     const current = this.state[SLOT]!;
     const head = this.replaced[granule]!;
-    if (current < 32 && records[head + LISTED] === 1 << current) return;
+    const listed = records[head + LISTED]!;
+    const others = ~slotBit(current);
+    if (((isStore ? listed : listed >> STORES_SHIFT) & others & SLOTS) === 0) return;
+    if (!isStore && ((listed >>> BYTES_SHIFT) & mask) === 0) return;
     for (let record = head; record !== 0; record = records[record + NEXT]!) {
       const its = records[record]!;
       const slot = its >>> SLOT_SHIFT;
       const conflicts = slot !== current && (isStore || its & STORE);
-      if (conflicts && records[record + TIME]! <= seen[slot]!) this.judge(record, mask, address);
+      if (conflicts && records[record + TIME]! <= seen[slot]!)
+        this.judge(record, mask, tick, address);
     }
   }
 
@@ -459,7 +520,7 @@ export class AccessHistory {
     const slot = its >>> SLOT_SHIFT;
     const isOwn = slot === state[SLOT] && records[record + TIME] === state[NOW];
     // What can be concurrent with it can be with what replaces it, too.
-    if (isOwn && this.ticks[(record + TICK) >> 1]! >= this.prediction.since())
+    if (isOwn && this.ticks[(record + TICK) >> 1]! >= this.known.needs[SINCE]!)
       return this.release(record);
     let count = 0;
     for (let other = replaced[granule]!; other !== 0; other = records[other + NEXT]!) {
@@ -470,7 +531,10 @@ export class AccessHistory {
     }
     if (count >= MOST_REPLACED) return this.release(record);
     const head = replaced[granule]!;
-    records[record + LISTED] = (slot < 32 ? 1 << slot : -1) | (head && records[head + LISTED]!);
+    const slots = slotBit(slot) || SLOTS;
+    const bytes = its & this.firstMask(record) & BYTES;
+    const own = its & STORE ? slots | (slots << STORES_SHIFT) | (bytes << BYTES_SHIFT) : slots;
+    records[record + LISTED] = own | (head && records[head + LISTED]!);
     records[record + NEXT] = head;
     replaced[granule] = record;
   }
@@ -507,6 +571,7 @@ export class AccessHistory {
   }
 
   private release(record: number): void {
+    this.records[record] = 0;
     this.records[record + NEXT] = this.state[FREE]!;
     this.state[FREE] = record;
   }
@@ -582,6 +647,9 @@ export class AccessHistory {
     } else for (const [key, page] of this.pages) if (key >= first && key <= last) each(key, page);
   }
 }
+
+/** None for slots that there is no bit for. */
+const slotBit = (slot: number): number => (slot < LISTED_SLOTS ? 1 << slot : 0);
 
 const lowestBit = (mask: number): number => 31 - Math.clz32(mask & -mask);
 

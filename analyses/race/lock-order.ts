@@ -57,7 +57,7 @@ export interface Dependency<L extends OrderedLock> {
   readonly lock: L;
   readonly writes: boolean;
   readonly stack: number;
-  readonly tick: bigint;
+  readonly tick: number;
   /** What the thread held, the lock taken last first. */
   readonly held: Chain<L>;
   readonly segment: Segment;
@@ -116,7 +116,7 @@ export class LockOrder<L extends OrderedLock> {
   }
 
   /** A thread asks for a lock, and will wait for it. */
-  asked(thread: number, lock: L, writes: boolean, stack: number, tick: bigint): void {
+  asked(thread: number, lock: L, writes: boolean, stack: number, tick: number): void {
     const state = this.thread(thread);
     const held = this.chainOf(state);
     if (!held) return;

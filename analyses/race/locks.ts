@@ -34,6 +34,7 @@ import {
   type Moment,
   type MutexState,
 } from './sync-objects.js';
+import { SYNC_OPS, SyncRow } from './sync-row.js';
 
 export type LockKind = Row<typeof lock_uses>['kind'];
 
@@ -70,14 +71,14 @@ export interface LockOutcome {
 interface Hold {
   readonly thread: number;
   readonly writes: boolean;
-  readonly tick: bigint;
+  readonly tick: number;
   readonly stack: number;
   /** How often it was taken and not let go. */
   depth: number;
 }
 
 interface Lock extends OrderedLock, MutexState {
-  readonly address: bigint;
+  readonly address: number;
   readonly kind: LockKind;
   /** Its type is known: without, a mutex may be recursive. */
   readonly isInitialised: boolean;
@@ -109,11 +110,14 @@ const SYS_EXIT = 60;
 const SYS_EXIT_GROUP = 231;
 const RELEASES = new Set(['free', 'delete', 'delete_array', 'realloc']);
 
+const OP = SYNC_OPS;
+
 const RELOCK = 'Attempt to re-lock a non-recursive lock I already hold';
 
 /** The observer of a replay, or of stored rows alone (replay/event-rows.ts). Judges one process image. */
 export class LockChecker implements Observer {
   readonly tables: readonly Table[] = [sync, thread_events, heap, mappings, slices, syscall_enters];
+  private readonly syncRow = new SyncRow();
   private readonly findings = new Findings();
   private readonly areas = new MemoryAreas();
   private readonly locks = new AddressMap<Lock>();
@@ -135,7 +139,7 @@ export class LockChecker implements Observer {
   ) {
     const complain = (at: Moment, sentence: string) => this.complain(at, sentence);
     const isSame: IsSame = (address, first, again) => this.isSame(address, first, again);
-    const mutexAt = (address: bigint) => this.locks.get(address);
+    const mutexAt = (address: number) => this.locks.get(address);
     this.longHolds = new LongHolds(options);
     this.conditions = new Conditions(complain, this.areas, mutexAt, options.checkSignals);
     this.semaphores = new Semaphores(complain, this.areas, isSame);
@@ -145,21 +149,21 @@ export class LockChecker implements Observer {
   applied(row: EventRow): void {
     switch (row.table) {
       case sync:
-        this.enterImage(row.u32('thread'));
         return this.synchronised(row);
       case thread_events:
         this.enterImage(row.u32('thread'));
         return this.threadEvent(row);
       case heap: {
-        const address = row.u64(row.name('op') === 'realloc' ? 'previous' : 'address');
-        const size = row.u64(row.name('op') === 'realloc' ? 'previous_size' : 'size');
-        if (RELEASES.has(row.name('op')!) && address !== 0n) this.freed(moment(row), address, size);
+        const isMoved = row.name('op') === 'realloc';
+        const address = Number(row.u64(isMoved ? 'previous' : 'address'));
+        const size = Number(row.u64(isMoved ? 'previous_size' : 'size'));
+        if (RELEASES.has(row.name('op')!) && address !== 0) this.freed(moment(row), address, size);
         return;
       }
       case mappings:
         return this.mapped(row);
       case slices:
-        return this.areas.runs(row.u32('thread'), row.u64('sp'));
+        return this.areas.runs(row.u32('thread'), Number(row.u64('sp')));
       case syscall_enters: {
         const number = row.u32('number');
         if (number === SYS_EXIT || number === SYS_EXIT_GROUP)
@@ -180,7 +184,7 @@ export class LockChecker implements Observer {
     }
     this.deadlocks();
     for (const lock of [...this.locks.values()]) {
-      for (const hold of lock.holds) lock.usage.released(tick - hold.tick);
+      for (const hold of lock.holds) lock.usage.released(Number(tick) - hold.tick);
       this.noteUse(lock);
     }
     for (const cycle of this.order.cycles(this.options.orders)) this.reportOrder(cycle);
@@ -199,7 +203,8 @@ export class LockChecker implements Observer {
 
   private report(kind: string, what: string, at: Moment, more: readonly FindingStack[] = []): void {
     if (!this.context.isInImage()) return;
-    const { thread, tick } = at;
+    const { thread } = at;
+    const tick = BigInt(at.tick);
     const stacks = [this.stack('', at), ...more];
     const { process } = this.context;
     this.findings.add({ kind, what, notes: [], process, thread, tick, stacks, count: 1 });
@@ -215,7 +220,7 @@ export class LockChecker implements Observer {
 
   /** Where a lock came from, as Helgrind announces it. */
   private origin(lock: Lock): FindingStack[] {
-    const place = this.context.describe?.(lock.address);
+    const place = this.context.describe?.(BigInt(lock.address));
     const role = `Lock at ${hex(lock.address)}${place ? `, ${place},` : ''} was first observed`;
     return [this.stack(role, lock.appeared)];
   }
@@ -231,7 +236,7 @@ export class LockChecker implements Observer {
     return thread;
   }
 
-  private create(address: bigint, kind: LockKind, at: Moment, isInitialised: boolean): Lock {
+  private create(address: number, kind: LockKind, at: Moment, isInitialised: boolean): Lock {
     const holds: Hold[] = [];
     const lock: Lock = {
       id: this.lockIds++,
@@ -255,7 +260,7 @@ export class LockChecker implements Observer {
    * Whether two initialisations at one address are of one object. Memory of a stack serves one object after
    * another; but where both calls are the thread's outermost function's own, it has not returned between them.
    */
-  private isSame(address: bigint, first: Moment, again: Moment): boolean {
+  private isSame(address: number, first: Moment, again: Moment): boolean {
     if (!this.areas.isOnStack(address)) return true;
     if (first.thread !== again.thread) return false;
     const [a, b] = [this.context.stackOf(first.stack), this.context.stackOf(again.stack)];
@@ -263,7 +268,7 @@ export class LockChecker implements Observer {
     return a.length === b.length && a.length <= outermost && a[1] !== b[1];
   }
 
-  private initialised(at: Moment, address: bigint, kind: LockKind): void {
+  private initialised(at: Moment, address: number, kind: LockKind): void {
     const known = this.locks.get(address);
     if (known) {
       const fn = INITIALISERS[kind];
@@ -276,7 +281,7 @@ export class LockChecker implements Observer {
     this.create(address, kind, at, true);
   }
 
-  private destroyed(at: Moment, address: bigint, isRwlock: boolean, isBlank: boolean): void {
+  private destroyed(at: Moment, address: number, isRwlock: boolean, isBlank: boolean): void {
     const lock = this.locks.get(address);
     const fn = isRwlock ? 'pthread_rwlock_destroy' : 'pthread_mutex_destroy';
     if (!lock && (isBlank || this.areas.mayBeForeign(address))) return;
@@ -314,13 +319,14 @@ export class LockChecker implements Observer {
   private noteUse({ id, address, kind, appeared, usage }: Lock): void {
     if (!this.context.isInImage()) return;
     const { process } = this.context;
-    const { tick, thread, stack } = appeared;
-    this.uses.push({ process, lock: id, address, kind, tick, thread, stack, ...usage.row });
+    const { thread, stack } = appeared;
+    const place = { address: BigInt(address), tick: BigInt(appeared.tick) };
+    this.uses.push({ process, lock: id, ...place, kind, thread, stack, ...usage.row });
   }
 
   private asked(
     at: Moment,
-    address: bigint,
+    address: number,
     kind: LockKind,
     writes: boolean,
     tries: boolean,
@@ -353,7 +359,7 @@ export class LockChecker implements Observer {
   /** A thread has taken a lock, or has failed to. */
   private answered(
     at: Moment,
-    address: bigint,
+    address: number,
     kind: LockKind,
     writes: boolean,
     ok: boolean,
@@ -371,7 +377,7 @@ export class LockChecker implements Observer {
 
   private acquired(
     at: Moment,
-    address: bigint,
+    address: number,
     kind: LockKind,
     writes: boolean,
     wait?: Wait,
@@ -417,12 +423,12 @@ export class LockChecker implements Observer {
       notes: [],
       process: this.context.process,
       thread: at.thread,
-      tick: at.tick,
+      tick: BigInt(at.tick),
       stacks: [this.stack('', at), this.stack('Lock was acquired', hold), ...this.origin(lock)],
     }));
   }
 
-  private unlocked(at: Moment, address: bigint, isRwlock: boolean): void {
+  private unlocked(at: Moment, address: number, isRwlock: boolean): void {
     const thread = this.thread(at.thread);
     // A wait that was cancelled ends with the mutex taken, before the handler that lets it go.
     if (this.conditions.isWaiting(at.thread)) this.waitEnded(at);
@@ -487,91 +493,91 @@ export class LockChecker implements Observer {
   }
 
   private synchronised(row: EventRow): void {
-    const op = row.name('op')!;
-    const at = moment(row);
-    const thread = this.thread(at.thread);
-    if (op === 'api_error') {
+    const { op, thread: number, tick, stack, object, object2, value } = this.syncRow.read(row);
+    if (!this.isInImage) this.enterImage(number);
+    const at = { thread: number, tick, stack };
+    const thread = this.thread(number);
+    if (op === OP.api_error) {
       this.apiError(at, row);
       thread.undo = undefined;
       return;
     }
-    if (op !== 'mutex_unlock' && op !== 'rwlock_unlock') thread.undo = undefined;
-    const [object, object2, value] = [row.u64('object'), row.u64('object2'), row.u64('value')];
+    if (op !== OP.mutex_unlock && op !== OP.rwlock_unlock) thread.undo = undefined;
     switch (op) {
-      case 'mutex_init':
+      case OP.mutex_init:
         return this.initialised(at, object, object2 ? 'recursive mutex' : 'mutex');
-      case 'rwlock_init':
+      case OP.rwlock_init:
         return this.initialised(at, object, 'rwlock');
-      case 'spin_init_or_unlock':
+      case OP.spin_init_or_unlock:
         if (this.locks.get(object)?.isHeld) this.unlocked(at, object, false);
         return;
-      case 'spin_init_or_unlock_end':
+      case OP.spin_init_or_unlock_end:
         if (!this.locks.get(object)) this.create(object, 'spin lock', at, true);
         return;
-      case 'mutex_destroy':
-      case 'rwlock_destroy':
-      case 'spin_destroy':
-        return this.destroyed(at, object, op === 'rwlock_destroy', object2 !== 0n);
-      case 'mutex_lock_begin':
-      case 'mutex_acquire_begin':
-        return this.asked(at, object, 'mutex', true, object2 !== 0n);
-      case 'spin_lock_begin':
-        return this.asked(at, object, 'spin lock', true, object2 !== 0n);
-      case 'rwlock_lock_begin':
-        return this.asked(at, object, 'rwlock', object2 !== 0n, value !== 0n);
-      case 'mutex_lock':
-        return this.answered(at, object, 'mutex', true, object2 !== 0n);
-      case 'mutex_acquired':
+      case OP.mutex_destroy:
+      case OP.rwlock_destroy:
+      case OP.spin_destroy:
+        return this.destroyed(at, object, op === OP.rwlock_destroy, object2 !== 0);
+      case OP.mutex_lock_begin:
+      case OP.mutex_acquire_begin:
+        return this.asked(at, object, 'mutex', true, object2 !== 0);
+      case OP.spin_lock_begin:
+        return this.asked(at, object, 'spin lock', true, object2 !== 0);
+      case OP.rwlock_lock_begin:
+        return this.asked(at, object, 'rwlock', object2 !== 0, value !== 0);
+      case OP.mutex_lock:
+        return this.answered(at, object, 'mutex', true, object2 !== 0);
+      case OP.mutex_acquired:
         return this.answered(at, object, 'mutex', true, true);
-      case 'spin_lock':
+      case OP.spin_lock:
         return this.answered(at, object, 'spin lock', true, true);
-      case 'rwlock_lock':
-        return this.answered(at, object, 'rwlock', object2 !== 0n, value !== 0n);
-      case 'rwlock_acquired':
-        return this.acquired(at, object, 'rwlock', object2 !== 0n);
-      case 'mutex_unlock_begin':
+      case OP.rwlock_lock:
+        return this.answered(at, object, 'rwlock', object2 !== 0, value !== 0);
+      case OP.rwlock_acquired:
+        return this.acquired(at, object, 'rwlock', object2 !== 0);
+      case OP.mutex_unlock_begin:
         return this.unlocked(at, object, false);
-      case 'rwlock_unlock_begin':
-      case 'rwlock_released':
+      case OP.rwlock_unlock_begin:
+      case OP.rwlock_released:
         return this.unlocked(at, object, true);
-      case 'cond_init':
+      case OP.cond_init:
         return this.conditions.initialised(object);
-      case 'cond_destroy':
-        thread.undo = this.conditions.destroyed(at, object, object2 !== 0n);
+      case OP.cond_destroy:
+        thread.undo = this.conditions.destroyed(at, object, object2 !== 0);
         return;
-      case 'cond_signal':
-      case 'cond_broadcast':
-        return this.conditions.signalled(at, object, op === 'cond_broadcast', value !== 0n);
-      case 'cond_wait_begin':
-        return this.waitBegins(at, object, object2, value !== 0n);
-      case 'cond_wait':
+      case OP.cond_signal:
+      case OP.cond_broadcast:
+        return this.conditions.signalled(at, object, op === OP.cond_broadcast, value !== 0);
+      case OP.cond_wait_begin:
+        return this.waitBegins(at, object, object2, value !== 0);
+      case OP.cond_wait:
         return this.waitEnded(at);
-      case 'sem_init':
+      case OP.sem_init:
         return this.semaphores.initialised(at, object, object2);
-      case 'sem_destroy':
+      case OP.sem_destroy:
         thread.undo = this.semaphores.destroyed(at, object);
         return;
-      case 'sem_post':
-      case 'sem_released':
+      case OP.sem_post:
+      case OP.sem_released:
         thread.undo = this.semaphores.posted(at, object);
         return;
-      case 'sem_wait_begin':
+      case OP.sem_wait_begin:
         return this.semaphores.waitBegins(at, object);
-      case 'sem_wait':
-        return this.semaphores.waitEnds(at, object, object2 !== 0n);
-      case 'sem_acquired':
+      case OP.sem_wait:
+        return this.semaphores.waitEnds(at, object, object2 !== 0);
+      case OP.sem_acquired:
         return this.semaphores.waitEnds(at, object, true);
-      case 'barrier_init':
-        thread.undo = this.barriers.initialised(at, object, object2, value !== 0n);
+      case OP.barrier_init:
+        thread.undo = this.barriers.initialised(at, object, object2, value !== 0);
         return;
-      case 'barrier_wait':
+      case OP.barrier_wait:
         return this.barriers.arrives(at, object);
-      case 'barrier_resize':
+      case OP.barrier_resize:
         return this.barriers.resized(at, object, object2);
-      case 'barrier_destroy':
+      case OP.barrier_destroy:
         thread.undo = this.barriers.destroyed(at, object);
         return;
-      case 'unimplemented':
+      case OP.unimplemented:
         return this.complain(at, `Unimplemented client request macro "${text(row)}"`);
     }
   }
@@ -579,7 +585,7 @@ export class LockChecker implements Observer {
   /** Threads that wait for a condition, with the hold of the mutex that they were not entitled to end. */
   private readonly waits = new Map<number, { readonly isProper: boolean; broken?: Hold }>();
 
-  private waitBegins(at: Moment, condition: bigint, mutex: bigint, isSet: boolean): void {
+  private waitBegins(at: Moment, condition: number, mutex: number, isSet: boolean): void {
     const isProper = this.conditions.waitBegins(at, condition, mutex, isSet);
     const lock = this.locks.get(mutex);
     if (lock?.isRwlock) return;
@@ -652,7 +658,7 @@ export class LockChecker implements Observer {
   }
 
   private mapped(row: EventRow): void {
-    const [address, size] = [row.u64('address'), row.u64('size')];
+    const [address, size] = [Number(row.u64('address')), Number(row.u64('size'))];
     switch (row.name('op')) {
       case 'startup':
         if (row.u64('tick') > 0n) this.areas.isPartial = true;
@@ -661,7 +667,7 @@ export class LockChecker implements Observer {
         this.gone(moment(row), address, size); // what was there is replaced
         return this.areas.appeared(address, size, row.u32('shared') !== 0);
       case 'mremap':
-        this.gone(moment(row), row.u64('source'), size);
+        this.gone(moment(row), Number(row.u64('source')), size);
         return this.areas.appeared(address, size, row.u32('shared') !== 0);
       case 'munmap':
       case 'brk_shrink':
@@ -669,12 +675,12 @@ export class LockChecker implements Observer {
     }
   }
 
-  private gone(at: Moment, address: bigint, size: bigint): void {
+  private gone(at: Moment, address: number, size: number): void {
     this.areas.vanished(address, size);
     this.freed(at, address, size);
   }
 
-  private freed(at: Moment, address: bigint, size: bigint): void {
+  private freed(at: Moment, address: number, size: number): void {
     for (const place of this.locks.within(address, address + size)) {
       const lock = this.locks.get(place)!;
       for (const hold of lock.holds) {
@@ -690,7 +696,7 @@ export class LockChecker implements Observer {
   }
 
   /** Objects in a range of memory are no more. */
-  private forget(at: Moment, start: bigint, end: bigint): void {
+  private forget(at: Moment, start: number, end: number): void {
     for (const address of this.locks.within(start, end)) this.end(this.locks.get(address)!, at);
     this.conditions.forget(at, start, end);
     this.semaphores.forget(start, end);
@@ -745,7 +751,7 @@ export class LockChecker implements Observer {
   private reportOrder({ class: sort, dependencies }: Cycle<Lock>): void {
     const [latest] = dependencies;
     if (!latest || !this.context.isInImage()) return;
-    const { thread, tick } = latest;
+    const { thread } = latest;
     // Each waits for a lock of the next one; in these terms the required order is read off the others.
     const required = dependencies.slice(1).map((dependency, i) => {
       const lock = dependencies[i]!.lock;
@@ -783,7 +789,7 @@ export class LockChecker implements Observer {
       notes: NOTES[sort],
       process: this.context.process,
       thread,
-      tick,
+      tick: BigInt(latest.tick),
       stacks: [...stacks, ...locks.flatMap((lock) => this.origin(lock))],
       count: 1,
     };
@@ -809,7 +815,7 @@ const NOTES: Readonly<Record<CycleClass, readonly string[]>> = {
   ],
 };
 
-const hex = (address: bigint): string => `0x${address.toString(16).toUpperCase()}`;
+const hex = (address: number): string => `0x${address.toString(16).toUpperCase()}`;
 
 const takenBy = ({ address }: Lock, { thread }: Hold): string =>
   `Lock at ${hex(address)} was acquired by thread #${thread}`;
@@ -819,7 +825,7 @@ const holdOf = (holds: readonly Hold[], thread: number): Hold | undefined =>
 
 const moment = (row: EventRow): Moment => ({
   thread: row.u32('thread'),
-  tick: row.u64('tick'),
+  tick: Number(row.u64('tick')),
   stack: row.table === slices ? 0 : row.u32('stack'),
 });
 

@@ -14,10 +14,32 @@
  * writes a read saw, for only the first of an epoch is told of, it is taken to be the last possible
  * one; where a lock is used in ways that are not a critical section, its operations are ordered as they were. Both
  * can only hide races.
+ *
+ * What is remembered is bounded by the memory that the program touched, not by how long it ran: a closure begins at
+ * accesses that the history remembers, and goes on to ticks that it finds in entries, so entries that are the last before
+ * none of these ticks are dropped (`sweep`).
  */
 
 /** By slot of a thread (clocks.ts): how far it has come. Slots beyond the end: it has done nothing. */
 export type Bounds = readonly number[];
+
+/**
+ * What is known of the order of a slot's present and other threads: in arrays that `replay/native/history.h` reads, too, and
+ * that are replaced as they grow.
+ */
+export interface Requirements {
+  /** From `NEEDS` on by slot, how far others must have come; before that two ticks. */
+  readonly needs: Float64Array;
+  /** By slot, an epoch: the writes of epochs up to it are required. */
+  readonly reads: Uint32Array;
+}
+/** In `needs`: tick since when nothing was remembered of the thread; and since when it requires what it does now. */
+export const SINCE = 0;
+export const REQUIRED = 1;
+export const NEEDS = 2;
+
+/** Calls back with the accesses that are remembered. */
+export type EachAccess = (visit: (slot: number, tick: number, isStore: boolean) => void) => void;
 
 /** From taking a lock to letting it go. */
 interface Section {
@@ -26,6 +48,12 @@ interface Section {
   readonly writes: boolean;
   released: number;
   depth: number;
+}
+
+/** Sections that a thread is in, as a list. */
+interface Held {
+  readonly section: Section;
+  readonly next: Held | undefined;
 }
 
 interface Lock {
@@ -38,37 +66,95 @@ interface Lock {
   order?: number[];
 }
 
-/** What the threads of a slot did, as entries in order of ticks. */
-class SlotLog {
+/** Values in order of the ticks since when they hold. */
+class Log<T> {
   readonly ticks: number[] = [];
-  /** What others must have done before what follows the entry. */
-  readonly needs: Bounds[] = [];
-  readonly held: (readonly Section[])[] = [];
-  /** When epochs ended. */
-  readonly ends: number[] = [];
+  readonly values: T[] = [];
+
+  add(tick: number, value: T): void {
+    this.ticks.push(tick);
+    this.values.push(value);
+  }
 
   /** Number of the last entry up to a tick, or -1. */
-  at(tick: number): number {
+  indexAt(tick: number): number {
     return after(this.ticks, tick) - 1;
   }
 
-  needsAt(tick: number): Bounds {
-    return this.needs[this.at(tick)] ?? NOTHING;
+  at(tick: number): T | undefined {
+    return this.values[this.indexAt(tick)];
   }
 
-  add(tick: number, needs: Bounds, held: readonly Section[], isKept: boolean): void {
-    if (!isKept) this.ticks.length = this.needs.length = this.held.length = this.ends.length = 0;
-    this.ticks.push(tick);
-    this.needs.push(needs);
-    this.held.push(held);
+  clear(): void {
+    this.ticks.length = this.values.length = 0;
   }
+}
+
+/** Last entries of a log that may be in force: what an access adds holds after it only. */
+const LATEST = 2;
+
+/** What the threads of a slot did. */
+class SlotLog implements Requirements {
+  /** What others must have done before what follows. */
+  readonly required = new Log<Bounds>();
+  readonly held = new Log<Held | undefined>();
+  /** When epochs ended, and the number of the present one. */
+  readonly ends: number[] = [];
+  epoch = 0;
+  needs = new Float64Array(NEEDS + 8);
+  reads = new Uint32Array(8);
+
+  clear(): void {
+    this.required.clear();
+    this.held.clear();
+    this.ends.length = 0;
+    this.needs.fill(0);
+    this.reads.fill(0);
+  }
+
+  /** How far another slot must have come. */
+  need(slot: number): number {
+    return this.needs[NEEDS + slot] ?? 0;
+  }
+
+  require(tick: number, bounds: Bounds, isKept: boolean): void {
+    if (!isKept) this.required.clear();
+    this.required.add(tick, bounds);
+    if (NEEDS + bounds.length > this.needs.length)
+      this.needs = larger(this.needs, new Float64Array(NEEDS + 2 * bounds.length));
+    this.needs.set(bounds, NEEDS);
+    this.needs[REQUIRED] = this.needs[SINCE] = tick;
+  }
+
+  hold(tick: number, held: Held | undefined, isKept: boolean): void {
+    if (!isKept) this.held.clear();
+    this.held.add(tick, held);
+    this.needs[SINCE] = tick;
+  }
+
+  hasRead(writer: number, epoch: number): void {
+    if (writer >= this.reads.length)
+      this.reads = larger(this.reads, new Uint32Array(2 * (writer + 1)));
+    if (epoch > this.reads[writer]!) this.reads[writer] = epoch;
+  }
+
+  get size(): number {
+    return this.required.ticks.length + this.held.ticks.length + this.ends.length;
+  }
+}
+
+function larger<T extends Float64Array | Uint32Array>(from: T, to: T): T {
+  to.set(from);
+  return to;
 }
 
 const NOTHING: Bounds = [];
 
 /** Index of the first number that is larger, in an ascending list. */
 function after(list: readonly number[], value: number): number {
-  let [low, high] = [0, list.length];
+  let high = list.length;
+  if (high === 0 || list[high - 1]! <= value) return high;
+  let low = 0;
   while (low < high) {
     const middle = (low + high) >>> 1;
     if (list[middle]! <= value) low = middle + 1;
@@ -94,11 +180,16 @@ export class Predictor {
     this.objects.clear();
     const sections = [...this.locks.values()].flatMap(({ held }) => [...held]);
     this.locks.clear();
-    for (const log of this.slots) log.add(0, NOTHING, [], false);
+    for (const log of this.slots) log.clear();
     for (const [slot, { acquired, writes, lock, depth }] of sections) {
       this.acquire(slot, lock.address, acquired, writes);
       this.lock(lock.address).held.get(slot)!.depth = depth;
     }
+  }
+
+  /** What is known of the order of a slot's present. */
+  known(slot: number): Requirements {
+    return this.log(slot);
   }
 
   // ---- Order that no schedule turns round ----
@@ -125,7 +216,7 @@ export class Predictor {
 
   /** What a thread has done and what that required. */
   reached(slot: number, tick: number): number[] {
-    const reached = [...this.log(slot).needsAt(tick)];
+    const reached = [...(this.log(slot).required.at(tick) ?? NOTHING)];
     while (reached.length <= slot) reached.push(0);
     reached[slot] = tick;
     return reached;
@@ -134,27 +225,25 @@ export class Predictor {
   /** What a thread does from a tick on requires that threads have come so far. */
   require(slot: number, needs: Bounds, tick: number): void {
     const log = this.log(slot);
-    const now = log.needs.at(-1) ?? NOTHING;
-    if (needs.some((bound, other) => other !== slot && bound > (now[other] ?? 0)))
-      log.add(tick, joined(now, needs), log.held.at(-1) ?? [], this.isOn);
+    if (!needs.some((bound, other) => other !== slot && bound > log.need(other))) return;
+    log.require(tick, joined(log.required.values.at(-1) ?? NOTHING, needs), this.isOn);
   }
 
-  /** Accesses of the thread so far are of another epoch than those from now on. */
-  endEpoch(slot: number, tick: number): void {
-    if (this.isOn) this.log(slot).ends.push(tick);
+  /** Accesses of the thread so far are of another epoch than those from now on, which has this number. */
+  endEpoch(slot: number, epoch: number, tick: number): void {
+    const log = this.log(slot);
+    if (this.isOn && epoch !== log.epoch) log.ends.push(tick);
+    log.epoch = epoch;
   }
 
-  /** Tick since when nothing was remembered of a thread. */
-  since(slot: number): number {
-    return this.log(slot).ticks.at(-1) ?? 0;
-  }
-
-  /** An instruction reads what another thread wrote in the epoch to which the instruction `written` belongs. */
-  readFrom(slot: number, tick: number, writer: number, written: number): void {
+  /** An instruction reads what another thread wrote in an epoch, to which the instruction `written` belongs. */
+  readFrom(slot: number, tick: number, writer: number, epoch: number, written: number): void {
     const { ends } = this.log(writer);
-    const bound = Math.min(ends[after(ends, written)] ?? tick, tick);
-    if ((this.log(slot).needs.at(-1)?.[writer] ?? 0) >= bound) return;
-    this.require(slot, this.reached(writer, bound), tick + 1);
+    const end = ends[after(ends, written)];
+    const bound = Math.min(end ?? tick, tick);
+    const log = this.log(slot);
+    if (log.need(writer) < bound) this.require(slot, this.reached(writer, bound), tick + 1);
+    if (bound === end) log.hasRead(writer, epoch);
   }
 
   // ---- Locks ----
@@ -172,8 +261,7 @@ export class Predictor {
     (lock.acquired[slot] ??= []).push(tick);
     if (writes) (lock.acquiredToWrite[slot] ??= []).push(tick);
     const log = this.log(slot);
-    const held = [...(log.held.at(-1) ?? []), section];
-    log.add(tick, log.needs.at(-1) ?? NOTHING, held, this.isOn);
+    log.hold(tick, { section, next: log.held.values.at(-1) }, this.isOn);
   }
 
   release(slot: number, address: number, tick: number): void {
@@ -203,15 +291,14 @@ export class Predictor {
     section.lock.held.delete(slot);
     if (!this.isOn) section.lock.acquired.length = section.lock.acquiredToWrite.length = 0;
     const log = this.log(slot);
-    const held = log.held.at(-1)!.filter((other) => other !== section);
-    log.add(tick, log.needs.at(-1)!, held, this.isOn);
+    log.hold(tick, without(log.held.values.at(-1), section), this.isOn);
   }
 
   // ---- Prediction ----
 
   /** Whether in every schedule the instruction at `earlier` comes before what the other thread does at `later`. */
   isOrdered(slot: number, earlier: number, other: number, later: number): boolean {
-    return (this.log(other).needsAt(later)[slot] ?? 0) > earlier;
+    return (this.log(other).required.at(later)?.[slot] ?? 0) > earlier;
   }
 
   /**
@@ -233,16 +320,77 @@ export class Predictor {
     while (changed.size > 0) {
       for (const which of changed) {
         changed.delete(which);
-        this.slots[which]!.needsAt(bounds[which]!).forEach((bound, needed) => raise(needed, bound));
+        const needs = this.slots[which]!.required.at(bounds[which]!) ?? NOTHING;
+        needs.forEach((bound, needed) => raise(needed, bound));
       }
       if (bounds[slot]! > earlier || bounds[other]! > later) return undefined;
       if (bounds.includes(Infinity)) return undefined;
       this.slots.forEach((log, which) => {
-        for (const section of log.held[log.at(bounds[which]!)] ?? [])
-          if (isTakenLater(section, which, bounds)) raise(which, section.released);
+        for (let held = log.held.at(bounds[which]!); held; held = held.next)
+          if (isTakenLater(held.section, which, bounds)) raise(which, held.section.released);
       });
     }
     return bounds;
+  }
+
+  // ---- What is remembered ----
+
+  /** Entries that are remembered. */
+  get size(): number {
+    return this.slots.reduce((sum, log) => sum + log.size, 0);
+  }
+
+  /** Drops the entries that no question can lead to any more. */
+  sweep(eachAccess: EachAccess): void {
+    const marks = this.slots.map(({ required, held, ends }) => ({
+      required: new Uint8Array(required.ticks.length),
+      held: new Uint8Array(held.ticks.length),
+      ends: new Uint8Array(ends.length),
+    }));
+    const found: number[] = [];
+    const reach = (slot: number, tick: number): void => {
+      const { required, held } = this.slots[slot]!;
+      const requirement = required.indexAt(tick);
+      if (requirement >= 0 && !marks[slot]!.required[requirement]) {
+        marks[slot]!.required[requirement] = 1;
+        required.values[requirement]!.forEach((bound, other) => found.push(other, bound));
+      }
+      const hold = held.indexAt(tick);
+      if (hold < 0 || marks[slot]!.held[hold]) return;
+      marks[slot]!.held[hold] = 1;
+      for (let one = held.values[hold]; one; one = one.next) found.push(slot, one.section.released);
+    };
+    const reachAll = (bounds: Bounds): void => bounds.forEach((bound, slot) => reach(slot, bound));
+    this.slots.forEach(({ required, held }, slot) => {
+      reach(slot, this.start);
+      for (const { ticks } of [required, held])
+        for (const tick of ticks.slice(-LATEST)) reach(slot, tick);
+    });
+    for (const bounds of this.objects.values()) reachAll(bounds);
+    for (const { order, held } of this.locks.values()) {
+      if (order) reachAll(order);
+      for (const [slot, { acquired }] of held) reach(slot, acquired);
+    }
+    eachAccess((slot, tick, isStore) => {
+      reach(slot, tick);
+      const { ends } = this.log(slot);
+      const end = isStore ? after(ends, tick) : ends.length;
+      if (end === ends.length) return;
+      marks[slot]!.ends[end] = 1;
+      reach(slot, ends[end]!);
+    });
+    while (found.length > 0) {
+      const tick = found.pop()!;
+      reach(found.pop()!, tick);
+    }
+    this.slots.forEach(({ required, held, ends }, slot) => {
+      keepMarked(marks[slot]!.required, required.ticks, required.values);
+      keepMarked(marks[slot]!.held, held.ticks, held.values);
+      keepMarked(marks[slot]!.ends, ends);
+    });
+    for (const { acquired, acquiredToWrite } of this.locks.values())
+      for (const lists of [acquired, acquiredToWrite])
+        lists.forEach((ticks, slot) => keepLast(ticks, this.slots[slot]!.held.ticks));
   }
 
   private lock(address: number): Lock {
@@ -267,6 +415,34 @@ function isTakenLater({ lock, acquired, writes }: Section, slot: number, bounds:
     const last = after(ticks, bounds[other]!) - 1;
     return last >= 0 && ticks[last]! >= acquired;
   });
+}
+
+function without(held: Held | undefined, section: Section): Held | undefined {
+  const inner: Section[] = [];
+  for (; held && held.section !== section; held = held.next) inner.push(held.section);
+  let list = held?.next;
+  while (inner.length > 0) list = { section: inner.pop()!, next: list };
+  return list;
+}
+
+/** Keeps the values of lists that have a mark. */
+function keepMarked(marks: Uint8Array, ...lists: unknown[][]): void {
+  for (const list of lists) {
+    let count = 0;
+    for (let i = 0; i < list.length; i++) if (marks[i]) list[count++] = list[i];
+    list.length = count;
+  }
+}
+
+/** Of an ascending list, the last number up to each of some limits, which ascend too. */
+function keepLast(list: number[], limits: readonly number[]): void {
+  let count = 0;
+  let limit = 0;
+  for (let i = 0; i < list.length; i++) {
+    while (limit < limits.length && limits[limit]! < list[i]!) limit++;
+    if (limit < limits.length && !(list[i + 1]! <= limits[limit]!)) list[count++] = list[i]!;
+  }
+  list.length = count;
 }
 
 function joined(a: Bounds, b: Bounds): number[] {

@@ -15,7 +15,7 @@ import { thread_events } from '../../schemas/tables.js';
 import { lock_uses, sync_variables } from '../../schemas/views.js';
 import type { Analysis, AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
 import type { Finding, Summary } from '../finding.js';
-import { checkLocks, LOCK_OPTIONS, lockSettings } from './check-locks.js';
+import { LOCK_OPTIONS, LockPass, lockSettings } from './check-locks.js';
 import { Detector, type DetectorResult, type Race } from './detector.js';
 import { explainRaces } from './explain.js';
 import { findAtomicPcs } from './site-kinds.js';
@@ -50,8 +50,11 @@ export const analysis: Analysis = {
   *run(trace, options, context) {
     const locks = lockSettings(options);
     for (const process of context.processes) {
-      const races = findRaces(trace, process, options, context);
-      const { findings, uses, missing } = checkLocks(trace, process, locks, context.callers);
+      const pass = new LockPass(trace, process, locks, context.callers);
+      const races = findRaces(trace, process, options, context, pass);
+      const { findings, uses, missing } = (
+        races.hasReadAll ? pass : new LockPass(trace, process, locks, context.callers).run()
+      ).outcome();
       yield {
         process,
         findings: [...races.findings, ...findings].sort((a, b) => Number(a.tick - b.tick)),
@@ -71,6 +74,8 @@ interface Races {
   /** Those that several threads used. */
   readonly variables: readonly KnownVariable[];
   readonly missing: readonly string[];
+  /** All rows were read, and told to the pass over the locks. */
+  readonly hasReadAll: boolean;
 }
 
 function findRaces(
@@ -78,21 +83,24 @@ function findRaces(
   process: number,
   options: OptionValues,
   context: AnalysisContext,
+  locks: LockPass,
 ): Races {
   const hasThreads = [...trace.rows(thread_events, process)].some(({ op }) => op === 'create');
-  if (!hasThreads) return { findings: [], variables: [], missing: [] };
+  if (!hasThreads) return { findings: [], variables: [], missing: [], hasReadAll: false };
   const symbols = new Symbols(trace, process);
   const atomicPcs = findAtomicPcs(trace, process);
   const ticks = Number(trace.processes.find((row) => row.process === process)?.ticks ?? 1n);
-  const detect = (variables: readonly KnownVariable[]): DetectorResult =>
+  const detect = (variables: readonly KnownVariable[], told?: LockPass): DetectorResult =>
     new Detector(trace, process, symbols, {
       variables,
       atomicPcs,
       freeIsWrite: options['free-is-write'] !== 'no',
       predicts: options['model'] !== 'hb',
       progress: (tick) => context.progress(Number(tick) / ticks),
+      locks: told,
     }).run();
-  let result = detect([]);
+  let result = detect([], locks);
+  const hasReadAll = result.divergences.length === 0;
   if (result.races.length > 0 && options['learn-sync'] !== 'no') {
     const learned = learnFrom(trace, process, symbols, result);
     if (learned.length > 0) result = detect([...result.variables, ...learned]);
@@ -102,6 +110,7 @@ function findRaces(
   return {
     findings: explainRaces(trace, process, races, symbols, context.callers),
     variables: sharedVariables,
+    hasReadAll,
     missing: [
       ...divergences,
       ...(isCut ? [`Races at more than ${races.length} pairs of places are not told.`] : []),

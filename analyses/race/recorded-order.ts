@@ -3,37 +3,51 @@
  * `thread_events`. Locks are critical sections; all else orders as it did in the recorded schedule, also
  * attempts that failed and operations of one semaphore.
  */
-import { thread_events } from '../../schemas/tables.js';
 import type { EventRow } from '../../replay/types.js';
 import type { Threads } from './clocks.js';
 import type { Bounds, Predictor } from './predict.js';
+import { bySyncOp, type SyncRow } from './sync-row.js';
 
-/** Those of `sync` that matter; most others tell that one of them begins or is over. */
-const OPERATIONS: ReadonlySet<string> = new Set([
-  'mutex_lock',
-  'mutex_acquired',
-  'spin_lock',
-  'rwlock_lock',
-  'rwlock_acquired',
-  'mutex_unlock_begin',
-  'rwlock_unlock_begin',
-  'rwlock_released',
-  'spin_init_or_unlock',
-  'cond_wait_begin',
-  'cond_wait',
-  'cond_signal',
-  'cond_broadcast',
-  'happens_before',
-  'happens_after',
-  'sem_post',
-  'sem_released',
-  'sem_wait',
-  'sem_acquired',
-  'barrier_init',
-  'barrier_resize',
-  'barrier_wait',
-  'happens_forget',
-]);
+/** What an operation means. */
+const ACQUIRE = 1;
+const ACQUIRE_OR_FAIL = 2;
+const ACQUIRE_SHARED = 3;
+const ACQUIRE_SHARED_OR_FAIL = 4;
+const RELEASE = 5;
+const RELEASE_IF_HELD = 6;
+const WAIT_BEGIN = 7;
+const WAIT_END = 8;
+const SIGNAL = 9;
+const AWAIT = 10;
+const AWAIT_AND_SIGNAL = 11;
+const BARRIER_INIT = 12;
+const BARRIER_WAIT = 13;
+const FORGET = 14;
+const MEANINGS = bySyncOp({
+  mutex_lock: ACQUIRE_OR_FAIL,
+  mutex_acquired: ACQUIRE,
+  spin_lock: ACQUIRE,
+  rwlock_lock: ACQUIRE_SHARED_OR_FAIL,
+  rwlock_acquired: ACQUIRE_SHARED,
+  mutex_unlock_begin: RELEASE,
+  rwlock_unlock_begin: RELEASE,
+  rwlock_released: RELEASE,
+  spin_init_or_unlock: RELEASE_IF_HELD,
+  cond_wait_begin: WAIT_BEGIN,
+  cond_wait: WAIT_END,
+  cond_signal: SIGNAL,
+  cond_broadcast: SIGNAL,
+  happens_before: SIGNAL,
+  happens_after: AWAIT,
+  sem_post: AWAIT_AND_SIGNAL,
+  sem_released: AWAIT_AND_SIGNAL,
+  sem_wait: AWAIT_AND_SIGNAL,
+  sem_acquired: AWAIT_AND_SIGNAL,
+  barrier_init: BARRIER_INIT,
+  barrier_resize: BARRIER_INIT,
+  barrier_wait: BARRIER_WAIT,
+  happens_forget: FORGET,
+});
 
 export class RecordedOrder {
   private readonly slots = new Map<number, number>();
@@ -57,13 +71,8 @@ export class RecordedOrder {
     return new Map([...this.slots].map(([thread, slot]) => [thread, bounds[slot] ?? 0]));
   }
 
-  /** Takes in a row of `thread_events` or `sync`, after the clocks (synchronisation.ts) have. */
-  applied(row: EventRow): void {
-    if (row.table === thread_events) this.threadEvent(row);
-    else this.operation(row);
-  }
-
-  private threadEvent(row: EventRow): void {
+  /** Takes in a row of `thread_events`, after the clocks (synchronisation.ts) have. */
+  threadEvent(row: EventRow): void {
     const [thread, other] = [row.u32('thread'), row.u32('other')];
     const tick = Number(row.u64('tick'));
     const op = row.name('op');
@@ -72,70 +81,48 @@ export class RecordedOrder {
       this.predictor.follow(this.slot(thread), this.slot(other), tick);
   }
 
-  private operation(row: EventRow): void {
+  /** Takes in a row of `sync`, after the clocks have. */
+  operation({ op, thread, tick, object: address, object2, value }: SyncRow): void {
     const { predictor } = this;
-    const op = row.name('op') ?? '';
-    if (!OPERATIONS.has(op)) return;
-    const slot = this.slot(row.u32('thread'));
-    const tick = Number(row.u64('tick'));
-    const address = Number(row.u64('object'));
-    const object2 = row.u64('object2');
-    switch (op) {
-      case 'mutex_lock':
-        if (object2 === 0n) predictor.fail(slot, address, tick);
-        else predictor.acquire(slot, address, tick, true);
-        break;
-      case 'mutex_acquired':
-      case 'spin_lock':
-        predictor.acquire(slot, address, tick, true);
-        break;
-      case 'rwlock_lock':
-        if (row.u64('value') === 0n) predictor.fail(slot, address, tick);
-        else predictor.acquire(slot, address, tick, object2 !== 0n);
-        break;
-      case 'rwlock_acquired':
-        predictor.acquire(slot, address, tick, object2 !== 0n);
-        break;
-      case 'mutex_unlock_begin':
-      case 'rwlock_unlock_begin':
-      case 'rwlock_released':
-        predictor.release(slot, address, tick);
-        break;
-      case 'spin_init_or_unlock':
+    const meaning = MEANINGS[op];
+    if (!meaning) return;
+    const slot = this.slot(thread);
+    switch (meaning) {
+      case ACQUIRE_OR_FAIL:
+        if (object2 === 0) return predictor.fail(slot, address, tick);
+        return predictor.acquire(slot, address, tick, true);
+      case ACQUIRE:
+        return predictor.acquire(slot, address, tick, true);
+      case ACQUIRE_SHARED_OR_FAIL:
+        if (value === 0) return predictor.fail(slot, address, tick);
+        return predictor.acquire(slot, address, tick, object2 !== 0);
+      case ACQUIRE_SHARED:
+        return predictor.acquire(slot, address, tick, object2 !== 0);
+      case RELEASE:
+        return predictor.release(slot, address, tick);
+      case RELEASE_IF_HELD:
         if (predictor.isHeld(address)) predictor.release(slot, address, tick);
-        break;
-      case 'cond_wait_begin':
-        predictor.release(slot, Number(object2), tick);
-        break;
-      case 'cond_wait':
-        if (row.u64('value') === 0n) predictor.await(slot, address, tick);
-        predictor.acquire(slot, Number(object2), tick, true);
-        break;
-      case 'cond_signal':
-      case 'cond_broadcast':
-      case 'happens_before':
-        predictor.signal(slot, address, tick);
-        break;
-      case 'happens_after':
+        return;
+      case WAIT_BEGIN:
+        return predictor.release(slot, object2, tick);
+      case WAIT_END:
+        if (value === 0) predictor.await(slot, address, tick);
+        return predictor.acquire(slot, object2, tick, true);
+      case SIGNAL:
+        return predictor.signal(slot, address, tick);
+      case AWAIT:
+        return predictor.await(slot, address, tick);
+      case AWAIT_AND_SIGNAL:
         predictor.await(slot, address, tick);
-        break;
-      case 'sem_post':
-      case 'sem_released':
-      case 'sem_wait':
-      case 'sem_acquired':
-        predictor.await(slot, address, tick);
-        predictor.signal(slot, address, tick);
-        break;
-      case 'barrier_init':
-      case 'barrier_resize': {
+        return predictor.signal(slot, address, tick);
+      case BARRIER_INIT: {
         const waiting = this.barriers.get(address)?.waiting ?? [];
-        this.barriers.set(address, { count: Number(object2), waiting });
-        break;
+        this.barriers.set(address, { count: object2, waiting });
+        return;
       }
-      case 'barrier_wait':
-        this.waitAtBarrier(slot, address, tick);
-        break;
-      case 'happens_forget':
+      case BARRIER_WAIT:
+        return this.waitAtBarrier(slot, address, tick);
+      case FORGET:
         predictor.forgetObject(address);
     }
   }

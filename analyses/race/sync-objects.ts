@@ -8,7 +8,7 @@ import { AddressMap, type MemoryAreas } from './areas.js';
 /** Where and when something happens. */
 export interface Moment {
   readonly thread: number;
-  readonly tick: bigint;
+  readonly tick: number;
   /** Key of `stacks`. */
   readonly stack: number;
 }
@@ -17,7 +17,7 @@ export interface Moment {
 export type Complain = (at: Moment, sentence: string, more?: readonly FindingStack[]) => void;
 
 /** Whether two initialisations at one address are of one object, not of two one after the other. */
-export type IsSame = (address: bigint, first: Moment, again: Moment) => boolean;
+export type IsSame = (address: number, first: Moment, again: Moment) => boolean;
 
 /** What a condition variable has to know of a mutex. */
 export interface MutexState {
@@ -28,14 +28,14 @@ export interface MutexState {
 }
 
 interface Waiter {
-  readonly mutex: bigint;
+  readonly mutex: number;
   readonly condition: Condition;
 }
 
 interface Condition {
-  readonly address: bigint;
+  readonly address: number;
   /** That of the last wait that began while none was under way; 0: none. */
-  mutex: bigint;
+  mutex: number;
   readonly waiters: Set<number>;
   /** How many of them a signal has woken: they will not touch it again, as it may be destroyed by now. */
   woken: number;
@@ -51,17 +51,17 @@ export class Conditions {
   constructor(
     private readonly complain: Complain,
     private readonly areas: MemoryAreas,
-    private readonly mutexAt: (address: bigint) => MutexState | undefined,
+    private readonly mutexAt: (address: number) => MutexState | undefined,
     /** Whether to complain of signals without the mutex, which are no mistake by themselves. */
     private readonly checkSignals: boolean,
   ) {}
 
-  initialised(address: bigint): void {
+  initialised(address: number): void {
     this.at(address);
   }
 
   /** Returns whether the thread holds the mutex, and so lets it go while it waits. */
-  waitBegins(at: Moment, address: bigint, mutex: bigint, isSet: boolean): boolean {
+  waitBegins(at: Moment, address: number, mutex: number, isSet: boolean): boolean {
     this.used(at, address, isSet, WAIT);
     const state = this.mutexAt(mutex);
     const depth = state?.depth(at.thread) ?? 0;
@@ -86,7 +86,7 @@ export class Conditions {
   }
 
   /** Ends the wait of a thread; returns the mutex that it waited with. */
-  waitEnds(thread: number): bigint | undefined {
+  waitEnds(thread: number): number | undefined {
     const wait = this.waits.get(thread);
     if (!wait) return undefined;
     this.waits.delete(thread);
@@ -100,12 +100,12 @@ export class Conditions {
     return this.waits.has(thread);
   }
 
-  signalled(at: Moment, address: bigint, isBroadcast: boolean, isSet: boolean): void {
+  signalled(at: Moment, address: number, isBroadcast: boolean, isSet: boolean): void {
     this.used(at, address, isSet, SIGNAL);
     const condition = this.at(address);
     const { waiters } = condition;
     condition.woken = isBroadcast ? waiters.size : Math.min(waiters.size, condition.woken + 1);
-    if (!this.checkSignals || condition.mutex === 0n) return;
+    if (!this.checkSignals || condition.mutex === 0) return;
     const mutex = this.mutexAt(condition.mutex);
     if (!mutex) return;
     if (mutex.isRwlock) this.complain(at, `${SIGNAL}: associated lock is a rwlock`);
@@ -116,7 +116,7 @@ export class Conditions {
   }
 
   /** Returns how to take it back, in case the call fails. */
-  destroyed(at: Moment, address: bigint, isBlank: boolean): (() => void) | undefined {
+  destroyed(at: Moment, address: number, isBlank: boolean): (() => void) | undefined {
     const condition = this.all.get(address);
     if (!condition) {
       if (!isBlank && !this.areas.mayBeForeign(address))
@@ -133,12 +133,12 @@ export class Conditions {
   }
 
   /** @param isSet - the condition is not as static initialisers leave it */
-  private used(at: Moment, address: bigint, isSet: boolean, fn: string): void {
+  private used(at: Moment, address: number, isSet: boolean, fn: string): void {
     if (!isSet || this.all.get(address) || this.areas.mayBeForeign(address)) return;
     this.complain(at, `${fn}: condition variable has not been initialized`);
   }
 
-  forget(at: Moment, start: bigint, end: bigint): void {
+  forget(at: Moment, start: number, end: number): void {
     for (const address of this.all.within(start, end)) {
       const { waiters, woken } = this.all.get(address)!;
       if (waiters.size > woken)
@@ -147,10 +147,10 @@ export class Conditions {
     }
   }
 
-  private at(address: bigint): Condition {
+  private at(address: number): Condition {
     let condition = this.all.get(address);
     if (!condition) {
-      condition = { address, mutex: 0n, waiters: new Set(), woken: 0 };
+      condition = { address, mutex: 0, waiters: new Set(), woken: 0 };
       this.all.set(address, condition);
     }
     return condition;
@@ -160,7 +160,7 @@ export class Conditions {
 interface Semaphore {
   readonly appeared: Moment;
   /** Posts that no wait has used; only a lower limit where other processes may post. */
-  value: bigint;
+  value: number;
   readonly waiters: Set<number>;
 }
 
@@ -173,7 +173,7 @@ export class Semaphores {
     private readonly isSame: IsSame,
   ) {}
 
-  initialised(at: Moment, address: bigint, value: bigint): void {
+  initialised(at: Moment, address: number, value: number): void {
     const known = this.all.get(address);
     if (known && known.waiters.size > 0)
       this.complain(at, 'sem_init: threads are waiting for the semaphore');
@@ -182,23 +182,23 @@ export class Semaphores {
     this.all.set(address, { appeared: at, value, waiters: new Set() });
   }
 
-  posted(at: Moment, address: bigint): (() => void) | undefined {
+  posted(at: Moment, address: number): (() => void) | undefined {
     const semaphore = this.known(at, address, 'sem_post');
     if (!semaphore) return undefined;
     semaphore.value++;
     return () => void semaphore.value--;
   }
 
-  waitBegins(at: Moment, address: bigint): void {
+  waitBegins(at: Moment, address: number): void {
     this.known(at, address, 'sem_wait')?.waiters.add(at.thread);
   }
 
-  waitEnds(at: Moment, address: bigint, isTaken: boolean): void {
+  waitEnds(at: Moment, address: number, isTaken: boolean): void {
     const semaphore = this.all.get(address);
     if (!semaphore) return;
     semaphore.waiters.delete(at.thread);
     if (!isTaken) return;
-    if (semaphore.value > 0n) semaphore.value--;
+    if (semaphore.value > 0) semaphore.value--;
     else if (!this.areas.mayBeForeign(address))
       this.complain(
         at,
@@ -206,7 +206,7 @@ export class Semaphores {
       );
   }
 
-  destroyed(at: Moment, address: bigint): (() => void) | undefined {
+  destroyed(at: Moment, address: number): (() => void) | undefined {
     const semaphore = this.known(at, address, 'sem_destroy');
     if (!semaphore) return undefined;
     if (semaphore.waiters.size > 0)
@@ -215,11 +215,11 @@ export class Semaphores {
     return () => this.all.set(address, semaphore);
   }
 
-  forget(start: bigint, end: bigint): void {
+  forget(start: number, end: number): void {
     for (const address of this.all.within(start, end)) this.all.delete(address);
   }
 
-  private known(at: Moment, address: bigint, fn: string): Semaphore | undefined {
+  private known(at: Moment, address: number, fn: string): Semaphore | undefined {
     const semaphore = this.all.get(address);
     if (!semaphore && !this.areas.mayBeForeign(address))
       this.complain(at, `${fn}: semaphore was never initialised`);
@@ -229,10 +229,10 @@ export class Semaphores {
 
 interface Barrier {
   readonly appeared: Moment;
-  size: bigint;
+  size: number;
   readonly isResizable: boolean;
   /** Threads that have arrived since all were let go. */
-  waiting: bigint;
+  waiting: number;
 }
 
 export class Barriers {
@@ -244,51 +244,51 @@ export class Barriers {
     private readonly isSame: IsSame,
   ) {}
 
-  initialised(at: Moment, address: bigint, size: bigint, isResizable: boolean): () => void {
+  initialised(at: Moment, address: number, size: number, isResizable: boolean): () => void {
     const say = (sentence: string) => this.complain(at, `pthread_barrier_init: ${sentence}`);
-    if (size === 0n) say("'count' argument is zero");
+    if (size === 0) say("'count' argument is zero");
     const known = this.all.get(address);
     if (known && this.isSame(address, known.appeared, at)) say('barrier is already initialised');
-    if (known && known.waiting > 0n) say('threads are waiting at barrier');
-    this.all.set(address, { appeared: at, size, isResizable, waiting: 0n });
+    if (known && known.waiting > 0) say('threads are waiting at barrier');
+    this.all.set(address, { appeared: at, size, isResizable, waiting: 0 });
     return () => (known ? this.all.set(address, known) : this.all.delete(address));
   }
 
-  arrives(at: Moment, address: bigint): void {
+  arrives(at: Moment, address: number): void {
     const barrier = this.known(at, address, 'pthread_barrier_wait: barrier is uninitialised');
-    if (barrier && ++barrier.waiting >= barrier.size) barrier.waiting = 0n;
+    if (barrier && ++barrier.waiting >= barrier.size) barrier.waiting = 0;
   }
 
-  resized(at: Moment, address: bigint, size: bigint): void {
+  resized(at: Moment, address: number, size: number): void {
     const fn = 'pthread_barrier_resize';
     const barrier = this.known(at, address, `${fn}: barrier is uninitialised`);
     if (!barrier) return;
     if (!barrier.isResizable) this.complain(at, `${fn}: barrier is may not be resized`);
-    else if (size === 0n) this.complain(at, `${fn}: 'newcount' argument is zero`);
+    else if (size === 0) this.complain(at, `${fn}: 'newcount' argument is zero`);
     else {
       barrier.size = size;
-      if (barrier.waiting >= size) barrier.waiting = 0n;
+      if (barrier.waiting >= size) barrier.waiting = 0;
     }
   }
 
-  destroyed(at: Moment, address: bigint): (() => void) | undefined {
+  destroyed(at: Moment, address: number): (() => void) | undefined {
     const fn = 'pthread_barrier_destroy';
     const barrier = this.known(at, address, `${fn}: barrier was never initialised`);
     if (!barrier) return undefined;
-    if (barrier.waiting > 0n) this.complain(at, `${fn}: threads are waiting at barrier`);
+    if (barrier.waiting > 0) this.complain(at, `${fn}: threads are waiting at barrier`);
     this.all.delete(address);
     return () => this.all.set(address, barrier);
   }
 
-  forget(at: Moment, start: bigint, end: bigint): void {
+  forget(at: Moment, start: number, end: number): void {
     for (const address of this.all.within(start, end)) {
-      if (this.all.get(address)!.waiting > 0n)
+      if (this.all.get(address)!.waiting > 0)
         this.complain(at, 'memory of a barrier that threads are waiting at is freed');
       this.all.delete(address);
     }
   }
 
-  private known(at: Moment, address: bigint, sentence: string): Barrier | undefined {
+  private known(at: Moment, address: number, sentence: string): Barrier | undefined {
     const barrier = this.all.get(address);
     if (!barrier && !this.areas.mayBeForeign(address)) this.complain(at, sentence);
     return barrier;

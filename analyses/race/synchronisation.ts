@@ -3,9 +3,9 @@
  * threads and semaphores and of the annotations of helgrind.h and drd.h (rows of `sync`), and the lives of
  * threads (`thread_events`).
  */
-import { sync, thread_events } from '../../schemas/tables.js';
 import type { EventRow } from '../../replay/types.js';
 import { SyncClock, type ThreadClock, type Threads } from './clocks.js';
+import { bySyncOp, SYNC_OPS, type SyncRow } from './sync-row.js';
 
 interface SyncObject {
   /** Of a readers-writer lock: what writers released. */
@@ -18,33 +18,95 @@ interface SyncObject {
   barrier?: { readonly count: number; waiting: ThreadClock[] };
 }
 
+/** What an operation does to the clocks of its thread and of its object. */
+const ACQUIRE = 1;
+const ACQUIRE_IF_TAKEN = 2;
+const RELEASE = 3;
+const RELEASE_TOO = 4;
+const WAIT_BEGIN = 5;
+const WAIT_END = 6;
+const LOCK_SHARED = 7;
+const LOCK_SHARED_IF_TAKEN = 8;
+const UNLOCK_SHARED = 9;
+const BARRIER_INIT = 10;
+const BARRIER_WAIT = 11;
+const FORGET = 12;
+const ACTIONS = bySyncOp({
+  mutex_lock: ACQUIRE_IF_TAKEN,
+  mutex_acquired: ACQUIRE,
+  spin_lock: ACQUIRE,
+  sem_acquired: ACQUIRE,
+  happens_after: ACQUIRE,
+  mutex_unlock_begin: RELEASE,
+  spin_init_or_unlock: RELEASE,
+  sem_post: RELEASE_TOO,
+  sem_released: RELEASE_TOO,
+  happens_before: RELEASE_TOO,
+  cond_signal: RELEASE_TOO,
+  cond_broadcast: RELEASE_TOO,
+  sem_wait: ACQUIRE_IF_TAKEN,
+  cond_wait_begin: WAIT_BEGIN,
+  cond_wait: WAIT_END,
+  rwlock_lock: LOCK_SHARED_IF_TAKEN,
+  rwlock_acquired: LOCK_SHARED,
+  rwlock_unlock_begin: UNLOCK_SHARED,
+  rwlock_released: UNLOCK_SHARED,
+  barrier_init: BARRIER_INIT,
+  barrier_resize: BARRIER_INIT,
+  barrier_wait: BARRIER_WAIT,
+  mutex_destroy: FORGET,
+  rwlock_destroy: FORGET,
+  cond_destroy: FORGET,
+  sem_destroy: FORGET,
+  spin_destroy: FORGET,
+  barrier_destroy: FORGET,
+  happens_forget: FORGET,
+});
+
 /** Operations of which another one tells that they are over; their code is not the program's. */
-const BEGINS: Readonly<Record<string, readonly string[]>> = {
-  mutex_lock_begin: ['mutex_lock'],
-  mutex_unlock_begin: ['mutex_unlock'],
-  rwlock_lock_begin: ['rwlock_lock'],
-  rwlock_unlock_begin: ['rwlock_unlock'],
-  cond_wait_begin: ['cond_wait'],
-  cond_signal: ['cond_signal_end'],
-  cond_broadcast: ['cond_broadcast_end'],
-  sem_wait_begin: ['sem_wait'],
-  sem_post: ['sem_post_end'],
-  spin_lock_begin: ['spin_lock'],
-  spin_init_or_unlock: ['spin_init_or_unlock_end'],
-  create_begin: ['create_end'],
-};
-const ENDS = new Set(Object.values(BEGINS).flat());
+const BEGIN = 1;
+const END = 2;
+const PARTS = bySyncOp({
+  ...{ mutex_lock_begin: BEGIN, mutex_lock: END, mutex_unlock_begin: BEGIN, mutex_unlock: END },
+  ...{ rwlock_lock_begin: BEGIN, rwlock_lock: END, rwlock_unlock_begin: BEGIN, rwlock_unlock: END },
+  ...{ cond_wait_begin: BEGIN, cond_wait: END, cond_signal: BEGIN, cond_signal_end: END },
+  ...{ cond_broadcast: BEGIN, cond_broadcast_end: END, sem_wait_begin: BEGIN, sem_wait: END },
+  ...{ sem_post: BEGIN, sem_post_end: END, spin_lock_begin: BEGIN, spin_lock: END },
+  ...{ spin_init_or_unlock: BEGIN, spin_init_or_unlock_end: END },
+  ...{ create_begin: BEGIN, create_end: END },
+});
+
+function depthAfter(op: number, depth: number): number {
+  const part = PARTS[op];
+  return part === BEGIN ? depth + 1 : part === END && depth > 0 ? depth - 1 : depth;
+}
 
 export class Synchronisation {
   private readonly objects = new Map<number, SyncObject>();
   /** How many announced operations each thread is within. */
-  private readonly within = new Map<number, number>();
+  private readonly within: number[] = [];
 
   constructor(private readonly threads: Threads) {}
 
   /** The thread executes an operation that was announced. */
   isWithinOperation(thread: number): boolean {
-    return (this.within.get(thread) ?? 0) > 0;
+    return (this.within[thread] ?? 0) > 0;
+  }
+
+  /** The same after some of these operations, those up to a tick. */
+  isWithinAfter(
+    thread: number,
+    operations: readonly SyncRow[],
+    count: number,
+    tick: number,
+  ): boolean {
+    let depth = this.within[thread] ?? 0;
+    for (let i = 0; i < count; i++) {
+      const operation = operations[i]!;
+      if (operation.tick > tick) break;
+      if (operation.thread === thread) depth = depthAfter(operation.op, depth);
+    }
+    return depth > 0;
   }
 
   /** The objects in a range of memory are no more. */
@@ -55,13 +117,8 @@ export class Synchronisation {
     } else for (let at = address; at < address + size; at++) objects.delete(at);
   }
 
-  /** Takes in a row of `thread_events` or `sync`. */
-  applied(row: EventRow): void {
-    if (row.table === thread_events) this.threadEvent(row);
-    else if (row.table === sync) this.operation(row);
-  }
-
-  private threadEvent(row: EventRow): void {
+  /** Takes in a row of `thread_events`. */
+  threadEvent(row: EventRow): void {
     const number = row.u32('thread');
     switch (row.name('op')) {
       case 'create':
@@ -72,86 +129,51 @@ export class Synchronisation {
         break;
       case 'exit':
         this.threads.exit(number);
-        this.within.delete(number);
+        this.within[number] = 0;
         break;
       case 'joined':
         this.threads.join(this.threads.get(number), row.u32('other'));
     }
   }
 
-  private operation(row: EventRow): void {
-    const op = row.name('op') ?? '';
-    const number = row.u32('thread');
-    const within = this.within.get(number) ?? 0;
-    if (op in BEGINS) this.within.set(number, within + 1);
-    else if (ENDS.has(op)) this.within.set(number, Math.max(within - 1, 0));
+  /** Takes in a row of `sync`. */
+  operation({ op, thread: number, object: address, object2, value }: SyncRow): void {
+    this.within[number] = depthAfter(op, this.within[number] ?? 0);
+    const action = ACTIONS[op];
+    if (!action) return;
     const thread = this.threads.get(number);
-    const address = Number(row.u64('object'));
-    switch (op) {
-      case 'mutex_lock':
-        if (row.u64('object2') === 0n) break;
-        this.object(address).clock.acquire(thread);
-        break;
-      case 'mutex_acquired':
-      case 'spin_lock':
-      case 'sem_acquired':
-      case 'happens_after':
-        this.object(address).clock.acquire(thread);
-        break;
-      case 'mutex_unlock_begin':
-      case 'spin_init_or_unlock':
-        this.object(address).clock.release(thread);
-        break;
-      case 'sem_post':
-      case 'sem_released':
-      case 'happens_before':
-      case 'cond_signal':
-      case 'cond_broadcast':
-        this.object(address).clock.releaseToo(thread);
-        break;
-      case 'sem_wait':
-        if (row.u64('object2') !== 0n) this.object(address).clock.acquire(thread);
-        break;
-      case 'cond_wait_begin':
-        this.object(Number(row.u64('object2'))).clock.release(thread);
-        break;
-      case 'cond_wait':
+    switch (action) {
+      case ACQUIRE:
+        return this.object(address).clock.acquire(thread);
+      case ACQUIRE_IF_TAKEN:
+        return object2 === 0 ? undefined : this.object(address).clock.acquire(thread);
+      case RELEASE:
+        return this.object(address).clock.release(thread);
+      case RELEASE_TOO:
+        return this.object(address).clock.releaseToo(thread);
+      case WAIT_BEGIN:
+        return this.object(object2).clock.release(thread);
+      case WAIT_END:
         // The mutex is taken again though the time is over, but nobody has signalled.
-        if (row.u64('value') === 0n) this.object(address).clock.acquire(thread);
-        this.object(Number(row.u64('object2'))).clock.acquire(thread);
-        break;
-      case 'rwlock_lock':
-        if (row.u64('value') === 0n) break;
-        this.lockShared(thread, this.object(address), row.u64('object2') !== 0n);
-        break;
-      case 'rwlock_acquired':
-        this.lockShared(thread, this.object(address), row.u64('object2') !== 0n);
-        break;
-      case 'rwlock_unlock_begin':
-      case 'rwlock_released':
-        this.unlockShared(thread, this.object(address));
-        break;
-      case 'barrier_init': {
+        if (value === 0) this.object(address).clock.acquire(thread);
+        return this.object(object2).clock.acquire(thread);
+      case LOCK_SHARED_IF_TAKEN:
+        return value === 0
+          ? undefined
+          : this.lockShared(thread, this.object(address), object2 !== 0);
+      case LOCK_SHARED:
+        return this.lockShared(thread, this.object(address), object2 !== 0);
+      case UNLOCK_SHARED:
+        return this.unlockShared(thread, this.object(address));
+      case BARRIER_INIT: {
         const object = this.object(address);
-        object.barrier = { count: Number(row.u64('object2')), waiting: [] };
-        break;
+        const waiting = op === SYNC_OPS.barrier_resize ? (object.barrier?.waiting ?? []) : [];
+        object.barrier = { count: object2, waiting };
+        return;
       }
-      case 'barrier_resize': {
-        const object = this.object(address);
-        const waiting = object.barrier?.waiting ?? [];
-        object.barrier = { count: Number(row.u64('object2')), waiting };
-        break;
-      }
-      case 'barrier_wait':
-        this.waitAtBarrier(thread, this.object(address));
-        break;
-      case 'mutex_destroy':
-      case 'rwlock_destroy':
-      case 'cond_destroy':
-      case 'sem_destroy':
-      case 'spin_destroy':
-      case 'barrier_destroy':
-      case 'happens_forget':
+      case BARRIER_WAIT:
+        return this.waitAtBarrier(thread, this.object(address));
+      case FORGET:
         this.objects.delete(address);
     }
   }

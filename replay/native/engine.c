@@ -284,8 +284,21 @@ static Value js_bind_sites(Env env, Info info)
    return NULL;
 }
 
-/* takeAccesses(history, replay, seen: Uint32Array, from, count, since): number of the first row, from `from` on, that is left,
-   or `count`. `seen`: what the current thread has seen, by slot; `since`: as in history.h. */
+/* bindThread(history, seen: Uint32Array, needs: Float64Array, reads: Uint32Array): what the current thread has seen, by slot;
+   the others as in history.h, empty without prediction. */
+static Value js_bind_thread(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct history* history;
+   if (!arguments(env, info, values) || !(history = history_of(env, values[0]))) return fail(env);
+   history->seen = array(env, values[1], &history->seen_count);
+   history->needs = array(env, values[2], &history->needs_count);
+   history->reads = array(env, values[3], &history->reads_count);
+   if (history->needs_count < H_NEEDS) history->needs = NULL;
+   return NULL;
+}
+
+/* takeAccesses(history, replay, from, count): number of the first row, from `from` on, that is left, or `count`. */
 static Value js_take_accesses(Env env, Info info)
 {
    Value values[ARGUMENTS], result;
@@ -293,12 +306,11 @@ static Value js_take_accesses(Env env, Info info)
    void* replay;
    u32 from, count;
    if (!arguments(env, info, values) || !(history = history_of(env, values[0]))
-       || napi_get_value_external(env, values[1], &replay) != 0 || napi_get_value_uint32(env, values[3], &from) != 0
-       || napi_get_value_uint32(env, values[4], &count) != 0 || napi_get_value_double(env, values[5], &history->since) != 0)
+       || napi_get_value_external(env, values[1], &replay) != 0 || napi_get_value_uint32(env, values[2], &from) != 0
+       || napi_get_value_uint32(env, values[3], &count) != 0)
       return fail(env);
-   history->seen = array(env, values[2], &history->seen_count);
    if (!history->seen || !history->records || !history->kinds || !history->state || count > MAX_ROWS
-       || (history->since >= 0 && history->replaced_size < history->heads_size))
+       || (history->needs && history->replaced_size < history->heads_size))
       return fail(env);
    napi_create_uint32(env, take_accesses(history, ((struct replay*)replay)->m, from, count), &result);
    return result;
@@ -309,6 +321,7 @@ __attribute__((visibility("default"))) Value napi_register_module_v1(Env env, Va
    static const struct { const char* name; Callback* f; } functions[] = {
       { "attach", js_attach }, { "isAt", js_is_at }, { "translate", js_translate }, { "run", js_run },
       { "makeHistory", js_make_history }, { "bindPages", js_bind_pages }, { "bindRecords", js_bind_records }, { "bindSites", js_bind_sites },
+      { "bindThread", js_bind_thread },
       { "takeAccesses", js_take_accesses }, { "warm", js_warm }
    };
    for (u32 i = 0; i < sizeof functions / sizeof *functions; i++) {

@@ -1,20 +1,26 @@
-/* The shortest ways of the access history of race (analyses/race/history.ts): rows of plain accesses within 8 bytes that race
-   with nothing, and of which prediction need not be told. The tables are those of TypeScript, which does all other rows, and
-   what these do, too.
+/* The access history of race (analyses/race/history.ts) for all accesses that nobody has to be told of: plain ones that race
+   with nothing, and of which prediction knows all. The tables are those of TypeScript, which does all other rows, and what
+   these do, too.
 
    SPDX-License-Identifier: Apache-2.0 */
 
 /* As in history.ts and site-kinds.ts. */
 #define H_PAGE_BITS 12
 #define H_GRANULES (1 << (H_PAGE_BITS - 3))
-#define H_CACHED (1 << 12)
+#define H_CACHED (1 << 15)
 #define H_STORE 0x100
 #define H_BYTES 0xff
 #define H_FIRST_SHIFT 9
 #define H_MOST_REPLACED 4
+#define H_LISTED_SLOTS 12
+#define H_SLOTS ((1u << H_LISTED_SLOTS) - 1)
+#define H_STORES_SHIFT H_LISTED_SLOTS
+#define H_BYTES_SHIFT (2 * H_LISTED_SLOTS)
 enum { H_WHAT, H_TIME, H_SITE, H_NEXT, H_TICK, H_JUDGED = 6, H_LISTED, H_RECORD_WORDS };
-enum { H_STATE_SLOT, H_STATE_TIME, H_STATE_FREE, H_STATE_END, H_STATE_WORDS };
+enum { H_STATE_SLOT, H_STATE_TIME, H_STATE_FREE, H_STATE_END, H_STATE_DROPPED, H_STATE_WORDS };
 #define H_PLAIN 1
+/* As in predict.ts, of a thread: ticks of its last entry and of its last requirement, then how far others must have come. */
+enum { H_SINCE, H_REQUIRED, H_NEEDS };
 
 struct history {
    i32* state;
@@ -27,8 +33,12 @@ struct history {
    size_t site_count;
    const u32* seen;
    size_t seen_count;
-   /* Tick since when the current thread has done nothing that concerns others; below 0 without prediction. */
-   f64 since;
+   /* What prediction knows of the current thread: its requirements, and epochs of others whose writes are required; NULL
+      without prediction. */
+   const f64* needs;
+   size_t needs_count;
+   const u32* reads;
+   size_t reads_count;
 };
 
 static int is_ordered(const struct history* h, const i32* record, u32 slot)
@@ -37,63 +47,103 @@ static int is_ordered(const struct history* h, const i32* record, u32 slot)
    return its_slot == slot || (its_slot < h->seen_count && (u32)record[H_TIME] <= h->seen[its_slot]);
 }
 
-static void drop_record(struct history* h, i32* head, i32 before, i32 record)
+static f64 tick_of(const i32* record)
 {
+   f64 tick;
+   memcpy(&tick, record + H_TICK, sizeof tick);
+   return tick;
+}
+
+static u32 first_mask_of(const i32* record)
+{
+   u32 first = record[H_WHAT] >> H_FIRST_SHIFT;
+   return ((2u << (first >> 3 & 7)) - 1) << (first & 7);
+}
+
+static u32 slot_bit(u32 slot)
+{
+   return slot < H_LISTED_SLOTS ? 1u << slot : 0;
+}
+
+/* Whether prediction need not be told of a record and an access that follows it; which is noted then. */
+static int is_judged(const struct history* h, i32* record, u32 mask, f64 tick)
+{
+   u32 slot = h->state[H_STATE_SLOT], its_slot = (u32)record[H_WHAT] >> 16, bit = slot < 32 ? 1u << slot : 0;
+   if (!(record[H_WHAT] & mask & first_mask_of(record) & H_BYTES) || (record[H_JUDGED] & bit)) return 1;
+   if (tick < h->needs[H_REQUIRED] || H_NEEDS + its_slot >= h->needs_count || h->needs[H_NEEDS + its_slot] <= tick_of(record)) return 0;
+   record[H_JUDGED] |= bit;
+   return 1;
+}
+
+/* Whether an access to 8 bytes concerns nobody: it races with nothing, and prediction need not be told of it. */
+static int is_quiet(const struct history* h, u32 granule, u32 mask, f64 tick, int is_store)
+{
+   const i32* state = h->state;
    i32* r = h->records;
-   if (before == 0) *head = r[record + H_NEXT];
-   else r[before + H_NEXT] = r[record + H_NEXT];
-   r[record + H_NEXT] = h->state[H_STATE_FREE];
-   h->state[H_STATE_FREE] = record;
+   u32 slot = state[H_STATE_SLOT], time = state[H_STATE_TIME];
+   i32 old = h->needs ? h->replaced[granule] : 0;
+   u32 listed = old != 0 ? r[old + H_LISTED] : 0;
+   if (((is_store ? listed : listed >> H_STORES_SHIFT) & ~slot_bit(slot) & H_SLOTS) && (is_store || (listed >> H_BYTES_SHIFT & mask)))
+      for (; old != 0; old = r[old + H_NEXT]) {
+         int conflicts = (u32)r[old] >> 16 != slot && (is_store || (r[old] & H_STORE));
+         if (conflicts && is_ordered(h, r + old, slot) && !is_judged(h, r + old, mask, tick)) return 0;
+      }
+   for (i32 at = h->heads[granule]; at != 0; at = r[at + H_NEXT]) {
+      u32 its_slot = (u32)r[at] >> 16;
+      if (its_slot == slot || !(r[at] & mask) || !(is_store || (r[at] & H_STORE))) continue;
+      if (!is_ordered(h, r + at, slot)) return 0;
+      if (!h->needs) continue;
+      if (!is_judged(h, r + at, mask, tick)) return 0;
+      if (!is_store && (its_slot >= h->reads_count || h->reads[its_slot] < (u32)r[at + H_TIME])) return 0;
+   }
+   return 1;
 }
 
-/* Whether a record that is replaced need not be remembered: as `replace` of history.ts. */
-static int may_release(const struct history* h, u32 granule, const i32* record)
+/* Takes a record out of its list; remembers it as one that was replaced, or gives it up. As `replace` of history.ts. */
+static void replace_record(struct history* h, u32 granule, i32 before, i32 record)
 {
-   if (h->since < 0) return 1;
-   f64 when;
-   memcpy(&when, record + H_TICK, sizeof when);
-   if ((u32)record[H_WHAT] >> 16 == (u32)h->state[H_STATE_SLOT] && record[H_TIME] == h->state[H_STATE_TIME] && when >= h->since)
-      return 1;
-   u32 count = 0;
-   for (i32 at = h->replaced[granule]; at != 0; at = h->records[at + H_NEXT], count++)
-      if ((u32)(h->records[at] ^ record[H_WHAT]) <= H_BYTES && h->records[at + H_SITE] == record[H_SITE]) return 1;
-   return count >= H_MOST_REPLACED;
+   i32 *r = h->records, *state = h->state, *its = r + record;
+   if (before == 0) h->heads[granule] = its[H_NEXT];
+   else r[before + H_NEXT] = its[H_NEXT];
+   u32 slot = (u32)its[H_WHAT] >> 16, count = 0;
+   int is_kept = h->needs != NULL;
+   if (is_kept && slot == (u32)state[H_STATE_SLOT] && its[H_TIME] == state[H_STATE_TIME] && tick_of(its) >= h->needs[H_SINCE]) is_kept = 0;
+   for (i32 at = is_kept ? h->replaced[granule] : 0; at != 0 && is_kept; at = r[at + H_NEXT])
+      is_kept = ++count < H_MOST_REPLACED && !((u32)(r[at] ^ its[H_WHAT]) <= H_BYTES && r[at + H_SITE] == its[H_SITE]);
+   if (is_kept) {
+      i32 next = h->replaced[granule];
+      u32 slots = slot_bit(slot) ? slot_bit(slot) : H_SLOTS, bytes = its[H_WHAT] & first_mask_of(its) & H_BYTES;
+      its[H_LISTED] = slots | (its[H_WHAT] & H_STORE ? slots << H_STORES_SHIFT | bytes << H_BYTES_SHIFT : 0) | (next != 0 ? r[next + H_LISTED] : 0);
+      its[H_NEXT] = next;
+      h->replaced[granule] = record;
+   } else {
+      its[H_WHAT] = 0;
+      its[H_NEXT] = state[H_STATE_FREE];
+      state[H_STATE_FREE] = record;
+   }
 }
 
-/* Whether prediction has to be told of a record together with an access: it is another thread's, and conflicts. */
-static int concerns_prediction(const struct history* h, i32 what, u32 mask, u32 slot, int is_store)
-{
-   return h->since >= 0 && (u32)what >> 16 != slot && (what & mask) && (is_store || (what & H_STORE));
-}
-
-/* Takes an access into the records of 8 bytes; returns 0, having done nothing, when it races or there is no room. */
-static int take_access(struct history* h, u32 granule, u32 mask, u32 site, u64 tick, int is_store)
+/* Takes an access into the records of 8 bytes; returns 0, having done nothing, when somebody must be told or there is no room. */
+static int take_access(struct history* h, u32 granule, u32 mask, u32 site, f64 tick, int is_store)
 {
    i32* head = &h->heads[granule];
    i32 *r = h->records, *state = h->state;
    u32 slot = state[H_STATE_SLOT], time = state[H_STATE_TIME], what = mask | (is_store ? H_STORE : 0);
+   if (*head < 0) return 0;
    if (*head != 0) {
       i32* first = r + *head;
       if ((u32)first[H_WHAT] >> 16 == slot) {
          if ((u32)first[H_TIME] == time) {
             if ((first[H_WHAT] & what) == what) return 1;
-         } else if ((first[H_WHAT] & (H_STORE | H_BYTES)) == what && first[H_NEXT] == 0 && h->since < 0) {
-            f64 when = tick;
+         } else if ((first[H_WHAT] & (H_STORE | H_BYTES)) == what && first[H_NEXT] == 0 && !h->needs) {
             first[H_TIME] = time;
             first[H_SITE] = site;
-            memcpy(first + H_TICK, &when, sizeof when);
+            memcpy(first + H_TICK, &tick, sizeof tick);
             return 1;
          }
       }
    }
-   if (h->since >= 0 && h->replaced[granule] != 0 && (slot >= 32 || (u32)r[h->replaced[granule] + H_LISTED] != 1u << slot))
-      return 0;
-   for (i32 at = *head; at != 0; at = r[at + H_NEXT]) {
-      if (concerns_prediction(h, r[at], mask, slot, is_store)) return 0;
-      if ((r[at] & mask) && (is_store || (r[at] & H_STORE)) && !is_ordered(h, r + at, slot)) return 0;
-      int stays = !is_store && ((r[at] & H_STORE) || ((u32)r[at] >> 16 == slot && (u32)r[at + H_TIME] == time));
-      if (!stays && (r[at] & ~mask & H_BYTES) == 0 && !may_release(h, granule, r + at)) return 0;
-   }
+   if (!is_quiet(h, granule, mask, tick, is_store)) return 0;
    if (state[H_STATE_FREE] == 0 && (size_t)state[H_STATE_END] + H_RECORD_WORDS > h->records_size) return 0;
 
    i32 own = 0, before = 0;
@@ -115,7 +165,7 @@ static int take_access(struct history* h, u32 granule, u32 mask, u32 site, u64 t
          continue;
       }
       u32 rest = its & ~mask;
-      if ((rest & H_BYTES) == 0 && at != own) drop_record(h, head, before, at);
+      if ((rest & H_BYTES) == 0 && at != own) replace_record(h, granule, before, at);
       else {
          r[at] = rest;
          before = at;
@@ -133,30 +183,63 @@ static int take_access(struct history* h, u32 granule, u32 mask, u32 site, u64 t
       at = state[H_STATE_END];
       state[H_STATE_END] += H_RECORD_WORDS;
    }
-   f64 when = tick;
    u32 begin = __builtin_ctz(wanted), size = 31 - __builtin_clz(wanted) - begin; /* less 1 */
    r[at] = wanted | (is_store ? H_STORE : 0) | (size << 3 | begin) << H_FIRST_SHIFT | slot << 16;
    r[at + H_JUDGED] = 0;
    r[at + H_TIME] = time;
    r[at + H_SITE] = site;
    r[at + H_NEXT] = *head;
-   memcpy(r + at + H_TICK, &when, sizeof when);
+   memcpy(r + at + H_TICK, &tick, sizeof tick);
    *head = at;
    return 1;
 }
 
-/* Takes rows from number `at` on; returns the number of the first that is left to TypeScript, or `count`. */
+/* Rows that lie so far ahead, or nearer, are fetched: an access is mostly waiting for memory. */
+#define H_FAR 12
+#define H_NEAR 6
+
+/* Where the records of the bytes at a row's address begin, or -1. */
+static i64 granule_of(const struct history* h, const u8* m, u32 at)
+{
+   u64 address = i64_load(m, 8 * at, ROW_ADDRESSES), key = address >> H_PAGE_BITS;
+   u32 cached = key & (H_CACHED - 1);
+   return h->keys[cached] == (f64)key ? h->pages[cached] + (i64)(address >> 3 & (H_GRANULES - 1)) : -1;
+}
+
+/* Rows that are none any more do no harm. */
+static void fetch_ahead(const struct history* h, const u8* m, u32 at)
+{
+   i64 granule;
+   if (at + H_FAR < MAX_ROWS && (granule = granule_of(h, m, at + H_FAR)) >= 0) {
+      __builtin_prefetch(h->heads + granule);
+      if (h->needs) __builtin_prefetch(h->replaced + granule);
+   }
+   if (at + H_NEAR < MAX_ROWS && (granule = granule_of(h, m, at + H_NEAR)) >= 0) {
+      if (h->heads[granule] > 0) __builtin_prefetch(h->records + h->heads[granule]);
+      if (h->needs && h->replaced[granule] > 0) __builtin_prefetch(h->records + h->replaced[granule]);
+   }
+}
+
+/* Takes rows from number `at` on; returns the number of the first that is left to TypeScript, or `count`. What it has done of
+   a row that it leaves is as if it were done twice. */
 static u32 take_accesses(struct history* h, const u8* m, u32 at, u32 count)
 {
    for (; at < count; at++) {
       u32 site = i32_load(m, 4 * at, ROW_SITES);
-      if (site >= h->site_count || h->kinds[site] != H_PLAIN) return at;
-      u64 address = i64_load(m, 8 * at, ROW_ADDRESSES), key = address >> H_PAGE_BITS;
-      u32 offset = address & 7, size = h->sizes[site], cached = key & (H_CACHED - 1);
-      if (offset + size > 8 || h->keys[cached] != (f64)key) return at;
-      u32 granule = h->pages[cached] + (address >> 3 & (H_GRANULES - 1));
-      u32 mask = ((1u << size) - 1) << offset;
-      if (h->heads[granule] < 0 || !take_access(h, granule, mask, site, i64_load(m, 8 * at, ROW_TICKS), h->stores[site])) return at;
+      if (site >= h->site_count) return at;
+      if (h->kinds[site] & h->state[H_STATE_DROPPED]) continue;
+      if (h->kinds[site] != H_PLAIN) return at;
+      fetch_ahead(h, m, at);
+      u64 address = i64_load(m, 8 * at, ROW_ADDRESSES), end = address + h->sizes[site];
+      f64 tick = i64_load(m, 8 * at, ROW_TICKS);
+      while (address < end) {
+         u64 key = address >> H_PAGE_BITS, next = (address | 7) + 1;
+         u32 cached = key & (H_CACHED - 1), size = (next < end ? next : end) - address;
+         if (h->keys[cached] != (f64)key) return at;
+         u32 granule = h->pages[cached] + (address >> 3 & (H_GRANULES - 1));
+         if (!take_access(h, granule, ((1u << size) - 1) << (address & 7), site, tick, h->stores[site])) return at;
+         address = next;
+      }
    }
    return at;
 }
