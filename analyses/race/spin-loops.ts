@@ -1,14 +1,14 @@
 /**
  * Finds the loads that wait in a loop for another thread: one that reads the same address again and again,
- * while its thread stores nothing but on its own stack, and is left when another thread has changed the
- * value. A loop that reads on after the last change does not wait. Of some loads the code alone shows it
- * (wait-loops.ts). All memory that such a load reads is taken to be synchronisation variables: another time the
- * value was there at once.
+ * while its thread stores nothing but on its own stack and lets go of no lock, and is left when another
+ * thread has changed the value. A loop that reads on after the last change does not wait. Of some loads the
+ * code alone shows it (wait-loops.ts). All memory that such a load reads is taken to be synchronisation
+ * variables: another time the value was there at once.
  */
 import { openReplay } from '../../replay/replay.js';
 import type { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
-import { heap } from '../../schemas/tables.js';
+import { heap, sync } from '../../schemas/tables.js';
 import { LiveBlocks } from './live-blocks.js';
 import { isInRuntime } from './site-kinds.js';
 import type { KnownVariable } from './variables.js';
@@ -18,6 +18,9 @@ import { findWaitLoads } from './wait-loops.js';
 const MOST_ADDRESSES = 10_000;
 /** A store so near to the stack pointer's page is taken to be on the stack. */
 const STACK_BYTES = 64 * 1024;
+
+/** Operations of `sync` that let other threads go on: who does them does not only wait. */
+const RELEASES = /unlock|_post$|_signal$|_broadcast$|_released$/;
 
 interface Waiting {
   readonly address: number;
@@ -57,12 +60,22 @@ export function findSpinVariables(
   };
   const blocks = new LiveBlocks();
   const stores = new Map<number, number>();
+  /** By thread: ticks of what it released, those that the accesses have not come to yet. */
+  const releases = new Map<number, bigint[]>();
   const replay = openReplay(trace, process, {
     accesses: true,
     columns: new Set(['ticks', 'addresses', 'values']),
     observer: {
-      tables: [heap],
+      tables: [heap, sync],
       applied: (row) => {
+        if (row.table === sync) {
+          if (!RELEASES.test(row.name('op') ?? '')) return;
+          const thread = row.u32('thread');
+          const known = releases.get(thread);
+          if (known) known.push(row.u64('tick'));
+          else releases.set(thread, [row.u64('tick')]);
+          return;
+        }
         const address = Number(row.u64('address'));
         const op = row.name('op')!;
         if (op === 'free' || op === 'delete' || op === 'delete_array') blocks.remove(address);
@@ -85,7 +98,12 @@ export function findSpinVariables(
     const { thread } = batch;
     let stored = stores.get(thread) ?? 0;
     const sp = Number(replay.registers.readRegister(thread, replay.registerOffset('RSP')));
+    const released = releases.get(thread) ?? [];
     for (let i = 0; i < batch.count; i++) {
+      while (released[0] !== undefined && released[0] <= batch.ticks[i]!) {
+        released.shift();
+        stored++;
+      }
       const site = batch.sites[i]!;
       const address = Number(batch.addresses[i]!);
       if (sites.stores[site]) {

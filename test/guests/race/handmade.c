@@ -74,7 +74,38 @@ static void *sets(void *unused) {
   return unused;
 }
 
+// Reads again and again, but waits for something else, which it asks for under a lock.
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static int counted, finished;
+
+static void *counts(void *unused) {
+  for (int i = 0; i < 20; i++) {
+    pthread_mutex_lock(&mutex);
+    counted++;
+    pthread_mutex_unlock(&mutex);
+    usleep(500);
+  }
+  pthread_mutex_lock(&mutex);
+  finished = 1;
+  pthread_mutex_unlock(&mutex);
+  return unused;
+}
+
+static void *looks(void *unused) {
+  for (int done = 0; !done;) {
+    GUARD(pthread_mutex_lock(&mutex));
+    if (counted < 0) _exit(1);  // expect: Race
+    GUARD(pthread_mutex_unlock(&mutex));
+    pthread_mutex_lock(&mutex);
+    done = finished;
+    pthread_mutex_unlock(&mutex);
+    usleep(200);
+  }
+  return unused;
+}
+
 int main(void) {
   two_threads(waits, sets);
+  two_threads(counts, looks);
   return value[1] != 100 || tickets != 101;
 }
