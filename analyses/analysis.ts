@@ -83,6 +83,7 @@ const BUILT_IN: Readonly<Record<string, string>> = {
   memcheck: './memcheck/memcheck.js',
   race: './race/race.js',
   heap: './heap/heap.js',
+  cache: './cache/cache.js',
 };
 
 export const ANALYSIS_NAMES: readonly string[] = Object.keys(BUILT_IN);

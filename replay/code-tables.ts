@@ -1,4 +1,5 @@
-/** The tables of access sites and segments, which grow as superblocks are met. */
+/** The tables of access sites, cache sites and segments, which grow as superblocks are met. */
+import { CACHE_SITE_KINDS, type CacheSite } from './cache-sites.js';
 import type { AccessSite, Segment } from './ir.js';
 import type { SiteTable } from './types.js';
 
@@ -97,3 +98,42 @@ export class Segments {
     this.instructions[at] = instructions;
   }
 }
+
+/** Where code refers to simulated caches, as columns. */
+export class CacheSites {
+  count = 0;
+  /** Addresses of instructions, the low words and the high ones. */
+  pcs = new Uint32Array(0);
+  pcsHigh = new Uint32Array(0);
+  /** Number in `CACHE_SITE_KINDS`, and `GUARDED` for those that have a counter of executions. */
+  kinds = new Uint8Array(0);
+  segments = new Uint32Array(0);
+
+  /** Appends the sites of a superblock whose first segment has this number; returns the number of the first. */
+  add(sites: readonly CacheSite[], firstSegment: number): number {
+    const first = this.count;
+    for (const { pc, kind, guarded, segment } of sites) {
+      const number = CACHE_SITE_KINDS.indexOf(kind) | (guarded ? GUARDED : 0);
+      const low = Number(BigInt.asUintN(32, pc));
+      this.addOne(low, Number(pc >> 32n), number, firstSegment + segment);
+    }
+    return first;
+  }
+
+  addOne(pcLow: number, pcHigh: number, kind: number, segment: number): void {
+    const at = this.count++;
+    if (at === this.kinds.length) {
+      this.pcs = grown(this.pcs, this.count);
+      this.pcsHigh = grown(this.pcsHigh, this.count);
+      this.kinds = grown(this.kinds, this.count);
+      this.segments = grown(this.segments, this.count);
+    }
+    this.pcs[at] = pcLow;
+    this.pcsHigh[at] = pcHigh;
+    this.kinds[at] = kind;
+    this.segments[at] = segment;
+  }
+}
+
+/** Of the kind of a cache site: it is under a guard. */
+export const GUARDED = 0x80;

@@ -4,7 +4,16 @@
  * temporaries are locals.
  */
 import { UserError } from '../schemas/errors.js';
-import { BLOCK_TYPE, Emitter, ModuleContext, loadAt, locate, valueTypes } from './emit.js';
+import {
+  BLOCK_TYPE,
+  Emitter,
+  GRANULES,
+  LINES,
+  ModuleContext,
+  loadAt,
+  locate,
+  valueTypes,
+} from './emit.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
 import {
   JUMP_INVALIDATE,
@@ -24,7 +33,9 @@ import {
 import {
   CELL,
   COUNTS,
+  FETCH_LINES,
   GRANULE_BITS,
+  LINE_ENTRIES,
   ROW_ADDRESSES,
   ROW_SITES,
   ROW_TICKS,
@@ -36,12 +47,15 @@ import {
   TAG_PLANE,
   TALLY_STORES,
   TLB_TALLY,
+  TLB_ENTRY_SIZE,
   WIDE,
   granulesOf,
 } from './layout.js';
+import { isPredicted, type CacheModes } from './cache-sites.js';
 import { ACCESS_SERVES, ACCESS_STORES, type FreshHooks } from './fresh-accesses.js';
 import type { ShadowUnit } from './compile-shadow.js';
 import { HELPER_LOWERINGS, OPERATION_LOWERINGS } from './lower.js';
+import { countSite } from './support-cache.js';
 import type { AccessColumn } from './types.js';
 import { Code, I32, I64, V128, type OpName, type ValueType } from './wasm.js';
 
@@ -64,6 +78,8 @@ export interface Modes {
   readonly tally?: boolean;
   /** Count executions of segments. */
   readonly counts: boolean;
+  /** Simulate caches; only together with counts. */
+  readonly cache?: CacheModes;
   /** Follow which memory and which values are defined; not together with the others. */
   readonly shadow?: boolean;
 }
@@ -76,6 +92,8 @@ export interface CompileUnit {
   /** In access mode: the sites, of which the first has this number. */
   readonly sites: readonly AccessSite[];
   readonly firstSite: number;
+  /** In a replay that simulates caches: number of its first cache site. */
+  readonly firstCacheSite: number;
   /** In count mode: number of the first segment. */
   readonly firstSegment: number;
   /** By statement: the number by which `dirty` is asked for it. */
@@ -89,7 +107,7 @@ export interface CompileUnit {
 }
 
 /** Numbers that differ from one block to the next. */
-export type Varying = 'site' | 'instruction' | 'bailSlot' | 'shadowSite';
+export type Varying = 'site' | 'instruction' | 'bailSlot' | 'shadowSite' | 'cacheSite';
 
 const mismatch = (what: string): UserError =>
   new UserError(`The trace is damaged: a block of code has ${what}; record the program again.`);
@@ -121,6 +139,13 @@ export class BlockCompiler {
   /** What places of granules are relative to. */
   protected readonly base: number;
   private nextSite: number;
+  private nextCacheSite: number;
+  /** Of the access that is being compiled; -1 when it is not simulated. */
+  private cacheSite = -1;
+  /** Address and size of the data that the current instruction read last: a write to it is the same reference. */
+  private lastRead: { readonly address: Operand; readonly size: number } | undefined;
+  /** The part of a line (`CacheModes.fetchBits`) from which the last instruction came. */
+  private lastFetched: bigint | undefined;
   private segment = 0;
   /** IMarks passed since the block was entered. */
   protected instructions = 0;
@@ -145,10 +170,12 @@ export class BlockCompiler {
       counts: modes.counts,
       shadow: modes.shadow ?? false,
       fresh: modes.fresh !== undefined,
+      cache: modes.cache !== undefined,
     });
     this.base = base;
     this.slowPlace = slowLoad - base;
     this.nextSite = unit.firstSite;
+    this.nextCacheSite = unit.firstCacheSite;
     const writesRows = modes.accesses && !modes.fresh && unit.sites.length > 0;
     this.tick = writesRows ? this.code.local(I64) : -1;
     this.rows8 = writesRows ? this.code.local(I32) : -1;
@@ -192,6 +219,12 @@ export class BlockCompiler {
     this.begin();
     for (const statement of this.unit.block.statements) this.statement(statement);
     const { next, jumpKind, offsIP } = this.unit.block;
+    if (this.modes.cache?.branches && isPredicted(jumpKind) && !(next & 1)) {
+      this.code.i32(this.nextCacheSite);
+      this.code.i32(this.addressBits);
+      this.e.push(next);
+      this.e.support('predictTarget');
+    }
     this.code.i32(0);
     this.e.push(next);
     this.code.memory('i64_store', STATE + offsIP);
@@ -285,6 +318,7 @@ export class BlockCompiler {
     switch (statement.tag) {
       case 'IMark':
         this.instructions++;
+        if (this.modes.cache) this.fetch(statement, this.modes.cache);
         break;
       case 'AbiHint':
       case 'MBE':
@@ -303,6 +337,7 @@ export class BlockCompiler {
         this.assign(statement.temp, statement.expr, statement.logged);
         break;
       case 'Store':
+        this.chooseStore(statement.address, TYPE_SIZES[e.typeOf(statement.data)]);
         this.store(statement.address, e.typeOf(statement.data), (part) =>
           e.pushPart(statement.data, part),
         );
@@ -315,6 +350,7 @@ export class BlockCompiler {
         const type = e.typeOf(statement.data);
         e.push(statement.guard);
         code.open('if');
+        this.beginGuarded(statement.address, TYPE_SIZES[type]);
         this.store(statement.address, type, push);
         code.end();
         this.row(statement.address, type, true, push, () => e.push(statement.guard));
@@ -331,6 +367,7 @@ export class BlockCompiler {
         break;
       case 'Exit':
         if (statement.jumpKind === JUMP_INVALIDATE) break;
+        this.predict(statement);
         e.push(statement.guard);
         code.open('if');
         code.i32(0);
@@ -438,6 +475,7 @@ export class BlockCompiler {
         break;
       }
       case 'Load':
+        this.chooseLoad(expr.address, TYPE_SIZES[type]);
         this.load(expr.address, type, locals);
         this.row(expr.address, type, false, (part) => code.get(locals[part]!));
         break;
@@ -509,12 +547,127 @@ export class BlockCompiler {
     const { code } = this;
     this.pushIsShared(address);
     code.open('if');
+    const site = this.cacheSite;
+    this.accessCache(address, TYPE_SIZES[type], site);
+    this.cacheSite = -1;
     this.take(type, locals);
     // The program does not store: it is not counted.
     this.store(address, type, (part) => code.get(locals[part]!), false);
     code.else();
+    this.cacheSite = site;
     this.plainLoad(address, type, locals);
     code.end();
+  }
+
+  // ---- Simulated caches ----
+
+  /** Simulates an access that is not one of the statements below, if it has a site. */
+  private accessCache(address: Operand, size: number, site: number): void {
+    if (site < 0) return;
+    this.e.push(address);
+    this.code.i32(size);
+    this.code.i32(site);
+    this.e.support('accessData');
+  }
+
+  /** A reference of a statement whose loads and stores are none of their own. */
+  private accessOnce(address: Operand, size: number): void {
+    if (!this.modes.cache) return;
+    this.accessCache(address, size, this.nextCacheSite++);
+    this.cacheSite = -1;
+    this.lastRead = undefined;
+  }
+
+  /** The site of a load that comes next. */
+  private chooseLoad(address: Operand, size: number): void {
+    if (!this.modes.cache) return;
+    this.choose(address, size);
+    this.lastRead = { address, size };
+  }
+
+  /** The site of an access that comes next. Where bytes are counted, too, the place is found in the table of granules. */
+  private choose(address: Operand, size: number): void {
+    this.cacheSite = this.nextCacheSite++;
+    this.lastRead = undefined;
+    if (!this.modes.tally) return;
+    this.accessCache(address, size, this.cacheSite);
+    this.cacheSite = -1;
+  }
+
+  /** The site of a store that comes next; none if it is of what was just read. */
+  private chooseStore(address: Operand, size: number): void {
+    if (!this.modes.cache) return;
+    const isSame =
+      this.lastRead?.size === size && this.isSameOperand(this.lastRead.address, address);
+    if (isSame) this.cacheSite = -1;
+    else this.choose(address, size);
+    this.lastRead = undefined;
+  }
+
+  private isSameOperand(a: Operand, b: Operand): boolean {
+    const bits = this.e.constant(a);
+    return a === b || (bits !== undefined && bits === this.e.constant(b));
+  }
+
+  /** The same of an access under a guard, which holds here. */
+  private beginGuarded(address: Operand, size: number): void {
+    if (!this.modes.cache) return;
+    const site = this.nextCacheSite;
+    countSite(this.code, () => this.code.i32(site), 2);
+    this.choose(address, size);
+  }
+
+  /** Fetches an instruction, if it does not come from where the last one came from. */
+  private fetch(mark: Extract<Statement, { tag: 'IMark' }>, { fetchBits }: CacheModes): void {
+    const { code } = this;
+    const site = this.nextCacheSite++;
+    this.lastRead = undefined;
+    const size = Math.max(mark.length, 1);
+    this.address = mark.address;
+    this.nextAddress = BigInt.asUintN(64, mark.address + BigInt(mark.length));
+    const bits = BigInt(fetchBits);
+    const first = mark.address >> bits;
+    const last = (mark.address + BigInt(size - 1)) >> bits;
+    if (first === last && first === this.lastFetched) return;
+    this.lastFetched = last;
+    const isWithin = first === last;
+    if (isWithin) {
+      const entry = Number(first & BigInt(LINE_ENTRIES - 1));
+      loadAt(code, FETCH_LINES + TLB_ENTRY_SIZE * entry, I64);
+      code.i64(first << bits);
+      code.op('i64_ne');
+      code.open('if');
+    }
+    code.i64(mark.address);
+    code.i32(size);
+    code.i32(site);
+    this.e.support('fetchCode');
+    if (isWithin) code.end();
+  }
+
+  /** Addresses of the last instruction and of what follows it. */
+  private address = 0n;
+  private nextAddress = 0n;
+  /** As much of it as predictions of branches look at. */
+  private get addressBits(): number {
+    return Number(this.address & 0xffffn);
+  }
+
+  /** Predicts a conditional branch, in the sense that it has in the program. */
+  private predict(exit: Extract<Statement, { tag: 'Exit' }>): void {
+    this.lastRead = undefined;
+    if (!this.modes.cache || !isPredicted(exit.jumpKind, true)) return;
+    const site = this.nextCacheSite++;
+    if (!this.modes.cache.branches) return;
+    const { code } = this;
+    code.i32(site);
+    code.i32(this.addressBits);
+    this.e.push(exit.guard);
+    if (exit.target === this.nextAddress) {
+      code.i32(1);
+      code.op('i32_xor');
+    }
+    this.e.support('predictBranch');
   }
 
   /** Not 0 when the granule of an address is marked as shared. */
@@ -529,7 +682,7 @@ export class BlockCompiler {
   }
 
   /** As `locate` of emit.ts, with scratch locals. */
-  private locate(push: () => void, size: number, store: boolean): number {
+  private locate(push: () => void, size: number, store: boolean, table = GRANULES): number {
     const { e } = this;
     const at = e.scratch(I32, 'at');
     locate(
@@ -538,6 +691,7 @@ export class BlockCompiler {
       size,
       { at, entry: e.scratch(I32, 'entry'), within: e.scratch(I64, 'within') },
       store,
+      table,
     );
     return at;
   }
@@ -549,15 +703,19 @@ export class BlockCompiler {
   private loadAt(push: () => void, type: Type, locals: readonly number[]): void {
     const { e, code } = this;
     const size = TYPE_SIZES[type];
+    const isSimulated = this.cacheSite >= 0;
     code.open('block');
     code.open('block');
-    const at = this.locate(push, size, false);
+    const at = this.locate(push, size, false, isSimulated ? LINES : GRANULES);
     this.tally(at, size, false);
     code.br(1);
     code.end();
     push();
     code.i32(size);
-    e.call('loadSlowly');
+    if (isSimulated) {
+      this.push('cacheSite', () => this.cacheSite);
+      e.support('accessToLoad');
+    } else e.call('loadSlowly');
     code.set(at);
     code.end();
     this.beforeLoad(at, size);
@@ -582,9 +740,26 @@ export class BlockCompiler {
     const { e, code } = this;
     const size = TYPE_SIZES[type];
     const parts = valueTypes(type).length;
+    const isSimulated = this.cacheSite >= 0;
     code.open('block');
     code.open('block');
-    const at = this.locate(() => e.push(address), size, true);
+    let at: number;
+    if (isSimulated) {
+      code.open('block');
+      code.open('block');
+      at = this.locate(() => e.push(address), size, true, LINES);
+      code.br(1);
+      code.end();
+      e.push(address);
+      code.i32(size);
+      this.push('cacheSite', () => this.cacheSite);
+      e.support('accessToStore');
+      code.tee(at);
+      code.i32(-1);
+      code.op('i32_eq');
+      code.brIf(1);
+      code.end();
+    } else at = this.locate(() => e.push(address), size, true);
     this.beforeStore(at, size);
     if (isCounted) this.tally(at, size, true);
     for (let part = 0; part < parts; part++) {
@@ -837,6 +1012,7 @@ export class BlockCompiler {
     const locals = e.localsOf(statement.temp);
     e.push(statement.guard);
     code.open('if');
+    this.beginGuarded(statement.address, TYPE_SIZES[conversion.from]);
     this.load(statement.address, conversion.from, loaded);
     for (const local of loaded) code.get(local);
     if (conversion.signed)
@@ -866,6 +1042,7 @@ export class BlockCompiler {
     const oldLocals = isDouble
       ? [e.localsOf(oldLo)[0]!, e.localsOf(oldHi)[0]!]
       : [e.localsOf(oldLo)[0]!];
+    this.accessOnce(address, TYPE_SIZES[type] * (isDouble ? 2 : 1));
     // The locals of a double operation are two values of half the size, at two addresses.
     this.loadHalves(address, hiAddress, type, oldLocals);
     code.get(oldLocals[0]!);
@@ -973,6 +1150,10 @@ export class BlockCompiler {
     const locals = statement.result >= 0 ? e.localsOf(statement.result) : [];
     const type = statement.result >= 0 ? (e.block.temps[statement.result] as Type) : TYPE.none;
     const hasRows = this.modes.accesses && statement.memory !== undefined;
+    if (statement.memory) {
+      const { address, size } = statement.memory;
+      this.accessOnce(address, Math.min(size, this.modes.cache?.mostBytes ?? size));
+    }
     e.push(statement.guard);
     code.open('if');
     if (this.rows8 >= 0) this.saveRows();

@@ -16,7 +16,7 @@ export function compileBlocks(
   modes: Modes,
   slots: ReadonlyMap<number, { readonly number: number; readonly position: number }>,
 ): Uint8Array<ArrayBuffer> {
-  const context = new ModuleContext();
+  const context = new ModuleContext(modes.cache?.fixed);
   const chain = defineChain(context, modes);
   const indices = units.map(() => context.builder.declare(...BLOCK_TYPE));
   const links = new Map(

@@ -23,6 +23,10 @@ import {
   heap_timeline,
   lock_uses,
   sync_variables,
+  cache_lines,
+  cache_sites,
+  cache_threads,
+  cache_allocations,
   HIDDEN_COMPUTED,
   HIDDEN_TABLES,
   ir,
@@ -111,6 +115,9 @@ export class Database {
       [heap_offsets, rowsScan(heap_offsets.columns, () => findingRows(trace, heap_offsets))],
       [lock_uses, rowsScan(lock_uses.columns, () => findingRows(trace, lock_uses))],
       [sync_variables, rowsScan(sync_variables.columns, () => findingRows(trace, sync_variables))],
+      ...[cache_lines, cache_sites, cache_threads, cache_allocations].map(
+        (table) => [table, rowsScan(table.columns, () => findingRows(trace, table))] as const,
+      ),
       [trace_damage, rowsScan(trace_damage.columns, () => damageRows(trace))],
     ]);
     const { connection } = database;

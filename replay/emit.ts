@@ -6,14 +6,16 @@ import { UserError } from '../schemas/errors.js';
 import { OPERATIONS, EVALUATED_HELPER_TABLE } from './eval-ops.js';
 import { TYPE, TYPE_NAMES, operandType, type Block, type Operand, type Type } from './ir.js';
 import {
+  DATA_LINES,
   GRANULE_BITS,
-  GRANULE_SIZE,
+  LINE_BITS,
+  LINE_ENTRIES,
   SCRATCH,
   SCRATCH_RESULT,
   SCRATCH_STRIDE,
+  TLB,
   TLB_ENTRIES,
   TLB_ENTRY_SIZE,
-  TLB_FOR_LOADS,
   TLB_FOR_STORES,
   TLB_PLACE,
 } from './layout.js';
@@ -46,6 +48,8 @@ export const IMPORTS = {
   dirty: { parameters: [I32, I64], results: [] },
   /** With a tally: the counter at a place has gone through zero. */
   tallyWrapped: { parameters: [I32], results: [] },
+  /** With caches: so many misses were written down that there is no room for more. */
+  takeMisses: { parameters: [], results: [] },
   /** With tags: the current thread begins a new epoch. */
   beginEpoch: { parameters: [], results: [] },
   /** With tags: n bytes at an address were accessed by an instruction that synchronises; whether it stored. */
@@ -108,7 +112,8 @@ export class ModuleContext {
   private readonly imports = new Map<ImportName, number>();
   private readonly supports = new Map<SupportName, number>();
 
-  constructor() {
+  /** @param fixed - words of linear memory that do not change, by address: they need not be loaded */
+  constructor(readonly fixed: ReadonlyMap<number, bigint> = new Map<number, bigint>()) {
     for (const [name, { parameters, results }] of Object.entries(IMPORTS)) {
       this.imports.set(name as ImportName, this.builder.import(name, parameters, results));
     }
@@ -133,37 +138,50 @@ export class ModuleContext {
   }
 }
 
+/** A direct-mapped table of places: of granules, or of lines that the simulated data cache had last. */
+export interface PlaceTable {
+  readonly start: number;
+  readonly entries: number;
+  /** Logarithm of the bytes that an entry is for. */
+  readonly bits: number;
+}
+export const GRANULES: PlaceTable = { start: TLB, entries: TLB_ENTRIES, bits: GRANULE_BITS };
+export const LINES: PlaceTable = { start: DATA_LINES, entries: LINE_ENTRIES, bits: LINE_BITS };
+
 /**
  * Sets local `at` to the place, relative to the granules' base, of an access of `size` bytes; leaves
- * with label depth 0 when the cache does not know its granule, or when it reaches into the next one.
+ * with label depth 0 when the table does not know its granule or line, or when it reaches into the next one.
  * @param push - pushes the guest address
+ * @param size - or what pushes by how much it may lie after the start of the granule or line
  * @param entry - a free I32 local
  * @param within - a free I64 local
  */
 export function locate(
   code: Code,
   push: () => void,
-  size: number,
+  size: number | (() => void),
   { at, entry, within }: { readonly at: number; readonly entry: number; readonly within: number },
   store: boolean,
+  table = GRANULES,
 ): void {
   push();
   code.op('i32_wrap_i64');
-  code.i32(GRANULE_BITS - Math.log2(TLB_ENTRY_SIZE));
+  code.i32(table.bits - Math.log2(TLB_ENTRY_SIZE));
   code.op('i32_shr_u');
-  code.i32((TLB_ENTRIES - 1) * TLB_ENTRY_SIZE);
+  code.i32((table.entries - 1) * TLB_ENTRY_SIZE);
   code.op('i32_and');
   code.set(entry);
   push();
   code.get(entry);
-  code.memory('i64_load', store ? TLB_FOR_STORES : TLB_FOR_LOADS);
+  code.memory('i64_load', table.start + (store ? TLB_FOR_STORES - TLB : 0));
   code.op('i64_sub');
   code.tee(within);
-  code.i64(BigInt(GRANULE_SIZE - size));
+  if (typeof size === 'function') size();
+  else code.i64(BigInt(2 ** table.bits - size));
   code.op('i64_gt_u');
   code.brIf(0);
   code.get(entry);
-  code.memory('i32_load', TLB_PLACE);
+  code.memory('i32_load', table.start + (TLB_PLACE - TLB));
   code.get(within);
   code.ops('i32_wrap_i64', 'i32_add');
   code.set(at);

@@ -57,12 +57,14 @@ export class GuestMemory {
   prepare: ((granule: number, place: number) => void) | undefined;
   /** Told of granules that are given back. */
   released: ((granule: number) => void) | undefined;
+  /** With simulated caches: the place of a granule is no longer what it was. */
+  moved: (() => void) | undefined;
   /** With shadow memory: the place of what is accessible but was never written. */
   readonly sharedZero: number;
 
   /** @param modes - `counts`: reserve room for segment counters; `shadow`: have shadow memory */
-  constructor(modes: { counts: boolean; shadow: boolean; fresh?: boolean }) {
-    const { start, base, slowLoad } = granulesOf({ fresh: false, ...modes });
+  constructor(modes: { counts: boolean; shadow: boolean; fresh?: boolean; cache?: boolean }) {
+    const { start, base, slowLoad } = granulesOf({ fresh: false, cache: false, ...modes });
     const initial = Math.ceil(start / PAGE_SIZE);
     this.base = base;
     this.slowLoad = slowLoad;
@@ -143,6 +145,7 @@ export class GuestMemory {
     place = this.allocate();
     if (!isAccessible) this.fillState(place, 0, GRANULE_SIZE, NO_ACCESS);
     this.granules.set(granule, place);
+    this.moved?.();
     return place;
   }
 
@@ -164,6 +167,7 @@ export class GuestMemory {
     if (isAccessible && this.shadow) this.granules.set(granule, SHADOW_ZERO);
     else this.granules.delete(granule);
     this.released?.(granule);
+    this.moved?.();
     this.cache(granule);
   }
 

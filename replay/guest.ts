@@ -6,6 +6,8 @@
 import { UserError } from '../schemas/errors.js';
 import { Segments, Sites } from './code-tables.js';
 import assert from 'node:assert/strict';
+import { CacheGuest, cacheModes, type CacheHooks } from './cache-guest.js';
+import { cacheSites } from './cache-sites.js';
 import type { CompileUnit, Modes } from './compile-block.js';
 import { spilledOf, type ShadowSite, type ShadowUnit } from './compile-shadow.js';
 import { compileBlocks, compileDispatcher, compileStop, compileThreadedEntry } from './compile.js';
@@ -149,6 +151,7 @@ interface BlockRecord {
 interface BlockNumbers {
   readonly firstSite: number;
   readonly firstSegment: number;
+  readonly firstCacheSite: number;
   /** Of its first dirty statement, in `dirties`; 0 when it has none. */
   readonly firstDirty: number;
 }
@@ -242,7 +245,12 @@ export class Guest implements Machine {
   private mostRows = 0;
   private mostWide = 0;
   /** Sites of the block that is being interpreted. */
-  private interpreting = { firstSite: 0, tick: 0n };
+  private interpreting: {
+    readonly firstSite: number;
+    readonly tick: bigint;
+    /** With simulated caches: by access of the block, its cache site. */
+    readonly cacheSites?: readonly (number | undefined)[];
+  } = { firstSite: 0, tick: 0n };
 
   /** The module that runs threaded code, and what it knows this replay by. */
   native: { readonly engine: NativeEngine; readonly replay: NativeReplay } | undefined;
@@ -252,6 +260,8 @@ export class Guest implements Machine {
 
   /** Of a replay that counts accesses to bytes. */
   readonly tally: AccessTally | undefined;
+  /** Of a replay that simulates caches. */
+  readonly cache: CacheGuest | undefined;
 
   /** Of a replay that follows definedness. */
   readonly shadow: ShadowGuest | undefined;
@@ -261,14 +271,20 @@ export class Guest implements Machine {
    * @param layout - size of the guest state and where its program counter is
    * @param modes - what to produce; a guest without either only computes
    * @param hooks - follow definedness, with neither accesses nor counts
+   * @param cache - simulate these caches, with counts
    */
   constructor(
     private readonly opNames: readonly string[],
     private readonly layout: StateLayout,
-    modes: Omit<Modes, 'shadow'>,
+    modes: Omit<Modes, 'shadow' | 'cache'>,
     hooks?: ShadowHooks,
+    cache?: CacheHooks,
   ) {
-    this.modes = { ...modes, shadow: hooks !== undefined };
+    this.modes = {
+      ...modes,
+      shadow: hooks !== undefined,
+      ...(cache && { cache: cacheModes(cache) }),
+    };
     if (layout.stateSize > MAX_STATE_SIZE) {
       throw new UserError(
         `The trace has a guest state of ${layout.stateSize} bytes, which replay does not support; record it again with this version.`,
@@ -277,12 +293,17 @@ export class Guest implements Machine {
     this.sites = this.siteColumns;
     const isFresh = modes.fresh !== undefined;
     this.memory = new GuestMemory({
+      cache: cache !== undefined,
       counts: modes.counts,
       shadow: hooks !== undefined,
       fresh: isFresh,
     });
     if (modes.fresh) this.fresh = new FreshAccesses(this.memory, modes.fresh);
     if (modes.tally) this.tally = new AccessTally(this.memory);
+    if (cache) {
+      assert(modes.counts && !isFresh && !hooks, 'caches are simulated with counters only');
+      this.cache = new CacheGuest(this.memory, cache);
+    }
     if (hooks) {
       assert(!modes.accesses && !modes.counts, 'shadow memory stands where counters would');
       if (layout.stateSize > MAX_SHADOWED_STATE) {
@@ -315,6 +336,7 @@ export class Guest implements Machine {
         this.memory.clearSlowTags();
       },
       tallyWrapped: (counter: number) => this.tally!.wrapped(counter >>> 0),
+      takeMisses: () => this.cache!.takeMisses(),
       beginEpoch: () => this.fresh!.beginEpoch(),
       synchronised: (address: bigint, size: number, how: number) =>
         this.fresh!.synchronised(
@@ -343,6 +365,7 @@ export class Guest implements Machine {
         ),
       },
     };
+    if (this.cache) this.cache.imports = this.imports;
     const stop = new WebAssembly.Instance(new WebAssembly.Module(compileStop()), this.imports);
     this.functions.set(0, stop.exports['stop']);
     const dispatcher = new WebAssembly.Instance(
@@ -353,7 +376,9 @@ export class Guest implements Machine {
     for (const slot of [BAIL_SLOT, HOT_SLOT])
       assert.equal(SLOTS + SLOT_SIZE * this.addSlot({ ...NOWHERE }), slot);
     this.threaded =
-      nativeEngine && this.makeThreaded(nativeEngine, implementations, hooks?.trackedWords ?? 0n);
+      nativeEngine && !(this.cache && (modes.accesses || modes.tally))
+        ? this.makeThreaded(nativeEngine, implementations, hooks?.trackedWords ?? 0n)
+        : undefined;
     this.memory.view.setUint32(CELL.values, VALUES, true);
     this.memory.view.setUint32(CELL.valuesEnd, VALUES, true);
     this.limitRows();
@@ -397,6 +422,7 @@ export class Guest implements Machine {
       trackedWords,
       sites: this.siteColumns,
       segments: this.segmentColumns,
+      cacheSites: this.cache?.sites,
       slotFor: (target, noRedirect) => this.slotAddress(target, noRedirect),
     });
   }
@@ -515,8 +541,15 @@ export class Guest implements Machine {
    * instructions or more. Nothing of the instruction there, or after it, takes effect; `ticks` of the
    * result does not count the instructions that came after these, as the recorder's tick does not.
    * The caller sets the state that follows.
+   * @param before - told the address of each instruction that is interpreted, before it takes effect
    */
-  runToFault(pc: bigint, noRedirect: boolean, ticks: number, faultPc: bigint): RunResult {
+  runToFault(
+    pc: bigint,
+    noRedirect: boolean,
+    ticks: number,
+    faultPc: bigint,
+    before?: (pc: bigint) => void,
+  ): RunResult {
     const start = this.tick;
     const target = start + BigInt(ticks);
     let at = { pc, noRedirect };
@@ -545,11 +578,12 @@ export class Guest implements Machine {
           at.pc,
         );
       if (!record) return done('missing', at.pc);
-      const before = this.tick;
-      const outcome = this.interpret(
-        record,
-        (instructions, address) => address === faultPc && before + BigInt(instructions) >= target,
-      );
+      const entered = this.tick;
+      const outcome = this.interpret(record, (instructions, address) => {
+        if (address === faultPc && entered + BigInt(instructions) >= target) return true;
+        before?.(address);
+        return false;
+      });
       if (outcome.stopped) {
         this.tick = target;
         return done('ticks', outcome.next);
@@ -638,6 +672,7 @@ export class Guest implements Machine {
   forgetExecutions(): void {
     if (this.modes.counts)
       new BigUint64Array(this.memory.wasm.buffer, COUNTS, this.segmentColumns.count).fill(0n);
+    this.cache?.forgetCounts();
   }
 
   // ---- Blocks ----
@@ -670,13 +705,14 @@ export class Guest implements Machine {
     }
     const sites = this.modes.accesses ? accessSites(block, address) : NO_SITES;
     record.numbers ??= this.enter(id, address, block, sites);
-    const { firstSite, firstSegment, firstDirty } = record.numbers;
+    const { firstSite, firstSegment, firstDirty, firstCacheSite } = record.numbers;
     const dirties = block.statements.filter((statement) => statement.tag === 'Dirty');
     return {
       block,
       sites,
       firstSite,
       firstSegment,
+      firstCacheSite,
       dirtyNumbers: new Map(dirties.map((statement, i) => [statement, firstDirty + i])),
       slotFor: (target, noRedirect) => this.slotAddress(target, noRedirect),
       ...(this.shadow && { shadow: this.cleanUnit(record, block, this.shadow) }),
@@ -804,6 +840,7 @@ export class Guest implements Machine {
       ? this.segmentColumns.add(id, segmentsOf(block, address))
       : 0;
     const firstSite = this.modes.accesses ? this.siteColumns.add(id, sites) : 0;
+    const firstCacheSite = this.cache ? this.cache.sites.add(cacheSites(block), firstSegment) : 0;
     const firstDirty = this.dirties.length;
     block.statements.forEach((statement, index) => {
       if (statement.tag !== 'Dirty') return;
@@ -824,7 +861,7 @@ export class Guest implements Machine {
     if (firstInstructions < 0) firstInstructions = instructions;
     const wideBytes = sites.reduce((sum, { size }) => sum + (size > 8 ? size : 0), 0);
     this.checkBlock({ instructions, firstInstructions, rows: sites.length, wideBytes });
-    return { firstSite, firstSegment, firstDirty };
+    return { firstSite, firstSegment, firstDirty, firstCacheSite };
   }
 
   /** Refuses a block that could not run to its end, and takes note of the largest. */
@@ -834,6 +871,7 @@ export class Guest implements Machine {
     rows,
     wideBytes,
   }: Pick<Translation, 'instructions' | 'firstInstructions' | 'rows' | 'wideBytes'>): void {
+    this.cache?.checkSites();
     if (this.segmentColumns.count > MAX_SEGMENTS) {
       throw new UserError(
         'The program has more code than replay can count; ask for a smaller part of it.',
@@ -875,8 +913,8 @@ export class Guest implements Machine {
     const translation = this.threaded?.translate({ id, address, ir }, this.hotAfter);
     if (!translation) return false;
     this.checkBlock(translation);
-    const { number, start, machineCode, firstSite, firstSegment } = translation;
-    record.numbers ??= { firstSite, firstSegment, firstDirty: 0 };
+    const { number, start, machineCode, firstSite, firstSegment, firstCacheSite } = translation;
+    record.numbers ??= { firstSite, firstSegment, firstDirty: 0, firstCacheSite };
     record.threaded = start;
     record.machineCode = machineCode;
     record.functionIndex = THREADED_FUNCTION;
@@ -1071,7 +1109,10 @@ export class Guest implements Machine {
     isStore: boolean,
   ): void {
     this.tally?.add(Number(address), size, isStore);
-    const { accesses, addresses } = this.modes;
+    const { accesses, addresses, cache } = this.modes;
+    const cacheSite = this.interpreting.cacheSites?.[site];
+    if (cache && cacheSite !== undefined)
+      this.cache!.refer().accessData(address, Math.min(size, cache.mostBytes), cacheSite);
     if (!accesses) return;
     if (addresses && (address < addresses[0] || address > addresses[1])) return;
     const { view, bytes } = this.memory;
@@ -1095,7 +1136,8 @@ export class Guest implements Machine {
   ): ReturnType<typeof interpretBlock> {
     const { block, firstSite, firstSegment } = unit;
     this.interpreting = { firstSite, tick: this.tick };
-    const outcome = interpretBlock(this, block, stopBefore, this.shadow && this.shadowMachine());
+    const stop = this.cache ? this.fetching(unit, record, stopBefore) : stopBefore;
+    const outcome = interpretBlock(this, block, stop, this.shadow && this.shadowMachine());
     this.tick += BigInt(outcome.instructions);
     if (this.modes.counts) {
       for (let i = 0; i < outcome.segments; i++) {
@@ -1104,6 +1146,34 @@ export class Guest implements Machine {
       }
     }
     return outcome;
+  }
+
+  /** Simulates what a block that is interpreted refers to; returns what is to be asked before each instruction. */
+  private fetching(
+    { block, firstSite, firstCacheSite }: CompileUnit,
+    record: BlockRecord,
+    stopBefore?: (instructions: number, pc: bigint) => boolean,
+  ): (instructions: number, pc: bigint) => boolean {
+    const sites = cacheSites(block);
+    const byStatement = new Map<number, number>();
+    sites.forEach(({ statement, kind }, i) => {
+      if (kind === 'read' || kind === 'write') byStatement.set(statement, firstCacheSite + i);
+    });
+    const accesses = accessSites(block, record.definition.address).map(({ statement }) => {
+      const site = byStatement.get(statement);
+      byStatement.delete(statement); // what else it accesses is no reference of its own
+      return site;
+    });
+    this.interpreting = { firstSite, tick: this.tick, cacheSites: accesses };
+    const fetches = sites.flatMap((site, i) => (site.kind === 'fetch' ? [i] : []));
+    return (instructions, pc) => {
+      if (stopBefore?.(instructions, pc)) return true;
+      const number = fetches[instructions]!;
+      const mark = block.statements[sites[number]!.statement]!;
+      const size = mark.tag === 'IMark' ? Math.max(mark.length, 1) : 1;
+      this.cache!.refer().fetchCode(sites[number]!.pc, size, firstCacheSite + number);
+      return false;
+    };
   }
 
   private shadowMachine(): ShadowMachine {

@@ -42,7 +42,8 @@ export const HANDLER_IMPORTS = [
 const importNumber = (name: string): number =>
   Object.keys(IMPORTS).length + HANDLER_IMPORTS.findIndex((one) => one.name === name);
 /** The way to the next block: shorter where no rows are written. */
-const chainOf = ({ shadow }: Modes): number => importNumber(shadow ? 'chainUnseen' : 'chain');
+const chainOf = ({ shadow, cache }: Modes): number =>
+  importNumber(shadow || cache ? 'chainUnseen' : 'chain');
 const NEXT = importNumber('next');
 const WORD1 = importNumber('word1');
 
@@ -54,7 +55,7 @@ export const HEAD_COUNT = 1;
 export const HEAD_TOUCHED = 2;
 export const HEAD_BAIL = 6;
 
-/** Words of a load or store after its operands, if it is seen or checked: slot or number of the site; statement or instruction. */
+/** Words of a load or store after its operands, if it is seen or checked: slot or number of the site; statement or instruction. If it is simulated, only its cache site. */
 export const ACCESS_WORD = 3;
 
 /** Says that the number of a site is the address of an instruction of threaded code. */
@@ -69,6 +70,7 @@ const LOADS = new Map<ValueType, OpName>([
 function pushVarying(code: Code, what: Varying): void {
   switch (what) {
     case 'site':
+    case 'cacheSite':
       pushWord(code, ACCESS_WORD);
       break;
     case 'bailSlot':
@@ -107,6 +109,7 @@ function buildStatement(
     slotFor: () => 0,
     sites: isAccess ? [FAKE_SITE] : [],
     firstSite: 0,
+    firstCacheSite: 0,
     firstSegment: 0,
     dirtyNumbers: new Map(),
     varying: pushVarying,
@@ -458,6 +461,49 @@ const buildPushFrame: Build = (context) => {
   return code;
 };
 
+/** Words: entry of the table of lines, what it has if nothing is to be done (2), address (2), size, site. */
+const buildFetch: Build = (context) => {
+  const code = new Code(...HANDLER_TYPE);
+  pushWord(code, 1);
+  code.memory('i64_load', 0);
+  pushWide(code, 2);
+  code.op('i64_ne');
+  code.open('if');
+  pushWide(code, 4);
+  pushWord(code, 6);
+  pushWord(code, 7);
+  code.call(context.support('fetchCode'));
+  code.end();
+  code.returnCall(NEXT);
+  return code;
+};
+
+/** Words: guard, site, address, 1 if the branch is taken where the guard does not hold. */
+const buildBranch: Build = (context) => {
+  const code = new Code(...HANDLER_TYPE);
+  pushWord(code, 2);
+  pushWord(code, 3);
+  pushWord(code, 1);
+  code.memory('i32_load', 0);
+  pushWord(code, 4);
+  code.op('i32_xor');
+  code.call(context.support('predictBranch'));
+  code.returnCall(NEXT);
+  return code;
+};
+
+/** Words: target, site, address. */
+const buildIndirect: Build = (context) => {
+  const code = new Code(...HANDLER_TYPE);
+  pushWord(code, 2);
+  pushWord(code, 3);
+  pushWord(code, 1);
+  code.memory('i64_load', 0);
+  code.call(context.support('predictTarget'));
+  code.returnCall(NEXT);
+  return code;
+};
+
 // ---- All of them, by name ----
 
 /** Types of values that replay supports. */
@@ -526,8 +572,22 @@ export function flowHandlers(modes: Modes): Handlers {
           ['pushFrame', buildPushFrame],
         ] as const)
       : []),
+    ...(modes.cache
+      ? ([
+          ['fetch', buildFetch],
+          ['branch', buildBranch],
+          ['indirect', buildIndirect],
+        ] as const)
+      : []),
   ]);
 }
+
+/** Handlers do not depend on what the caches are. */
+const CACHE: Modes = {
+  accesses: false,
+  counts: true,
+  cache: { fetchBits: 0, branches: false, mostBytes: 1 },
+};
 
 /** What `accessHandlers` and `flowHandlers` look at of the modes. */
 export const ACCESS_MODES: Readonly<Record<string, Modes>> = {
@@ -538,26 +598,30 @@ export const ACCESS_MODES: Readonly<Record<string, Modes>> = {
   tally: { accesses: false, counts: false, tally: true },
   accessesTally: { accesses: true, counts: false, tally: true },
   shadow: { accesses: false, counts: false, shadow: true },
+  cache: CACHE,
 };
 export const FLOW_MODES: Readonly<Record<string, Modes>> = {
   plain: PLAIN,
   counts: { accesses: false, counts: true },
   shadow: { accesses: false, counts: false, shadow: true },
+  cache: CACHE,
 };
 
 export const accessMode = (modes: Modes): string =>
   modes.shadow
     ? 'shadow'
-    : !modes.accesses
-      ? modes.tally
-        ? 'tally'
-        : 'plain'
-      : modes.fresh
-        ? 'fresh'
-        : modes.addresses
-          ? 'within'
-          : modes.tally
-            ? 'accessesTally'
-            : 'accesses';
+    : modes.cache
+      ? 'cache'
+      : !modes.accesses
+        ? modes.tally
+          ? 'tally'
+          : 'plain'
+        : modes.fresh
+          ? 'fresh'
+          : modes.addresses
+            ? 'within'
+            : modes.tally
+              ? 'accessesTally'
+              : 'accesses';
 export const flowMode = (modes: Modes): string =>
-  modes.shadow ? 'shadow' : modes.counts ? 'counts' : 'plain';
+  modes.shadow ? 'shadow' : modes.cache ? 'cache' : modes.counts ? 'counts' : 'plain';

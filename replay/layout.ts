@@ -117,6 +117,58 @@ export const COUNTS = SLOW_LOAD + 64;
 export const MAX_SEGMENTS = 1 << 23;
 
 /**
+ * In a replay that simulates caches, after the counters (cache-guest.ts). Two tables of lines that may be accessed again
+ * without a look at the simulated cache, for data and for fetches. An entry is as one of `TLB`: what of a line is known of
+ * as hit, which of them can be stored to, and the place of the line. It is for `LINE_BITS` bytes, whatever the caches have.
+ */
+export const LINE_BITS = 6;
+export const LINE_ENTRIES = 64;
+export const DATA_LINES = COUNTS + 8 * MAX_SEGMENTS;
+export const FETCH_LINES = DATA_LINES + TLB_ENTRY_SIZE * LINE_ENTRIES;
+/** What is known of each cache; places in it are those of `CACHE`. */
+export const CACHE_I1 = FETCH_LINES + TLB_ENTRY_SIZE * LINE_ENTRIES;
+export const CACHE_D1 = CACHE_I1 + 64;
+export const CACHE_LL = CACHE_D1 + 64;
+export const CACHE = {
+  /** Where its sets are (u32). */
+  sets: 0,
+  /** Logarithm of the size of a line; number of sets less 1 (u32 each). */
+  lineBits: 4,
+  setMask: 8,
+  /** Size of the ways of a set in bytes, and the logarithm of the distance from one set to the next (u32 each). */
+  waysSize: 12,
+  strideBits: 16,
+  /** Its table of lines, or 0; logarithm of what an entry is for (u32 each). */
+  lines: 20,
+  chunkBits: 24,
+  /** Size of a line (u64), and all bits of an address but those within a line (u64). */
+  lineSize: 32,
+  lineMask: 40,
+} as const;
+/** Misses of data are written down while this is not 0 (u32), and how many there are (u32). */
+export const NOTES_MISSES = CACHE_LL + 64;
+export const MISS_COUNT = NOTES_MISSES + 4;
+/** What became of the last branches, the latest in the lowest bit (u32); counters of 2 bits, a byte each; last targets (u64). */
+export const BRANCH_HISTORY = MISS_COUNT + 4;
+export const BRANCH_COUNTERS = BRANCH_HISTORY + 8;
+export const BRANCH_COUNTER_COUNT = 1 << 14;
+export const BRANCH_TARGETS = BRANCH_COUNTERS + BRANCH_COUNTER_COUNT;
+export const BRANCH_TARGET_COUNT = 1 << 9;
+/** Misses of data: their addresses (u64) and sites (u32; twice the number, and 1 for a miss in the last level). */
+export const MAX_MISSES = 1 << 15;
+export const MISS_ADDRESSES = BRANCH_TARGETS + 8 * BRANCH_TARGET_COUNT;
+export const MISS_SITES = MISS_ADDRESSES + 8 * MAX_MISSES;
+/** By cache site: misses (u64), those in the last level (u64), and if guarded how often it was executed (u64). */
+export const SITE_COUNTERS = MISS_SITES + 4 * MAX_MISSES;
+export const SITE_COUNTERS_BITS = 5;
+export const MAX_CACHE_SITES = 1 << 22;
+/** Sets of the first levels and of the last. */
+export const CACHE_SETS = SITE_COUNTERS + (MAX_CACHE_SITES << SITE_COUNTERS_BITS);
+export const FIRST_LEVEL_SIZE = 1 << 20;
+export const LAST_LEVEL_SIZE = 1 << 26;
+const CACHE_END = CACHE_SETS + 2 * FIRST_LEVEL_SIZE + LAST_LEVEL_SIZE;
+
+/**
  * In a replay with shadow memory: the current thread's calls that have not returned, as pairs of the
  * address of the return address and the address of the call instruction. In the place of `COUNTS`.
  */
@@ -159,7 +211,12 @@ export const SHADOW_NO_ACCESS = SHADOW_ZERO + PLANES_SIZE;
 const SHADOW_SLOW_LOAD = SHADOW_NO_ACCESS + PLANES_SIZE;
 
 /** Where granules begin, what their places in the cache are relative to, where slow loads are left. */
-export function granulesOf(modes: { counts: boolean; shadow: boolean; fresh: boolean }): {
+export function granulesOf(modes: {
+  readonly counts: boolean;
+  readonly shadow: boolean;
+  readonly fresh: boolean;
+  readonly cache: boolean;
+}): {
   readonly start: number;
   readonly base: number;
   readonly slowLoad: number;
@@ -170,6 +227,6 @@ export function granulesOf(modes: { counts: boolean; shadow: boolean; fresh: boo
   }
   if (modes.fresh) return { start: COUNTS + TAGGED_SIZE, base: ZERO, slowLoad: COUNTS };
   // the counters are only reserved when they are wanted
-  const start = COUNTS + (modes.counts ? 8 * MAX_SEGMENTS : 0);
+  const start = modes.cache ? CACHE_END : COUNTS + (modes.counts ? 8 * MAX_SEGMENTS : 0);
   return { start, base: ZERO, slowLoad: SLOW_LOAD };
 }

@@ -21,6 +21,8 @@ import {
   BAIL_SLOT,
   CELL,
   COUNTS,
+  FETCH_LINES,
+  LINE_ENTRIES,
   MAX_ROWS,
   MAX_TEMPS,
   ROW_ADDRESSES,
@@ -32,6 +34,7 @@ import {
   THREADED,
   THREADED_FUNCTION,
   THREADED_SIZE,
+  TLB_ENTRY_SIZE,
 } from './layout.js';
 import { ORIGIN_KIND } from './shadow.js';
 import { wasmToC, type WasmFunction } from './wasm-to-c.js';
@@ -50,11 +53,13 @@ const LAYOUT = {
     BAIL_SLOT,
   },
   ...{ ROW_SITES, ROW_TICKS, ROW_ADDRESSES, MAX_ROWS },
+  ...{ FETCH_LINES, LINE_ENTRIES, TLB_ENTRY_SIZE },
   ...{ HEAD_COUNT, HEAD_TOUCHED, ORIGIN_STACK: ORIGIN_KIND.stack },
 };
 const FLOW_NAMES = [
   ...['head', 'exit', 'end', 'jump0', 'jump1'],
   ...['moveStack', 'abiHint', 'pushFrame'],
+  ...['fetch', 'branch', 'indirect'],
 ];
 
 const C_TYPE = { [I32]: 'u32', [I64]: 'u64' } as Readonly<Record<number, string>>;
@@ -117,7 +122,8 @@ function constants(): string[] {
     ...Object.entries(LAYOUT).map(([name, value]) => `#define ${name} ${value}u`),
     '#define NO_HANDLER 0xffffffffu',
     `enum { ${FLOW_NAMES.map((name) => `FLOW_${name.replace(/(?=[A-Z])/g, '_').toUpperCase()}`).join(', ')}, FLOW_HANDLERS };`,
-    'enum { ACCESS_IS_UNSEEN, ACCESS_IS_ROW, ACCESS_IS_CHECKED };',
+    'enum { ACCESS_IS_UNSEEN, ACCESS_IS_ROW, ACCESS_IS_CHECKED, ACCESS_IS_SIMULATED };',
+    `#define PLAIN_ACCESS_MODE ${Object.keys(ACCESS_MODES).indexOf('plain')}u`,
     `#define ACCESS_MODES ${Object.keys(ACCESS_MODES).length}u`,
     `#define FLOW_MODES ${Object.keys(FLOW_MODES).length}u`,
   ];
@@ -147,7 +153,9 @@ function tables(numbers: Tables): string[] {
       return `static const u32 ${name}_handlers[][${TYPE_NAMES.length}] = { ${rows.join(', ')} };`;
     }),
     `static const u8 access_words[] = { ${Object.values(ACCESS_MODES)
-      .map((modes) => (modes.shadow ? 'CHECKED' : modes.accesses ? 'ROW' : 'UNSEEN'))
+      .map((modes) =>
+        modes.shadow ? 'CHECKED' : modes.cache ? 'SIMULATED' : modes.accesses ? 'ROW' : 'UNSEEN',
+      )
       .map((what) => `ACCESS_IS_${what}`)
       .join(', ')} };`,
     `static const u32 flow_handlers[][FLOW_HANDLERS] = { ${flow

@@ -174,6 +174,7 @@ export class ProcessReplay implements Replay {
         ...(options.tally && { tally: true }),
       },
       options.shadow,
+      options.cache,
     );
     this.guest.moreValues = () => this.moreValues();
     this.legs = legsOf(trace, process, options.tidyUp);
@@ -549,7 +550,8 @@ export class ProcessReplay implements Replay {
     const isFar = now + this.guest.mostInstructions < tick;
     if (this.pause?.instruction && this.inLastLeg && isFar)
       return this.ran(this.guest.step(pc, noRedirect, this.pause.instruction));
-    return this.ran(this.guest.runToFault(pc, noRedirect, tick - now, faultPc));
+    const instruction = this.inLastLeg ? this.pause?.instruction : undefined;
+    return this.ran(this.guest.runToFault(pc, noRedirect, tick - now, faultPc, instruction));
   }
 
   private ran({ pc, noRedirect, reason }: RunResult): boolean {

@@ -12,6 +12,7 @@ import {
   SCRATCH_RESULT,
   SCRATCH_STRIDE,
 } from './layout.js';
+import { CACHE_SUPPORT, type CacheSupportName } from './support-cache.js';
 import { FRESH_SUPPORT, type FreshSupportName } from './support-fresh.js';
 import { TALLY_SUPPORT, type TallySupportName } from './support-tally.js';
 import { SHADOW_SUPPORT, type ShadowSupportName } from './support-shadow.js';
@@ -843,6 +844,7 @@ export type SupportName =
   | ShadowSupportName
   | FreshSupportName
   | TallySupportName
+  | CacheSupportName
   | 'mulHighU'
   | 'mulHighS'
   | 'divMod32U'
@@ -873,6 +875,7 @@ export const SUPPORT: Readonly<Record<SupportName, Support>> = {
   ...SHADOW_SUPPORT,
   ...FRESH_SUPPORT,
   ...TALLY_SUPPORT,
+  ...CACHE_SUPPORT,
   mulHighU: { parameters: [I64, I64], results: [I64], emit: mulHighU },
   mulHighS: { parameters: [I64, I64], results: [I64], emit: mulHighS },
   divMod32U: { parameters: [I64, I64], results: [I64], emit: divMod32(false) },

@@ -24,6 +24,16 @@ export interface Frame {
   readonly inlined: boolean;
 }
 
+/** A place in the source files. */
+export interface Source {
+  /** Function; empty when unknown, as are the others. */
+  readonly fn: string;
+  readonly file: string;
+  readonly directory: string;
+  /** 0 when unknown. */
+  readonly line: number;
+}
+
 /** How the engine names what calls main. */
 export const BELOW_MAIN = '(below main)';
 /** The object file with what is wrapped around the program's calls of thread functions. */
@@ -110,6 +120,21 @@ export class Symbols {
     let frames = this.known.get(pc);
     if (!frames) this.known.set(pc, (frames = this.describe(pc)));
     return frames;
+  }
+
+  /** As debug information has it: the function that is not inlined into another, but the place of what is inlined there. */
+  source(pc: bigint): Source {
+    const place = this.exact(pc);
+    if (!place) {
+      const { fn, file, line } = this.frames(pc).at(-1)!;
+      return { fn, file, directory: '', line };
+    }
+    return {
+      fn: this.text(cell(place, 'function')),
+      file: this.text(cell(place, 'file')),
+      directory: this.text(cell(place, 'directory')),
+      line: cell(place, 'line'),
+    };
   }
 
   /**
@@ -317,5 +342,5 @@ const utf8 = new TextDecoder();
 
 const cell = (
   { batch, row }: Place,
-  name: 'module' | 'function' | 'file' | 'line' | 'inlined',
+  name: 'module' | 'function' | 'file' | 'directory' | 'line' | 'inlined',
 ): number => batch.column(name)[row]!;

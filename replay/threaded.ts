@@ -8,7 +8,7 @@
  *
  * A module in C (`native/`) makes it and runs it; here is what the rest of replay sees of it.
  */
-import type { Segments, Sites } from './code-tables.js';
+import type { CacheSites, Segments, Sites } from './code-tables.js';
 import type { Modes } from './compile-block.js';
 import {
   ACCESS_MODES,
@@ -45,6 +45,7 @@ export interface Translation {
   readonly wideBytes: number;
   readonly firstSite: number;
   readonly firstSegment: number;
+  readonly firstCacheSite: number;
 }
 
 /** What the code of a block refers to outside of it. */
@@ -62,6 +63,8 @@ export interface ThreadedContext {
   readonly trackedWords: bigint;
   readonly sites: Sites;
   readonly segments: Segments;
+  /** In a replay that simulates caches. */
+  readonly cacheSites: CacheSites | undefined;
   /** Cell of a constant jump target. */
   slotFor(target: bigint, noRedirect: boolean): number;
 }
@@ -78,17 +81,20 @@ const WORD = {
   address: 10,
   firstSite: 12,
   firstSegment: 13,
-  outNext: 14,
-  start: 15,
-  instructions: 16,
-  firstInstructions: 17,
-  rows: 18,
-  wideBytes: 19,
-  notes: 20,
-  machineCode: 21,
-  count: 22,
+  firstCacheSite: 14,
+  fetchBits: 15,
+  branches: 16,
+  outNext: 17,
+  start: 18,
+  instructions: 19,
+  firstInstructions: 20,
+  rows: 21,
+  wideBytes: 22,
+  notes: 23,
+  machineCode: 24,
+  count: 25,
 } as const;
-const NOTE = { site: 0, segment: 1, slot: 2 } as const;
+const NOTE = { site: 0, segment: 1, slot: 2, cacheSite: 3 } as const;
 const NOTE_WORDS = 4;
 const MOST_NOTES = 1 << 14;
 
@@ -110,6 +116,8 @@ export class ThreadedCode {
     this.operations = Uint16Array.from(opNames, (name) => numbers.get(name) ?? 0);
     this.shared[WORD.accessMode] = Object.keys(ACCESS_MODES).indexOf(accessMode(modes));
     this.shared[WORD.flowMode] = Object.keys(FLOW_MODES).indexOf(flowMode(modes));
+    this.shared[WORD.fetchBits] = modes.cache?.fetchBits ?? 0;
+    this.shared[WORD.branches] = modes.cache?.branches ? 1 : 0;
     this.shared[WORD.stateSize] = stateSize;
     this.shared[WORD.RSP] = RSP;
     for (let i = 0; i < 4; i++)
@@ -166,14 +174,16 @@ export class ThreadedCode {
    */
   translate({ id, address, ir }: ThreadedBlock, executions: number): Translation | undefined {
     const { shared, notes } = this;
-    const { engine, replay, memory, sites, segments } = this.context;
+    const { engine, replay, memory, sites, segments, cacheSites } = this.context;
     const [firstSite, firstSegment] = [sites.count, segments.count];
+    const firstCacheSite = cacheSites?.count ?? 0;
     shared[WORD.executions] = executions;
     shared[WORD.next] = this.next;
     shared[WORD.address] = Number(BigInt.asUintN(32, address));
     shared[WORD.address + 1] = Number(BigInt.asUintN(32, address >> 32n));
     shared[WORD.firstSite] = firstSite;
     shared[WORD.firstSegment] = firstSegment;
+    shared[WORD.firstCacheSite] = firstCacheSite;
     if (engine.translate(replay, shared, this.operations, ir, notes) === 0) return undefined;
     const end = NOTE_WORDS * shared[WORD.notes]!;
     if (this.synchronises(end)) return undefined;
@@ -185,6 +195,9 @@ export class ThreadedCode {
           break;
         case NOTE.segment:
           segments.addOne(id, toBigInt(x, y), z);
+          break;
+        case NOTE.cacheSite:
+          cacheSites!.addOne(x, y, (kind >>> 8) & 0xff, z);
           break;
         case NOTE.slot:
           memory.view.setUint32(x, this.context.slotFor(toBigInt(y, z), kind >>> 8 === 1), true);
@@ -202,6 +215,7 @@ export class ThreadedCode {
       wideBytes: shared[WORD.wideBytes]!,
       firstSite,
       firstSegment,
+      firstCacheSite,
     };
   }
 

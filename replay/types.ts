@@ -9,6 +9,7 @@
 
 import type { Batch } from './arrow-file.js';
 import type { Table } from '../schemas/schema.js';
+import type { CacheHooks } from './cache-guest.js';
 import type { FreshHooks } from './fresh-accesses.js';
 import type { ShadowHooks } from './shadow-guest.js';
 
@@ -113,6 +114,8 @@ export interface ReplayOptions {
   readonly tally?: boolean;
   /** Count the executions of segments. */
   readonly counts?: boolean;
+  /** Simulate caches (cache-guest.ts); with `counts`, and with accesses if they are not only fresh ones. */
+  readonly cache?: CacheHooks;
   /** Follow definedness; with neither accesses nor counts. */
   readonly shadow?: ShadowHooks;
   readonly observer?: Observer;

@@ -336,6 +336,74 @@ export const heap_offsets = table(
   },
 );
 
+/** Events of simulated caches and branch predictors, by Cachegrind's names. */
+const cacheEvents = {
+  ir: u64('Instructions executed.'),
+  i1mr: u64('Of these, fetches that missed the first-level instruction cache.'),
+  ilmr: u64('Of these, fetches that missed the last level, too.'),
+  dr: u64('Reads of data.'),
+  d1mr: u64('Of these, misses of the first-level data cache.'),
+  dlmr: u64('Of these, misses of the last level, too.'),
+  dw: u64('Writes of data that were not of what the instruction just read.'),
+  d1mw: u64('Of these, misses of the first-level data cache.'),
+  dlmw: u64('Of these, misses of the last level, too.'),
+  bc: u64('Conditional branches.'),
+  bcm: u64('Of these, mispredicted; 0 without --branch-sim=yes.'),
+  bi: u64('Jumps to places that the instruction does not say; returns do not count.'),
+  bim: u64('Of these, mispredicted; 0 without --branch-sim=yes.'),
+};
+
+const placeColumns = {
+  ...{ function: functionName, file, line },
+  outer: string('The function that the code is in; another than `function` where that is inlined.'),
+};
+
+/** Kept in the run folder as findings are. */
+export const cache_lines = table(
+  'cache_lines',
+  'Cache behaviour of each source line that ran, as the last run of an analysis of caches simulated it.',
+  { process, analysis: findings.columns.analysis, ...placeColumns, ...cacheEvents },
+);
+
+/** Kept in the run folder as findings are. */
+export const cache_sites = table(
+  'cache_sites',
+  'The same of each instruction that missed a cache or was mispredicted.',
+  {
+    process,
+    analysis: findings.columns.analysis,
+    pc: u64('Address of the instruction.'),
+    ...placeColumns,
+    ...cacheEvents,
+  },
+);
+
+/** Kept in the run folder as findings are. */
+export const cache_threads = table(
+  'cache_threads',
+  'Cache behaviour of each thread; the caches are shared by all, as threads take turns.',
+  { process, analysis: findings.columns.analysis, thread, ...cacheEvents },
+);
+
+/** Kept in the run folder as findings are. */
+export const cache_allocations = table(
+  'cache_allocations',
+  'Misses of data in heap blocks, by where the block was allocated and the place in it.',
+  {
+    process,
+    analysis: findings.columns.analysis,
+    stack: u32('Call stack of the allocation, a key of `stacks`.'),
+    ...{ function: functionName, file, line },
+    offset: u64(
+      'Offset within the block in bytes, a multiple of 8; 4096 stands for all from there on.',
+    ),
+    d1mr: cacheEvents.d1mr,
+    dlmr: cacheEvents.dlmr,
+    d1mw: cacheEvents.d1mw,
+    dlmw: cacheEvents.dlmw,
+  },
+);
+
 /** Damage that only the reader sees. */
 export const trace_damage = table('trace_damage', 'Stored tables that are not whole.', {
   what: string('Short name of the anomaly.'),
@@ -358,6 +426,10 @@ export const COMPUTED_TABLES = [
   heap_offsets,
   lock_uses,
   sync_variables,
+  cache_lines,
+  cache_sites,
+  cache_threads,
+  cache_allocations,
   trace_damage,
 ] as const;
 

@@ -10,6 +10,7 @@ static const u8 type_sizes[TYPES] = { 0, 1, 1, 2, 4, 8, 16, 2, 4, 8, 4, 8, 16, 1
 enum { S_IMARK = 1, S_ABI_HINT, S_PUT, S_PUT_I, S_WR_TMP, S_STORE, S_STORE_G, S_LOAD_G, S_CAS, S_DIRTY, S_MBE, S_EXIT };
 enum { E_GET = 1, E_GET_I, E_RD_TMP, E_UNOP, E_BINOP, E_TRIOP, E_QOP, E_LOAD, E_CONST, E_ITE, E_CCALL };
 #define JUMP_KINDS 11
+enum { JUMP_BORING, JUMP_CALL, JUMP_RETURN };
 #define JUMP_NO_REDIRECT 4
 #define JUMP_INVALIDATE 7
 
@@ -31,6 +32,10 @@ enum {
    IN_ADDRESS,
    IN_FIRST_SITE = IN_ADDRESS + 2,
    IN_FIRST_SEGMENT,
+   /* In a replay that simulates caches: number of the first site, `fetchBits` and `branches` of cache-sites.ts. */
+   IN_FIRST_CACHE_SITE,
+   IN_FETCH_BITS,
+   IN_BRANCHES,
    OUT_NEXT,
    OUT_START,
    OUT_INSTRUCTIONS,
@@ -43,7 +48,9 @@ enum {
 };
 /* Kinds of notes: four words each. A site: address (2), size and, in the high bit, store; a segment: address (2),
    instructions; a slot: where its word stands, target (2), and 1 in the kind's second byte for the no-redirect space. */
-enum { NOTE_SITE, NOTE_SEGMENT, NOTE_SLOT };
+enum { NOTE_SITE, NOTE_SEGMENT, NOTE_SLOT, NOTE_CACHE_SITE };
+/* A cache site: its kind in the second byte, address (2), segment. As in cache-sites.ts. */
+enum { CACHE_FETCH, CACHE_READ, CACHE_WRITE, CACHE_BRANCH, CACHE_INDIRECT };
 
 /* The block that is being translated. */
 struct block {
@@ -63,6 +70,11 @@ struct block {
    /* Where constants stand. */
    u32 pool[MAX_CONSTANTS];
    u32 touched[4];
+   /* In a replay that simulates caches: the next site; what the current instruction read last, and how many bytes of it; what
+      the last instruction was fetched with, and if any was. */
+   u32 cache_site, read_operand, read_size;
+   u64 fetched;
+   int has_fetched;
    jmp_buf left_to_compiler;
 };
 
@@ -199,6 +211,36 @@ static void touch(struct block* b, u32 offset, u32 size)
    for (u32 word = offset >> 3; word <= (offset + size - 1) >> 3; word++) b->touched[word >> 5 & 3] |= 1u << (word & 31);
 }
 
+/* ---- Simulated caches: as in compile-block.ts ---- */
+
+static u32 note_cache_site(struct block* b, u32 kind, u64 pc, u32 segment)
+{
+   note(b, NOTE_CACHE_SITE | kind << 8, pc, pc >> 32, segment);
+   b->read_size = 0;
+   return b->cache_site++;
+}
+
+static void put_fetch(struct block* b, const u32* flow, u64 address, u32 length, u32 segment)
+{
+   u32 site = note_cache_site(b, CACHE_FETCH, address, segment), bits = b->in_out[IN_FETCH_BITS], size = length > 0 ? length : 1;
+   u64 first = address >> bits, last = (address + size - 1) >> bits;
+   if (first == last && b->has_fetched && first == b->fetched) return;
+   b->fetched = last;
+   b->has_fetched = 1;
+   put_handler(b, flow[FLOW_FETCH]);
+   put_word(b, FETCH_LINES + TLB_ENTRY_SIZE * (first % LINE_ENTRIES));
+   /* No entry has 1. */
+   put_wide(b, first == last ? first << bits : 1);
+   put_wide(b, address);
+   put_word(b, size);
+   put_word(b, site);
+}
+
+static int is_same_operand(const struct block* b, u32 x, u32 y)
+{
+   return x == y || ((x & 1) && (y & 1) && constant(b, x) == constant(b, y));
+}
+
 static void read_constants(struct block* b)
 {
    u32 count = b->constant_count = read_length(b);
@@ -250,7 +292,7 @@ static void put_helper_call(struct block* b, u32 result)
 }
 
 /* An expression but for where its result goes; returns the size of what it loads, or 0. */
-static u32 put_expression(struct block* b, u32 result)
+static u32 put_expression(struct block* b, u32 result, u32* loaded_from)
 {
    u32 tag = read_byte(b);
    switch (tag) {
@@ -276,7 +318,7 @@ static u32 put_expression(struct block* b, u32 result)
    case E_QOP: put_operation(b, tag - E_UNOP + 1, result); return 0;
    case E_LOAD: {
       if (read_type(b) != result) leave(b);
-      u32 address = read_typed(b, T_I64);
+      u32 address = *loaded_from = read_typed(b, T_I64);
       put_handler(b, load_handlers[b->in_out[IN_ACCESS_MODE]][result]);
       put_word(b, place(b, address));
       return type_sizes[result];
@@ -300,12 +342,15 @@ static int translate(struct block* b)
    const u32* flow = flow_handlers[in_out[IN_FLOW_MODE]];
    int sees_accesses = access_words[in_out[IN_ACCESS_MODE]] == ACCESS_IS_ROW;
    int shadow = access_words[in_out[IN_ACCESS_MODE]] == ACCESS_IS_CHECKED;
+   int simulates = access_words[in_out[IN_ACCESS_MODE]] == ACCESS_IS_SIMULATED;
    int counts = flow_counts[in_out[IN_FLOW_MODE]];
    u64 address = in_out[IN_ADDRESS] | (u64)in_out[IN_ADDRESS + 1] << 32;
    u32* first_note = b->note;
    b->word = (u32*)(b->m + ((in_out[IN_NEXT] + 15) & ~15u));
    memset(b->touched, 0, sizeof b->touched);
    b->instruction_count = 0;
+   b->cache_site = in_out[IN_FIRST_CACHE_SITE];
+   b->has_fetched = b->read_size = 0;
 
    if (read_byte(b) & 1) leave(b); /* checked loads are compiled */
    b->temp_count = read_length(b);
@@ -365,6 +410,7 @@ static int translate(struct block* b)
          delta = read_byte(b);
          if (instructions++ == before) segment_start = last;
          pushes_return = 0;
+         if (simulates) put_fetch(b, flow, last, length, segment);
          break;
       case S_ABI_HINT: {
          u32 base = read_operand(b), size = read_count(b), target = read_operand(b);
@@ -397,18 +443,27 @@ static int translate(struct block* b)
       case S_WR_TMP: {
          u32 temp = read_count(b);
          if (temp >= b->temp_count) leave(b);
-         u32 loaded = put_expression(b, b->types[temp]);
+         u32 address = 0, loaded = put_expression(b, b->types[temp], &address);
          put_word(b, TEMPS + TEMP_SIZE * temp);
          if (loaded > 0) ACCESS(loaded, 0);
+         if (loaded > 0 && simulates) {
+            put_word(b, note_cache_site(b, CACHE_READ, last, segment));
+            b->read_operand = address;
+            b->read_size = loaded;
+         }
          break;
       }
       case S_STORE: {
          u32 target = read_typed(b, T_I64), data = read_operand(b), type = type_of(b, data);
          if ((data & 1) && type == T_I64 && instructions > 0 && constant(b, data) == last + length) pushes_return = 1;
-         put_handler(b, store_handlers[in_out[IN_ACCESS_MODE]][type]);
+         /* What was just read is not referred to again. */
+         int is_modified = simulates && b->read_size == type_sizes[type] && is_same_operand(b, b->read_operand, target);
+         put_handler(b, store_handlers[is_modified ? PLAIN_ACCESS_MODE : in_out[IN_ACCESS_MODE]][type]);
          put_word(b, place(b, target));
          put_word(b, place(b, data));
          ACCESS(type_sizes[type], 1);
+         if (simulates && !is_modified) put_word(b, note_cache_site(b, CACHE_WRITE, last, segment));
+         b->read_size = 0;
          break;
       }
       case S_MBE: read_byte(b); break;
@@ -417,6 +472,17 @@ static int translate(struct block* b)
          if (!(target & 1)) leave(b);
          u32 pc = check_state(b, read_count(b), 8);
          if (kind == JUMP_INVALIDATE) break;
+         b->read_size = 0;
+         if (simulates && kind <= JUMP_RETURN) {
+            u32 site = note_cache_site(b, CACHE_BRANCH, last, segment);
+            if (in_out[IN_BRANCHES]) {
+               put_handler(b, flow[FLOW_BRANCH]);
+               put_word(b, place(b, guard));
+               put_word(b, site);
+               put_word(b, last & 0xffff);
+               put_word(b, constant(b, target) == last + length);
+            }
+         }
          put_handler(b, flow[FLOW_EXIT]);
          put_word(b, place(b, guard));
          put_word(b, STATE + pc);
@@ -431,9 +497,19 @@ static int translate(struct block* b)
    }
 
    u32 next = read_typed(b, T_I64);
-   int no_redirect = read_jump_kind(b) == JUMP_NO_REDIRECT;
+   u32 next_kind = read_jump_kind(b);
+   int no_redirect = next_kind == JUMP_NO_REDIRECT;
    u32 pc = check_state(b, read_count(b), 8);
    if (b->at != b->end) leave(b);
+   if (simulates && next_kind <= JUMP_CALL && !(next & 1)) {
+      u32 site = note_cache_site(b, CACHE_INDIRECT, last, segment);
+      if (in_out[IN_BRANCHES]) {
+         put_handler(b, flow[FLOW_INDIRECT]);
+         put_word(b, place(b, next));
+         put_word(b, site);
+         put_word(b, last & 0xffff);
+      }
+   }
    put_handler(b, flow[next & 1 ? FLOW_END : no_redirect ? FLOW_JUMP1 : FLOW_JUMP0]);
    put_word(b, STATE + pc);
    put_word(b, instructions);

@@ -1,0 +1,483 @@
+/**
+ * cache: how the program would use caches, as Cachegrind simulates them (Valgrind manual, 5): a first level each for
+ * instructions and for data, a last level behind both, write-allocate, least recently used. The simulation runs in
+ * compiled code (replay/cache-guest.ts); here its counts become tables: by function, by source line with inlined functions
+ * told apart, by thread, by the allocation of the heap block and the place in it.
+ */
+import { writeFileSync } from 'node:fs';
+import type { CacheMisses, CacheShape } from '../../replay/cache-guest.js';
+import { GUARDED } from '../../replay/code-tables.js';
+import type { ProcessReplay } from '../../replay/replay.js';
+import { Symbols } from '../../replay/symbols.js';
+import type { Trace } from '../../replay/trace.js';
+import type { EventRow } from '../../replay/types.js';
+import { UserError } from '../../schemas/errors.js';
+import { heap, slices, stacks } from '../../schemas/tables.js';
+import { cache_allocations, cache_lines, cache_sites, cache_threads } from '../../schemas/views.js';
+import type { AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
+import type { Outcome } from '../finding.js';
+import type { Profile, ProfileCell, ProfileTable } from '../profile.js';
+import { analysisOfPart, type ReplayPart } from '../replay-parts.js';
+import { cachegrindFile } from './cachegrind-out.js';
+import {
+  countsByInstruction,
+  EVENT,
+  EVENT_COUNT,
+  EVENTS,
+  EventSums,
+  totalsOf,
+  type EventName,
+} from './counts.js';
+import { HeapMap } from './heap-map.js';
+import { SHAPE_OPTIONS, shapesOf, type Shapes } from './shapes.js';
+
+const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
+  ...SHAPE_OPTIONS,
+  'branch-sim': {
+    describe: 'Predict branches and jumps, too',
+    default: 'no',
+    values: ['no', 'yes'],
+  },
+  'by-allocation': {
+    describe: 'Say of misses in heap blocks where the block was allocated',
+    default: 'yes',
+    values: ['yes', 'no'],
+  },
+  'cachegrind-out': {
+    describe:
+      'Write the counts to this file, for cg_annotate; %p in its name stands for the process id',
+    default: '',
+  },
+  rows: { describe: 'Rows of each table that the text shows', default: '20' },
+};
+
+export const analysis = analysisOfPart({
+  name: 'cache',
+  describe: 'Use of caches, as Cachegrind simulates them; and of branch predictors',
+  options: OPTIONS,
+  part: (trace, process, options, context) => new CachePart(trace, process, options, context),
+});
+
+/** Places in blocks are told apart in steps of so many bytes, up to a limit. */
+const OFFSET_BITS = 3;
+const MOST_OFFSETS = 4096 >> OFFSET_BITS;
+const MISS_EVENTS = 4;
+
+class CachePart implements ReplayPart {
+  readonly wants;
+  private readonly shapes: Shapes;
+  private readonly branches: boolean;
+  private readonly shownRows: number;
+  private replay!: ProcessReplay;
+  private readonly threads = new Map<number, Float64Array>();
+  private thread = -1;
+  /** Totals when the thread began to run. */
+  private before: Float64Array = new Float64Array(EVENT_COUNT);
+  private readonly blocks = new HeapMap();
+  /** By stack and offset: misses of reads in the first level and in the last, and of writes. */
+  private readonly numbers = new Map<number, number>();
+  private misses = new Float64Array(MISS_EVENTS * 1024);
+
+  constructor(
+    private readonly trace: Trace,
+    private readonly process: number,
+    private readonly options: OptionValues,
+    private readonly context: AnalysisContext,
+  ) {
+    this.shapes = shapesOf(options);
+    this.branches = options['branch-sim'] === 'yes';
+    this.shownRows = Number(options['rows']);
+    if (!Number.isInteger(this.shownRows) || this.shownRows < 1)
+      throw new UserError('--rows takes a whole number from 1.');
+    const isByBlock = options['by-allocation'] !== 'no';
+    this.wants = {
+      counts: true,
+      cache: {
+        ...this.shapes,
+        branches: this.branches,
+        ...(isByBlock && { misses: (misses: CacheMisses) => this.attribute(misses) }),
+      },
+      observer: {
+        tables: isByBlock ? [heap, slices] : [slices],
+        applied: (row: EventRow) => this.applied(row),
+      },
+    };
+  }
+
+  begin(replay: ProcessReplay): void {
+    this.replay = replay;
+  }
+
+  private applied(row: EventRow): void {
+    if (row.table === slices) this.switchTo(row.u32('thread'));
+    else {
+      this.replay.guest.cache!.takeMisses();
+      this.heapCall(row);
+    }
+  }
+
+  // ---- Threads ----
+
+  private switchTo(thread: number): void {
+    if (thread === this.thread || !this.replay.isInImage) return;
+    this.endTurn();
+    this.thread = thread;
+  }
+
+  /** What was counted since the last switch is the thread's. */
+  private endTurn(): Float64Array {
+    const totals = totalsOf(this.replay.guest.cache!, this.replay.segments());
+    if (this.thread >= 0) {
+      let own = this.threads.get(this.thread);
+      if (!own) this.threads.set(this.thread, (own = new Float64Array(EVENT_COUNT)));
+      for (let i = 0; i < EVENT_COUNT; i++) own[i]! += totals[i]! - this.before[i]!;
+    }
+    this.before = totals;
+    return totals;
+  }
+
+  // ---- Heap blocks ----
+
+  private heapCall(row: EventRow): void {
+    const op = row.name('op')!;
+    const address = Number(row.u64('address'));
+    if (op === 'free' || op === 'delete' || op === 'delete_array') {
+      if (row.u32('known')) this.blocks.remove(address);
+      return;
+    }
+    if (address === 0) return;
+    const previous = Number(row.u64('previous'));
+    if (previous !== 0) this.blocks.remove(previous);
+    this.blocks.add({ address, size: Number(row.u64('size')), owner: row.u32('stack') });
+  }
+
+  private attribute({ count, addresses, sites }: CacheMisses): void {
+    if (!this.replay.isInImage) return;
+    const { kinds } = this.replay.guest.cache!.sites;
+    for (let i = 0; i < count; i++) {
+      const address = addresses[2 * i]! + 2 ** 32 * addresses[2 * i + 1]!;
+      const block = this.blocks.at(address);
+      if (!block) continue;
+      const offset = Math.min(
+        Math.floor((address - block.address) / 2 ** OFFSET_BITS),
+        MOST_OFFSETS,
+      );
+      const at = MISS_EVENTS * this.numberOf(block.owner * (MOST_OFFSETS + 1) + offset);
+      const site = sites[i]!;
+      const isWrite = (kinds[site >>> 1]! & ~GUARDED) === WRITE;
+      const first = at + (isWrite ? 2 : 0);
+      this.misses[first]!++;
+      this.misses[first + 1]! += site & 1;
+    }
+  }
+
+  private numberOf(key: number): number {
+    let number = this.numbers.get(key);
+    if (number === undefined) {
+      this.numbers.set(key, (number = this.numbers.size));
+      if (MISS_EVENTS * this.numbers.size > this.misses.length) {
+        const larger = new Float64Array(2 * this.misses.length);
+        larger.set(this.misses);
+        this.misses = larger;
+      }
+    }
+    return number;
+  }
+
+  // ---- Results ----
+
+  finish(replay: ProcessReplay): Outcome {
+    const { process, trace } = this;
+    const cache = replay.guest.cache!;
+    cache.takeMisses();
+    const totals = this.endTurn();
+    const symbols = new Symbols(trace, process);
+    const { pcs, events } = countsByInstruction(cache, replay.segments());
+    this.writeFile(symbols, pcs, events, totals);
+
+    const functions = new EventSums<string>();
+    const lines = new EventSums<Place>();
+    pcs.forEach((pc, i) => {
+      const place = placeOf(symbols, pc);
+      const { fn, file, line, outer } = place;
+      const from = EVENT_COUNT * i;
+      functions.add(`${file}:${fn}`, () => `${file || '???'}:${fn || '???'}`, events, from);
+      lines.add(`${file}:${line}:${fn}:${outer}`, () => place, events, from);
+    });
+    const allocations = this.allocations(symbols);
+    return {
+      process,
+      findings: [],
+      summary: summaryOf(totals, this.branches),
+      missing: replay.divergences,
+      profile: this.profile(totals, functions, lines, allocations),
+      tables: [
+        {
+          table: cache_lines,
+          rows: lines.keys.map((place, i) => ({
+            process,
+            ...placeColumns(place),
+            ...eventColumns(lines.row(i)),
+          })),
+        },
+        {
+          table: cache_sites,
+          rows: pcs.flatMap((pc, i) => {
+            const row = events.subarray(EVENT_COUNT * i, EVENT_COUNT * (i + 1));
+            if (!MISSES.some((event) => row[event]! > 0)) return [];
+            return {
+              ...{ process, pc },
+              ...placeColumns(placeOf(symbols, pc)),
+              ...eventColumns(row),
+            };
+          }),
+        },
+        {
+          table: cache_threads,
+          rows: [...this.threads].map(([thread, row]) => ({
+            process,
+            thread,
+            ...eventColumns(row),
+          })),
+        },
+        {
+          table: cache_allocations,
+          rows: allocations.map(({ stack, place, offset, misses }) => ({
+            ...{ process, stack, offset: BigInt(offset) },
+            ...{ function: place.fn, file: place.file, line: place.line },
+            d1mr: BigInt(misses[0]!),
+            dlmr: BigInt(misses[1]!),
+            d1mw: BigInt(misses[2]!),
+            dlmw: BigInt(misses[3]!),
+          })),
+        },
+      ],
+    };
+  }
+
+  private writeFile(
+    symbols: Symbols,
+    pcs: readonly bigint[],
+    events: Float64Array,
+    totals: Float64Array,
+  ): void {
+    const name = this.options['cachegrind-out'];
+    if (!name) return;
+    const row = this.trace.processes.find(({ process }) => process === this.process)!;
+    if (!name.includes('%p') && this.context.processes.length > 1)
+      throw new UserError(
+        'The run has several processes: put %p into the name of --cachegrind-out, or choose one with --process.',
+      );
+    const path = name.replaceAll('%p', String(row.pid));
+    const sources = pcs.map((pc) => symbols.source(pc));
+    const text = cachegrindFile(sources, events, totals, {
+      ...this.shapes,
+      command: commandOf(row.arguments, row.executable),
+      branches: this.branches,
+    });
+    try {
+      writeFileSync(path, text);
+    } catch (error) {
+      throw new UserError(`Cannot write ${path}: ${(error as Error).message}.`);
+    }
+  }
+
+  private allocations(symbols: Symbols) {
+    const wanted = new Set([...this.numbers.keys()].map((key) => stackOf(key)));
+    const places = new Map<number, { fn: string; file: string; line: number }>();
+    for (const { stack, pcs } of this.trace.rows(stacks, this.process)) {
+      if (!wanted.has(stack) || places.has(stack)) continue;
+      const list = new BigUint64Array(Uint8Array.from(pcs).buffer);
+      const frames = symbols.stack([...list], this.context.callers);
+      // The allocator's wrapper is innermost.
+      const own =
+        frames.find(({ fn, module }) => fn && !/\/vgpreload_[^/]*$/.test(module)) ?? frames[0];
+      places.set(stack, own ?? { fn: '', file: '', line: 0 });
+    }
+    return [...this.numbers].map(([key, number]) => {
+      const stack = stackOf(key);
+      return {
+        stack,
+        place: places.get(stack) ?? { fn: '', file: '', line: 0 },
+        offset: (key % (MOST_OFFSETS + 1)) << OFFSET_BITS,
+        misses: this.misses.subarray(MISS_EVENTS * number, MISS_EVENTS * (number + 1)),
+      };
+    });
+  }
+
+  private profile(
+    totals: Float64Array,
+    functions: EventSums<string>,
+    lines: EventSums<Place>,
+    allocations: ReturnType<CachePart['allocations']>,
+  ): Profile {
+    const { shownRows, branches } = this;
+    const names = EVENTS.slice(0, branches ? EVENT_COUNT : EVENT.Bc);
+    const columns = names.map((name) => ({ name: name.toLowerCase(), head: name }));
+    const eventTable = <K>(
+      name: string,
+      title: string,
+      what: string,
+      sums: EventSums<K>,
+      order: readonly number[],
+      text: (key: K) => string,
+    ): ProfileTable => ({
+      name,
+      title,
+      columns: [...columns, { name: what }],
+      rows: order.map((i) => [
+        ...[...sums.row(i).subarray(0, names.length)].map((value) => BigInt(value)),
+        text(sums.keys[i]!),
+      ]),
+      shownRows,
+    });
+    const threads = new EventSums<string>();
+    for (const [thread, row] of this.threads) threads.add(thread, () => String(thread), row, 0);
+    return {
+      lines: summaryLines(this.shapes, totals, branches),
+      tables: [
+        eventTable(
+          'functions',
+          'By function',
+          'file:function',
+          functions,
+          functions.order('Ir'),
+          String,
+        ),
+        eventTable(
+          'lines',
+          'By line',
+          'line',
+          lines,
+          lines.order('D1mr', 'D1mw', 'I1mr', 'Ir'),
+          placeText,
+        ),
+        ...(this.threads.size > 1
+          ? [eventTable('threads', 'By thread', 'thread', threads, threads.order('Ir'), String)]
+          : []),
+        allocationTable(allocations, shownRows),
+      ],
+    };
+  }
+}
+
+/** A source line, with the function that is innermost there and the one that it is inlined into, or the same. */
+interface Place {
+  readonly fn: string;
+  readonly file: string;
+  readonly line: number;
+  readonly outer: string;
+}
+
+function placeOf(symbols: Symbols, pc: bigint): Place {
+  const frames = symbols.frames(pc);
+  const { fn, file, line } = frames[0]!;
+  return { fn, file, line, outer: frames.at(-1)!.fn };
+}
+
+const placeColumns = ({ fn, file, line, outer }: Place) => ({ function: fn, file, line, outer });
+
+const placeText = ({ fn, file, line, outer }: Place): string =>
+  `${file || '???'}:${line} ${fn || '???'}${outer === fn ? '' : ` (in ${outer})`}`;
+
+const MISSES = (['I1mr', 'D1mr', 'D1mw', 'Bcm', 'Bim'] as const).map((name) => EVENT[name]);
+
+/** Number of the kind of cache sites that write. */
+const WRITE = 2;
+
+const stackOf = (key: number): number => Math.floor(key / (MOST_OFFSETS + 1));
+
+const eventColumns = (row: Float64Array): Readonly<Record<Lowercase<EventName>, bigint>> =>
+  Object.fromEntries(EVENTS.map((name, i) => [name.toLowerCase(), BigInt(row[i]!)])) as Readonly<
+    Record<Lowercase<EventName>, bigint>
+  >;
+
+/** Misses by where blocks were allocated and the place in them, most of the first level first. */
+function allocationTable(
+  allocations: readonly {
+    readonly stack: number;
+    readonly place: { readonly fn: string; readonly file: string; readonly line: number };
+    readonly offset: number;
+    readonly misses: Float64Array;
+  }[],
+  shownRows: number,
+): ProfileTable {
+  const sum = ({ misses }: { readonly misses: Float64Array }): number => misses[0]! + misses[2]!;
+  const rows = [...allocations]
+    .sort((a, b) => sum(b) - sum(a))
+    .map(({ stack, place, offset, misses }): ProfileCell[] => [
+      ...[...misses].map(BigInt),
+      offset === MOST_OFFSETS << OFFSET_BITS ? `${offset}+` : String(offset),
+      stack,
+      `${place.fn || '???'} (${place.file || '???'}:${place.line})`,
+    ]);
+  return {
+    name: 'allocations',
+    title: 'Misses in heap blocks, by offset in bytes and allocation',
+    columns: [
+      ...['D1mr', 'DLmr', 'D1mw', 'DLmw'].map((name) => ({ name: name.toLowerCase(), head: name })),
+      { name: 'offset_bytes', head: 'offset' },
+      { name: 'stack' },
+      { name: 'allocated', head: 'allocated by' },
+    ],
+    rows,
+    shownRows,
+  };
+}
+
+const describe = ({ sizeBytes, ways, lineBytes }: CacheShape): string =>
+  `${grouped(sizeBytes)} B, ${lineBytes} B lines, ${ways === 1 ? 'direct-mapped' : `${ways}-way associative`}`;
+
+const grouped = (value: number): string => String(value).replace(/\B(?=(\d{3})+$)/g, ',');
+
+const percent = (part: number, whole: number): string =>
+  `${((100 * part) / Math.max(whole, 1)).toFixed(2)} %`;
+
+/** Totals in the way of Cachegrind's own. */
+function summaryLines({ I1, D1, LL }: Shapes, totals: Float64Array, branches: boolean): string[] {
+  const t = (...names: readonly EventName[]): number =>
+    names.reduce((sum, name) => sum + totals[EVENT[name]]!, 0);
+  const split = (label: string, read: EventName, write: EventName): string =>
+    `${label} ${grouped(t(read, write))}  (${grouped(t(read))} rd + ${grouped(t(write))} wr)`;
+  const mpki = (misses: number): string => ((1000 * misses) / Math.max(t('Ir'), 1)).toFixed(3);
+  const last = t('ILmr', 'DLmr', 'DLmw');
+  return [
+    `I1 cache:       ${describe(I1)}`,
+    `D1 cache:       ${describe(D1)}`,
+    `LL cache:       ${describe(LL)}`,
+    '',
+    `I refs:         ${grouped(t('Ir'))}`,
+    `I1 misses:      ${grouped(t('I1mr'))}  (${percent(t('I1mr'), t('Ir'))}, ${mpki(t('I1mr'))} per 1000 instructions)`,
+    `LLi misses:     ${grouped(t('ILmr'))}  (${percent(t('ILmr'), t('Ir'))})`,
+    '',
+    split('D refs:        ', 'Dr', 'Dw'),
+    `${split('D1 misses:     ', 'D1mr', 'D1mw')}  ${percent(t('D1mr', 'D1mw'), t('Dr', 'Dw'))}, ${mpki(t('D1mr', 'D1mw'))} per 1000 instructions`,
+    `${split('LLd misses:    ', 'DLmr', 'DLmw')}  ${percent(t('DLmr', 'DLmw'), t('Dr', 'Dw'))}`,
+    '',
+    `LL refs:        ${grouped(t('I1mr', 'D1mr', 'D1mw'))}`,
+    `LL misses:      ${grouped(last)}  (${percent(last, t('Ir', 'Dr', 'Dw'))}, ${mpki(last)} per 1000 instructions)`,
+    ...(branches
+      ? [
+          '',
+          `Branches:       ${grouped(t('Bc', 'Bi'))}  (${grouped(t('Bc'))} cond + ${grouped(t('Bi'))} ind)`,
+          `Mispredicts:    ${grouped(t('Bcm', 'Bim'))}  (${grouped(t('Bcm'))} cond + ${grouped(t('Bim'))} ind)  ${percent(t('Bcm', 'Bim'), t('Bc', 'Bi'))}`,
+        ]
+      : []),
+  ];
+}
+
+function summaryOf(totals: Float64Array, branches: boolean): Record<string, bigint> {
+  const names = EVENTS.slice(0, branches ? EVENT_COUNT : EVENT.Bc);
+  return Object.fromEntries(names.map((name, i) => [name, BigInt(totals[i]!)]));
+}
+
+/** The command line as text. */
+function commandOf(json: string, executable: string): string {
+  try {
+    const argv: unknown = JSON.parse(json);
+    if (Array.isArray(argv) && argv.length > 0) return argv.join(' ');
+  } catch {
+    // Damaged: the program's path must do.
+  }
+  return executable;
+}

@@ -1,0 +1,64 @@
+/** Counts as a file that cg_annotate reads (Valgrind manual, 5.7: file format). */
+import type { CacheShape } from '../../replay/cache-guest.js';
+import type { Source } from '../../replay/symbols.js';
+import { EVENT, EVENT_COUNT, EVENTS } from './counts.js';
+import type { Shapes } from './shapes.js';
+
+export interface FileHead extends Shapes {
+  readonly command: string;
+  /** Branches were predicted. */
+  readonly branches: boolean;
+}
+
+/**
+ * The text of the file.
+ * @param sources places of instructions; their events are those of `counts.ts`
+ */
+export function cachegrindFile(
+  sources: readonly Source[],
+  events: Float64Array,
+  totals: Float64Array,
+  { I1, D1, LL, command, branches }: FileHead,
+): string {
+  const count = branches ? EVENT_COUNT : EVENT.Bc;
+  const files = new Map<string, Map<string, Map<number, Float64Array>>>();
+  sources.forEach(({ fn, file, directory, line }, i) => {
+    const path = !file ? '???' : directory ? `${directory}/${file}` : file;
+    const functions = entry(files, path, () => new Map<string, Map<number, Float64Array>>());
+    const lines = entry(functions, fn || '???', () => new Map<number, Float64Array>());
+    const sums = entry(lines, file ? line : 0, () => new Float64Array(count));
+    for (let event = 0; event < count; event++) sums[event]! += events[EVENT_COUNT * i + event]!;
+  });
+  const text = [
+    `desc: I1 cache:         ${describe(I1)}`,
+    `desc: D1 cache:         ${describe(D1)}`,
+    `desc: LL cache:         ${describe(LL)}`,
+    `cmd: ${oneLine(command)}`,
+    `events: ${EVENTS.slice(0, count).join(' ')}`,
+  ];
+  for (const [path, functions] of sorted(files)) {
+    text.push(`fl=${oneLine(path)}`);
+    for (const [fn, lines] of sorted(functions)) {
+      text.push(`fn=${oneLine(fn)}`);
+      for (const [line, sums] of [...lines].sort(([a], [b]) => a - b))
+        text.push(`${line} ${sums.join(' ')}`);
+    }
+  }
+  text.push(`summary: ${totals.subarray(0, count).join(' ')}`, '');
+  return text.join('\n');
+}
+
+function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  let value = map.get(key);
+  if (value === undefined) map.set(key, (value = make()));
+  return value;
+}
+
+const sorted = <V>(map: ReadonlyMap<string, V>): [string, V][] =>
+  [...map].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+
+/** The format has a line for each thing. */
+const oneLine = (text: string): string => text.replaceAll('\n', ' ');
+
+const describe = ({ sizeBytes, ways, lineBytes }: CacheShape): string =>
+  `${sizeBytes} B, ${lineBytes} B, ${ways === 1 ? 'direct-mapped' : `${ways}-way associative`}`;

@@ -1,0 +1,128 @@
+/**
+ * What a replay that simulated caches has counted: events of each instruction, by Cachegrind's names, and sums of them.
+ * Counts are of executions, so they stay below 2^53.
+ */
+import { COUNTERS_WORDS, isGuarded, type CacheGuest } from '../../replay/cache-guest.js';
+import { GUARDED } from '../../replay/code-tables.js';
+import type { SegmentTable } from '../../replay/types.js';
+
+/** In the order in which Cachegrind's files have them. */
+export const EVENTS = [
+  ...(['Ir', 'I1mr', 'ILmr', 'Dr', 'D1mr', 'DLmr', 'Dw', 'D1mw', 'DLmw'] as const),
+  ...(['Bc', 'Bcm', 'Bi', 'Bim'] as const),
+] as const;
+export type EventName = (typeof EVENTS)[number];
+export const EVENT_COUNT = EVENTS.length;
+export const EVENT = Object.fromEntries(EVENTS.map((name, i) => [name, i])) as Readonly<
+  Record<EventName, number>
+>;
+
+/** By number of the kind of a cache site: the event of its executions; misses stand after it, then those of the last level. */
+const FIRST_EVENT = [EVENT.Ir, EVENT.Dr, EVENT.Dw, EVENT.Bc, EVENT.Bi];
+/** Kinds that have no last level. */
+const FIRST_BRANCH = 3;
+
+const HIGH = 2 ** 32;
+
+/** Reads the counters of all sites, and adds them up as `add` says: `at` is where the events of the site begin. */
+function addUp(
+  cache: CacheGuest,
+  segments: SegmentTable,
+  add: (site: number) => number,
+): Float64Array {
+  const { sites } = cache;
+  const counters = cache.counters();
+  const executions = new Uint32Array(
+    segments.executions.buffer,
+    segments.executions.byteOffset,
+    2 * segments.count,
+  );
+  let sums = new Float64Array(EVENT_COUNT * 64);
+  for (let site = 0; site < sites.count; site++) {
+    const kind = sites.kinds[site]!;
+    const at = COUNTERS_WORDS * site;
+    const segment = 2 * sites.segments[site]!;
+    const executed = isGuarded(kind)
+      ? counters[at + 4]! + HIGH * counters[at + 5]!
+      : executions[segment]! + HIGH * executions[segment + 1]!;
+    const misses = counters[at]! + HIGH * counters[at + 1]!;
+    // An instruction that was interrupted is fetched, but its segment is not counted.
+    if (executed === 0 && misses === 0) continue;
+    const row = EVENT_COUNT * add(site);
+    if (row >= sums.length) sums = grown(sums);
+    const first = row + FIRST_EVENT[kind & ~GUARDED]!;
+    sums[first]! += executed;
+    sums[first + 1]! += misses;
+    if ((kind & ~GUARDED) < FIRST_BRANCH)
+      sums[first + 2]! += counters[at + 2]! + HIGH * counters[at + 3]!;
+  }
+  return sums;
+}
+
+function grown(sums: Float64Array): Float64Array<ArrayBuffer> {
+  const larger = new Float64Array(2 * sums.length);
+  larger.set(sums);
+  return larger;
+}
+
+/** Sums over all of the program. */
+export const totalsOf = (cache: CacheGuest, segments: SegmentTable): Float64Array =>
+  addUp(cache, segments, () => 0).slice(0, EVENT_COUNT);
+
+/** Instructions with their events, as columns: those of instruction `i` begin at `events[EVENT_COUNT * i]`. */
+export interface InstructionCounts {
+  readonly pcs: readonly bigint[];
+  readonly events: Float64Array;
+}
+
+/** Sums by address of the instruction: code that was translated several times counts together. */
+export function countsByInstruction(cache: CacheGuest, segments: SegmentTable): InstructionCounts {
+  const { sites } = cache;
+  const pcs: bigint[] = [];
+  const numbers = new Map<number, number>();
+  const events = addUp(cache, segments, (site) => {
+    const key = sites.pcsHigh[site]! * HIGH + sites.pcs[site]!;
+    let number = numbers.get(key);
+    if (number === undefined) {
+      numbers.set(key, (number = pcs.length));
+      pcs.push((BigInt(sites.pcsHigh[site]!) << 32n) | BigInt(sites.pcs[site]!));
+    }
+    return number;
+  });
+  return { pcs, events };
+}
+
+/** Sums of rows of `events` by a key. */
+export class EventSums<K> {
+  readonly keys: K[] = [];
+  events = new Float64Array(EVENT_COUNT * 64);
+  private readonly numbers = new Map<unknown, number>();
+
+  /** Adds a row that begins at `from`. @param identity equal for equal keys */
+  add(identity: unknown, key: () => K, events: Float64Array, from: number): void {
+    let number = this.numbers.get(identity);
+    if (number === undefined) {
+      this.numbers.set(identity, (number = this.keys.length));
+      this.keys.push(key());
+      if (EVENT_COUNT * this.keys.length > this.events.length) this.events = grown(this.events);
+    }
+    const to = EVENT_COUNT * number;
+    for (let i = 0; i < EVENT_COUNT; i++) this.events[to + i]! += events[from + i]!;
+  }
+
+  /** Events of a key by its number. */
+  row(number: number): Float64Array {
+    return this.events.subarray(EVENT_COUNT * number, EVENT_COUNT * (number + 1));
+  }
+
+  /** Numbers of keys, those with most of the first event first; of equals, with most of the next. */
+  order(...by: readonly EventName[]): number[] {
+    return [...this.keys.keys()].sort((a, b) => {
+      for (const name of by) {
+        const less = this.row(b)[EVENT[name]]! - this.row(a)[EVENT[name]]!;
+        if (less !== 0) return less;
+      }
+      return a - b;
+    });
+  }
+}

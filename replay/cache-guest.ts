@@ -1,0 +1,214 @@
+/**
+ * In a replay that simulates caches: two first levels, for instructions and for data, and a last level behind both, in
+ * linear memory (`CACHE_I1` and what follows in layout.ts). Compiled code refers to them (support-cache.ts); here they are
+ * set up and read.
+ *
+ * Most accesses are to the line that was the latest of its set already. The tables of lines know these, with their place in
+ * linear memory: in such a replay they stand in for the table of granules, so hits of this kind cost nothing more.
+ */
+import type { CacheModes } from './cache-sites.js';
+import { CacheSites, GUARDED } from './code-tables.js';
+import { ModuleContext } from './emit.js';
+import type { GuestMemory } from './guest-memory.js';
+import {
+  CACHE,
+  CACHE_D1,
+  CACHE_I1,
+  CACHE_LL,
+  CACHE_SETS,
+  DATA_LINES,
+  FETCH_LINES,
+  FIRST_LEVEL_SIZE,
+  LAST_LEVEL_SIZE,
+  LINE_BITS,
+  LINE_ENTRIES,
+  MAX_CACHE_SITES,
+  MISS_ADDRESSES,
+  MISS_COUNT,
+  MISS_SITES,
+  NOTES_MISSES,
+  NO_GRANULE,
+  SITE_COUNTERS,
+  SITE_COUNTERS_BITS,
+  TLB_ENTRY_SIZE,
+} from './layout.js';
+import { UserError } from '../schemas/errors.js';
+
+/** The shape of a cache. All are powers of two but the number of ways. */
+export interface CacheShape {
+  readonly sizeBytes: number;
+  readonly ways: number;
+  readonly lineBytes: number;
+}
+
+/** What a replay is to simulate. */
+export interface CacheHooks {
+  readonly I1: CacheShape;
+  readonly D1: CacheShape;
+  readonly LL: CacheShape;
+  /** Predict branches, too. */
+  readonly branches: boolean;
+  /** Told of each miss of data in the first level when there are many, and when asked to (`CacheGuest.takeMisses`). */
+  readonly misses?: (misses: CacheMisses) => void;
+}
+
+/** Misses of data, in order: entry `i` of each for `i < count`. The arrays are valid during the call. */
+export interface CacheMisses {
+  readonly count: number;
+  /** Addresses as pairs of words, the low one first. */
+  readonly addresses: Uint32Array;
+  /** Twice the number of the cache site, and 1 if the last level missed, too. */
+  readonly sites: Uint32Array;
+}
+
+/** Cachegrind's checks (cg_arch: a simulated cache has a power of two of sets). Throws UserError. */
+export function checkShape(name: string, { sizeBytes, ways, lineBytes }: CacheShape): void {
+  const sets = sizeBytes / lineBytes / ways;
+  const fail = (what: string): never => {
+    throw new UserError(`The cache ${name} cannot be simulated: ${what}.`);
+  };
+  if (!isPowerOfTwo(lineBytes) || lineBytes < 16 || lineBytes > 4096)
+    fail(`its lines of ${lineBytes} bytes are no power of two from 16 to 4096`);
+  if (!isPowerOfTwo(sets)) fail(`its ${sets} sets are no power of two`);
+  const room = name === 'LL' ? LAST_LEVEL_SIZE : FIRST_LEVEL_SIZE;
+  if (8 * sets * strideWays(ways) > room)
+    fail(`it has ${sizeBytes / lineBytes} lines, and at most ${room / 8} are supported`);
+}
+
+export const isPowerOfTwo = (n: number): boolean => Number.isInteger(Math.log2(n)) && n > 0;
+
+/** Sets stand apart by a power of two. */
+const strideWays = (ways: number): number => 2 ** Math.ceil(Math.log2(ways));
+
+export function cacheModes(hooks: CacheHooks): CacheModes {
+  const { I1, D1, LL, branches } = hooks;
+  return {
+    fetchBits: Math.min(Math.log2(I1.lineBytes), LINE_BITS),
+    branches,
+    mostBytes: Math.min(I1.lineBytes, D1.lineBytes, LL.lineBytes),
+    fixed: new Map(layOut(hooks).map(({ at, value }) => [at, value])),
+  };
+}
+
+/** What linear memory holds of each cache. */
+function layOut({ I1, D1, LL }: CacheHooks): { at: number; value: bigint; isWide: boolean }[] {
+  // Entries are for whole lines, or parts of them.
+  const dataLines = D1.lineBytes < 2 ** LINE_BITS ? 0 : DATA_LINES;
+  const caches = [
+    { cache: CACHE_I1, shape: I1, sets: CACHE_SETS, lines: FETCH_LINES },
+    { cache: CACHE_D1, shape: D1, sets: CACHE_SETS + FIRST_LEVEL_SIZE, lines: dataLines },
+    { cache: CACHE_LL, shape: LL, sets: CACHE_SETS + 2 * FIRST_LEVEL_SIZE, lines: 0 },
+  ];
+  return caches.flatMap(({ cache, shape: { sizeBytes, ways, lineBytes }, sets, lines }) => {
+    const lineBits = Math.log2(lineBytes);
+    const fields = {
+      sets,
+      lineBits,
+      setMask: sizeBytes / lineBytes / ways - 1,
+      waysSize: 8 * ways,
+      strideBits: 3 + Math.log2(strideWays(ways)),
+      lines,
+      chunkBits: Math.min(lineBits, LINE_BITS),
+    };
+    const words = Object.entries(fields).map(([name, value]) => {
+      const at = cache + CACHE[name as keyof typeof fields];
+      return { at, value: BigInt(value), isWide: false };
+    });
+    return [
+      ...words,
+      { at: cache + CACHE.lineSize, value: BigInt(lineBytes), isWide: true },
+      { at: cache + CACHE.lineMask, value: -BigInt(lineBytes), isWide: true },
+    ];
+  });
+}
+
+export class CacheGuest {
+  readonly sites = new CacheSites();
+
+  constructor(
+    private readonly memory: GuestMemory,
+    private readonly hooks: CacheHooks,
+  ) {
+    for (const { at, value, isWide } of layOut(hooks))
+      if (isWide) memory.view.setBigInt64(at, value, true);
+      else memory.view.setUint32(at, Number(value), true);
+    memory.view.setUint32(NOTES_MISSES, hooks.misses ? 1 : 0, true);
+    this.forget(FETCH_LINES);
+    this.forget(DATA_LINES);
+    memory.moved = () => this.forget(DATA_LINES);
+  }
+
+  /** Empties a table of lines: only what is simulated again then is known to be a hit. */
+  private forget(lines: number): void {
+    const words = new BigUint64Array(
+      this.memory.wasm.buffer,
+      lines,
+      (TLB_ENTRY_SIZE / 8) * LINE_ENTRIES,
+    );
+    words.fill(NO_GRANULE);
+  }
+
+  /** Hands over the misses that were written down since. */
+  takeMisses(): void {
+    const { view, wasm } = this.memory;
+    const count = view.getUint32(MISS_COUNT, true);
+    if (count === 0) return;
+    view.setUint32(MISS_COUNT, 0, true);
+    this.hooks.misses!({
+      count,
+      addresses: new Uint32Array(wasm.buffer, MISS_ADDRESSES, 2 * count),
+      sites: new Uint32Array(wasm.buffer, MISS_SITES, count),
+    });
+  }
+
+  /** Refuses more sites than there is room for. */
+  checkSites(): void {
+    if (this.sites.count > MAX_CACHE_SITES)
+      throw new UserError(
+        'The program has more code than a replay can simulate caches for; ask for a smaller part of it.',
+      );
+  }
+
+  /**
+   * Counters of all sites as words, `COUNTERS_WORDS` for each: misses, misses of the last level, and executions if it is
+   * guarded, each the low word first.
+   */
+  counters(): Uint32Array {
+    const words = this.sites.count << (SITE_COUNTERS_BITS - 2);
+    return new Uint32Array(this.memory.wasm.buffer, SITE_COUNTERS, words);
+  }
+
+  /** Counts from here on. What is in the caches stays. */
+  forgetCounts(): void {
+    this.counters().fill(0);
+    this.memory.view.setUint32(MISS_COUNT, 0, true);
+  }
+
+  /** References of code that is interpreted. */
+  readonly refer = this.interpreted();
+
+  private interpreted(): () => {
+    fetchCode(address: bigint, size: number, site: number): void;
+    accessData(address: bigint, size: number, site: number): void;
+  } {
+    let made: ReturnType<CacheGuest['refer']> | undefined;
+    return () => (made ??= this.instantiate());
+  }
+
+  private instantiate(): ReturnType<CacheGuest['refer']> {
+    const context = new ModuleContext();
+    context.builder.importTable();
+    for (const name of ['fetchCode', 'accessData'] as const)
+      context.builder.export(name, context.support(name));
+    const module = new WebAssembly.Module(context.builder.encode());
+    return new WebAssembly.Instance(module, this.imports!).exports as never;
+  }
+
+  /** As for compiled blocks. */
+  imports: WebAssembly.Imports | undefined;
+}
+
+/** Words of the counters of a site. */
+export const COUNTERS_WORDS = 2 ** (SITE_COUNTERS_BITS - 2);
+
+export const isGuarded = (kind: number): boolean => (kind & GUARDED) !== 0;

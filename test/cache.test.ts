@@ -1,0 +1,424 @@
+/**
+ * Simulated caches: counts beside Cachegrind's, misses beside a plain model that is fed with the accesses and the path of
+ * the instructions, the compiled simulation on random references, tables and the file for cg_annotate.
+ */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import test from 'node:test';
+import { countsByInstruction, EVENT, EVENT_COUNT, EVENTS } from '../analyses/cache/counts.js';
+import { HeapMap } from '../analyses/cache/heap-map.js';
+import { withPowerOfTwoSets } from '../analyses/cache/shapes.js';
+import {
+  cacheModes,
+  CacheGuest,
+  type CacheHooks,
+  type CacheMisses,
+} from '../replay/cache-guest.js';
+import { IMPORTS, ModuleContext } from '../replay/emit.js';
+import { GuestMemory } from '../replay/guest-memory.js';
+import { DATA_LINES, LINE_ENTRIES, NO_GRANULE, TLB_ENTRY_SIZE } from '../replay/layout.js';
+import { openReplay } from '../replay/replay.js';
+import { Trace } from '../replay/trace.js';
+import type { ReplayOptions } from '../replay/types.js';
+import { PlainCaches, type PlainShapes } from './plain-cache.js';
+import { compile, grind, record, run, scratch, SCRATCH, type Recording } from './guest.js';
+import { randomOf } from './random.js';
+
+const shape = (sizeBytes: number, ways: number, lineBytes: number) => ({
+  sizeBytes,
+  ways,
+  lineBytes,
+});
+
+/** Of every kind: as processors have them, tiny, direct-mapped, lines of all sizes, one set. */
+const SHAPES: readonly PlainShapes[] = [
+  { I1: shape(32768, 8, 64), D1: shape(49152, 12, 64), LL: shape(1 << 20, 16, 64) },
+  { I1: shape(1024, 1, 64), D1: shape(512, 2, 64), LL: shape(4096, 4, 64) },
+  { I1: shape(2048, 2, 16), D1: shape(1024, 4, 32), LL: shape(16384, 8, 64) },
+  { I1: shape(65536, 2, 128), D1: shape(65536, 2, 128), LL: shape(262144, 8, 256) },
+  { I1: shape(512, 8, 64), D1: shape(1280, 20, 64), LL: shape(65536, 4, 32) },
+];
+
+const describe = ({ I1, D1, LL }: PlainShapes): string =>
+  [I1, D1, LL].map((one) => Object.values(one).join()).join(' ');
+
+const optionsOf = ({ I1, D1, LL }: PlainShapes): string[] =>
+  Object.entries({ I1, D1, LL }).map(
+    ([name, { sizeBytes, ways, lineBytes }]) => `--${name}=${sizeBytes},${ways},${lineBytes}`,
+  );
+
+const recordings = new Map<string, Recording>();
+function recordingOf(guest: string): Recording {
+  let known = recordings.get(guest);
+  if (!known) recordings.set(guest, (known = record([guest])));
+  return known;
+}
+
+/** Events of instructions by address, as columns in the order of `EVENTS`. */
+type Counts = Map<bigint, number[]>;
+
+/** What a replay that simulates counts. @param hotAfter executions after which a block is compiled */
+function simulate(
+  folder: string,
+  shapes: PlainShapes,
+  hotAfter: number,
+  others: ReplayOptions = {},
+): Counts {
+  const trace = Trace.open(folder);
+  try {
+    const hooks: CacheHooks = { ...shapes, branches: true };
+    const replay = openReplay(trace, 0, { counts: true, cache: hooks, ...others });
+    replay.guest.hotAfter = hotAfter;
+    replay.finish();
+    assert.deepEqual(replay.divergences, []);
+    const { pcs, events } = countsByInstruction(replay.guest.cache!, replay.segments());
+    return new Map(
+      pcs.map((pc, i) => [pc, [...events.subarray(EVENT_COUNT * i, EVENT_COUNT * (i + 1))]]),
+    );
+  } finally {
+    trace.close();
+  }
+}
+
+interface Reference {
+  readonly pc: bigint;
+  readonly event: number;
+  readonly address: bigint;
+  readonly size: number;
+}
+
+/** What the program refers to, in order: from each instruction, and each row of accesses. */
+function referencesOf(recording: Recording): Reference[] {
+  const lengths = new Map(
+    recording
+      .query(
+        "select distinct pc, regexp_extract(text, 'IMark.*, (\\d+), 0', 1)::int length from ir where text like '%IMark%'",
+      )
+      .map((row) => [row['pc'] as bigint, Number(row['length'])]),
+  );
+  const trace = Trace.open(recording.folder);
+  const references: Reference[] = [];
+  try {
+    const path: bigint[] = [];
+    openReplay(trace, 0).runUntil(2n ** 62n, 'after', (pc) => path.push(pc));
+    const replay = openReplay(trace, 0, { accesses: true });
+    let tick = -1;
+    /** The access before, while it is a read of the same instruction. */
+    let read: { address: bigint; size: number } | undefined;
+    const fetchTo = (to: number): void => {
+      while (tick < to) {
+        const pc = path[++tick]!;
+        references.push({ pc, event: EVENT.Ir, address: pc, size: lengths.get(pc)! });
+        read = undefined;
+      }
+    };
+    for (let batch; (batch = replay.nextAccesses());) {
+      const { sites } = replay;
+      for (let i = 0; i < batch.count; i++) {
+        fetchTo(Number(batch.ticks[i]!));
+        const site = batch.sites[i]!;
+        const [address, size] = [batch.addresses[i]!, sites.sizes[site]!];
+        const isStore = sites.stores[site] === 1;
+        const isModified = isStore && read?.address === address && read.size === size;
+        read = isStore ? undefined : { address, size };
+        const event = isStore ? EVENT.Dw : EVENT.Dr;
+        if (!isModified) references.push({ pc: path[tick]!, event, address, size });
+      }
+    }
+    fetchTo(path.length - 1);
+  } finally {
+    trace.close();
+  }
+  return references;
+}
+
+/** What the plain model counts. */
+function model(references: readonly Reference[], shapes: PlainShapes): Counts {
+  const counts: Counts = new Map();
+  const caches = new PlainCaches(shapes);
+  for (const { pc, event, address, size } of references) {
+    let row = counts.get(pc);
+    if (!row) counts.set(pc, (row = EVENTS.map(() => 0)));
+    const misses = caches.refer(event === EVENT.Ir ? 'I1' : 'D1', address, size);
+    row[event]!++;
+    if (misses > 0) row[event + 1]!++;
+    if (misses > 1) row[event + 2]!++;
+  }
+  return counts;
+}
+
+/** Without branches, which the model does not have. */
+const withoutBranches = (counts: Counts): [bigint, number[]][] =>
+  [...counts]
+    .map(([pc, row]): [bigint, number[]] => [pc, row.slice(0, EVENT.Bc)])
+    .filter(([, row]) => row.some((count) => count > 0))
+    .sort(([a], [b]) => (a < b ? -1 : 1));
+
+test('misses of each instruction are those of a plain model', () => {
+  for (const guest of ['counted.c', 'fields.c']) {
+    const recording = recordingOf(guest);
+    const references = referencesOf(recording);
+    for (const shapes of SHAPES) {
+      const expected = withoutBranches(model(references, shapes));
+      for (const hotAfter of [0, 100_000]) {
+        const found = withoutBranches(simulate(recording.folder, shapes, hotAfter));
+        assert.deepEqual(found, expected, `${guest} ${describe(shapes)} ${hotAfter}`);
+      }
+    }
+  }
+});
+
+test('code that is compiled, copied or both counts the same, branches too', () => {
+  const { folder } = recordingOf('counted.c');
+  const compiled = simulate(folder, SHAPES[0]!, 0);
+  for (const hotAfter of [1000, 1_000_000_000])
+    assert.deepEqual(simulate(folder, SHAPES[0]!, hotAfter), compiled, String(hotAfter));
+});
+
+test('an analysis that shares the replay changes nothing', () => {
+  for (const guest of ['counted.c', 'fields.c']) {
+    const { folder } = recordingOf(guest);
+    const alone = simulate(folder, SHAPES[1]!, 100_000);
+    for (const others of [{ accesses: true }, { tally: true }, { accesses: true, tally: true }])
+      assert.deepEqual(
+        simulate(folder, SHAPES[1]!, 100_000, others),
+        alone,
+        Object.keys(others).join(),
+      );
+  }
+});
+
+test('a static program without a heap has the counts of Cachegrind, misses and mispredictions too', () => {
+  const program = compile('counted.c');
+  const shapes = optionsOf(SHAPES[0]!);
+  const out = scratch('cachegrind.out');
+  const args = ['--tool=cachegrind', '--cache-sim=yes', '--branch-sim=yes'];
+  const theirs = run(['valgrind', ...args, ...shapes, `--cachegrind-out-file=${out}`, program]);
+  assert.match(theirs.stderr, /I +refs/);
+  const ours = scratch('ours.out');
+  const result = grind([
+    ...['analyze', 'cache', recordingOf('counted.c').folder, ...shapes],
+    ...['--branch-sim', 'yes', '--cachegrind-out', ours],
+  ]);
+  assert.equal(result.status, 0, result.stderr);
+  assert.deepEqual(linesOf(ours), linesOf(out));
+});
+
+/** Counts of a file for cg_annotate by function and line, and the summary. */
+function linesOf(path: string): Record<string, string> {
+  const found: Record<string, string> = {};
+  let fn = '';
+  for (const line of readFileSync(path, 'utf8').split('\n')) {
+    if (line.startsWith('fn=')) fn = line.slice(3);
+    const [, number, counts] = /^(\d+) ([\d ]+)$/.exec(line.trim()) ?? [];
+    if (number !== undefined) found[`${fn}:${number}`] = counts!;
+    if (line.startsWith('summary:')) found['summary'] = line;
+    if (line.startsWith('events:')) found['events'] = line.trim();
+  }
+  return found;
+}
+
+test('cg_annotate reads the file and finds the totals of the report', () => {
+  const out = scratch('annotated.out');
+  const { folder } = recordingOf('fields.c');
+  const report = grind([
+    ...['analyze', 'cache', folder, '--format', 'json', '--cachegrind-out', out],
+  ]);
+  assert.equal(report.status, 0, report.stderr);
+  const annotated = run(['cg_annotate', out], { cwd: SCRATCH });
+  assert.equal(annotated.status, 0, annotated.stderr);
+  const totals = /^([\d,]+ \(100\.0%\).*)PROGRAM TOTALS/m.exec(annotated.stdout)![1]!;
+  const numbers = [...totals.matchAll(/([\d,]+) \(100/g)].map((match) =>
+    match[1]!.replaceAll(',', ''),
+  );
+  const { summary } = JSON.parse(report.stdout) as {
+    summary: { processes: Record<string, string>[] };
+  };
+  const [process] = summary.processes;
+  const names = EVENTS.slice(0, EVENT.Bc);
+  assert.deepEqual(
+    numbers,
+    names.map((name) => process![name]),
+  );
+  assert.match(annotated.stdout, /fields\.c:walk/);
+});
+
+test('tables add up to the totals; misses in heap blocks are told by allocation and field', () => {
+  const recording = recordingOf('fields.c');
+  const shapes = optionsOf(SHAPES[1]!);
+  const report = grind(['analyze', 'cache', recording.folder, ...shapes]);
+  assert.equal(report.status, 0, report.stderr);
+  assert.doesNotMatch(report.stdout, /ERROR SUMMARY/);
+  const sums = (table: string): unknown =>
+    recording.row(
+      `select sum(ir) ir, sum(d1mr) d1mr, sum(dlmw) dlmw, sum(bc) bc from ${table} where analysis = 'cache'`,
+    );
+  assert.deepEqual(sums('cache_lines'), sums('cache_threads'));
+  assert.equal(
+    recording.cell('select sum(d1mw) = (select sum(d1mw) from cache_lines) from cache_sites'),
+    true,
+  );
+  assert.equal(
+    recording.cell('select sum(ir) from cache_lines'),
+    recording.cell('select ticks from processes'),
+  );
+  // 10 walks over 200 nodes: the fields of each lie in lines of their own, which were thrown out since.
+  const fields = recording.query(
+    `select "offset", d1mr, d1mw from cache_allocations where function = 'make_nodes'
+     and "offset" in (64, 128) order by "offset", d1mr`,
+  );
+  assert.deepEqual(fields, [
+    { offset: 64n, d1mr: 2000n, d1mw: 0n },
+    { offset: 128n, d1mr: 0n, d1mw: 2000n },
+  ]);
+});
+
+test('each thread has its counts, and all of them are those of the program', () => {
+  const recording = record(['threads.c']);
+  const report = grind(['analyze', 'cache', recording.folder]);
+  assert.equal(report.status, 0, report.stderr);
+  const threads = recording.query('select thread, ir, dr from cache_threads order by thread');
+  assert.ok(threads.length > 1);
+  for (const { ir } of threads) assert.ok((ir as bigint) > 0n);
+  const total = (column: string): bigint =>
+    threads.reduce((all, row) => all + (row[column] as bigint), 0n);
+  const lines = recording.row('select sum(ir) ir, sum(dr) dr from cache_lines');
+  assert.deepEqual({ ir: total('ir'), dr: total('dr') }, lines);
+});
+
+test('options that make no cache are refused in a sentence', () => {
+  const { folder } = recordingOf('counted.c');
+  for (const [option, sentence] of [
+    ['--D1=1000,2,64', /D1 cannot be simulated: its 7\.8125 sets are no power of two/],
+    ['--I1=32768,8', /--I1 takes size, associativity and line size/],
+    ['--LL=1048576,16,8', /LL cannot be simulated: its lines of 8 bytes/],
+    ['--rows=0', /--rows takes a whole number from 1/],
+  ] as const) {
+    const { status, stderr } = grind(['analyze', 'cache', folder, option]);
+    assert.notEqual(status, 0);
+    assert.match(stderr, sentence);
+  }
+});
+
+test('a last level is made one with a power of two of sets, of about its size', () => {
+  assert.deepEqual(withPowerOfTwoSets(shape(12 << 20, 16, 64)), shape(12 << 20, 24, 64));
+  assert.deepEqual(withPowerOfTwoSets(shape(8 << 20, 16, 64)), shape(8 << 20, 16, 64));
+});
+
+// ---- The compiled simulation alone ----
+
+interface Compiled {
+  fetchCode(address: bigint, size: number, site: number): void;
+  accessToLoad(address: bigint, size: number, site: number): number;
+  accessToStore(address: bigint, size: number, site: number): number;
+}
+
+/** The functions that compiled code calls, in a memory of their own. */
+function compiledCaches(shapes: PlainShapes, isFixed: boolean, misses: CacheMisses[]) {
+  const hooks: CacheHooks = {
+    ...shapes,
+    branches: false,
+    misses: ({ count, addresses, sites }) =>
+      misses.push({ count, addresses: addresses.slice(), sites: sites.slice() }),
+  };
+  const memory = new GuestMemory({ counts: true, shadow: false, cache: true });
+  const cache = new CacheGuest(memory, hooks);
+  const context = isFixed ? new ModuleContext(cacheModes(hooks).fixed) : new ModuleContext();
+  context.builder.importTable();
+  for (const name of ['fetchCode', 'accessToLoad', 'accessToStore'] as const)
+    context.builder.export(name, context.support(name));
+  const host = {
+    ...Object.fromEntries(Object.keys(IMPORTS).map((name) => [name, () => 0])),
+    takeMisses: () => cache.takeMisses(),
+  };
+  const table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 });
+  const env = { memory: memory.wasm, table, ...host };
+  const module = new WebAssembly.Module(context.builder.encode());
+  const code = new WebAssembly.Instance(module, { env }).exports as unknown as Compiled;
+  return { memory, cache, code };
+}
+
+test('the compiled simulation of random references is the plain one', () => {
+  const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
+  console.log(`seed ${seed}`);
+  const random = randomOf(seed);
+  for (const shapes of SHAPES) {
+    for (const isFixed of [false, true]) {
+      const noted: CacheMisses[] = [];
+      const { memory, cache, code } = compiledCaches(shapes, isFixed, noted);
+      const plain = new PlainCaches(shapes);
+      const expected = new Uint32Array(8 * 64);
+      const missed: [number, number][] = [];
+      cache.sites.count = 64;
+      const hot = Array.from({ length: 8 }, () => random(1 << 20));
+      for (let i = 0; i < 20_000; i++) {
+        const isNear = random(4) > 0;
+        const address = 0x10000 + (isNear ? hot[random(8)]! + random(200) : random(1 << 20));
+        const size = 1 << random(5);
+        const site = random(64);
+        const isFetch = random(3) === 0;
+        // What the code would not call for, as it is in the table of lines.
+        if (random(10) === 0) memory.write(BigInt(address), Uint8Array.of(1));
+        if (isFetch) code.fetchCode(BigInt(address), size, site);
+        else if (random(2) === 0) code.accessToLoad(BigInt(address), size, site);
+        else code.accessToStore(BigInt(address), size, site);
+        const misses = plain.refer(isFetch ? 'I1' : 'D1', BigInt(address), size);
+        if (misses > 0) expected[8 * site]!++;
+        if (misses > 1) expected[8 * site + 2]!++;
+        if (misses > 0 && !isFetch) missed.push([address, 2 * site + misses - 1]);
+        checkEntries(memory, plain);
+      }
+      const what = `${describe(shapes)} ${isFixed} seed ${seed}`;
+      assert.deepEqual(cache.counters().slice(0, 8 * 64), expected, what);
+      cache.takeMisses();
+      const found = noted.flatMap(({ count, addresses, sites }) =>
+        Array.from({ length: count }, (_, i) => [addresses[2 * i]!, sites[i]!]),
+      );
+      assert.deepEqual(found, missed, what);
+    }
+  }
+});
+
+/** What stands in the table of lines is the latest of its set, and its place is right. */
+function checkEntries(memory: GuestMemory, plain: PlainCaches): void {
+  for (let entry = 0; entry < LINE_ENTRIES; entry++) {
+    const at = DATA_LINES + TLB_ENTRY_SIZE * entry;
+    const chunk = memory.view.getBigUint64(at, true);
+    const toStore = memory.view.getBigUint64(at + 8, true);
+    if (chunk === NO_GRANULE) {
+      assert.equal(toStore, NO_GRANULE);
+      continue;
+    }
+    assert.ok(plain.D1.isLatest(chunk), `0x${chunk.toString(16)}`);
+    const granule = Number(chunk >> 16n);
+    const place = memory.place(granule) - memory.base + Number(chunk & 0xffffn);
+    assert.equal(memory.view.getUint32(at + 16, true), place);
+    assert.ok(toStore === NO_GRANULE || (toStore === chunk && memory.granules.has(granule)));
+  }
+}
+
+test('heap blocks are found by address as in a list of them', () => {
+  const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
+  console.log(`seed ${seed}`);
+  const random = randomOf(seed);
+  const map = new HeapMap();
+  const live = new Map<number, number>();
+  for (let i = 0; i < 20_000; i++) {
+    const address = 16 * random(1 << 14);
+    const isFree = ![...live].some(
+      ([start, size]) => address < start + size && start < address + 20_000,
+    );
+    if (random(3) > 0 && isFree) {
+      const size = 1 + random(random(8) === 0 ? 20_000 : 200);
+      live.set(address, size);
+      map.add({ address, size, owner: i });
+    } else if (live.size > 0) {
+      const [start] = [...live][random(live.size)]!;
+      live.delete(start);
+      map.remove(start);
+    }
+    const at = random(1 << 18);
+    const expected = [...live].find(([start, size]) => at >= start && at < start + size)?.[0];
+    assert.equal(map.at(at)?.address, expected, `seed ${seed} step ${i}`);
+  }
+});
