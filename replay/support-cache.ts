@@ -257,41 +257,21 @@ function fixedField(
 const MOST_UNROLLED = 16;
 
 /**
- * The same as `reference`, for an access to one line in fewer instructions; sets a local to how many caches missed.
- * @param isKept - an entry of the table of lines is made of the line afterwards
+ * Looks for a line, a local, in its set, and makes it the latest; leaves with label depth 0 if it was there.
+ * @param isForgotten - the line that was the latest must be taken out of the table of lines
  */
-function emitReference(
+function emitSearch(
   c: Code,
   context: ModuleContext,
   cache: number,
-  [address, size, site]: readonly [number, number, number],
-  isKept: boolean,
-): number {
-  const misses = c.local(I32);
-  const line = c.local(I64);
+  line: number,
+  isForgotten: boolean,
+): void {
   const at = c.local(I32);
   const moved = c.local(I64);
   const next = c.local(I64);
   const known = (name: keyof typeof CACHE): number =>
     Number(context.fixed.get(cache + CACHE[name]) ?? -1);
-  c.get(address);
-  fixedField(c, context, cache, 'lineMask');
-  c.op('i64_and');
-  c.tee(line);
-  c.get(address);
-  c.get(size);
-  c.ops('i64_extend_i32_u', 'i64_add');
-  c.i64(1n);
-  c.op('i64_sub');
-  fixedField(c, context, cache, 'lineMask');
-  c.ops('i64_and', 'i64_ne');
-  c.open('if');
-  c.i32(cache);
-  for (const local of [address, size, site]) c.get(local);
-  c.call(context.support('reference'));
-  c.set(misses);
-  c.else();
-  c.open('block');
   c.get(line);
   fixedField(c, context, cache, 'lineBits');
   c.ops('i64_extend_i32_u', 'i64_shr_u', 'i32_wrap_i64');
@@ -307,10 +287,7 @@ function emitReference(
   c.get(line);
   c.op('i64_eq');
   c.brIf(0);
-  // Of two lines of a set, the later one often takes the entry of the other.
-  const isReplaced =
-    isKept && known('lineBits') === LINE_BITS && known('setMask') >= LINE_ENTRIES - 1;
-  if (!isReplaced && known('lines') !== 0) {
+  if (isForgotten && known('lines') !== 0) {
     fixedField(c, context, cache, 'lines');
     c.open('if');
     c.i32(cache);
@@ -363,11 +340,67 @@ function emitReference(
     c.end();
     c.end();
   }
-  countSite(c, () => c.get(site), 0);
-  c.i32(CACHE_LL);
+}
+
+/** (line): 1 if the last level misses it; used where the shape of that is known. */
+function touchLast(c: Code, context: ModuleContext): void {
+  const line = 0;
+  c.open('block');
+  emitSearch(c, context, CACHE_LL, line, false);
+  c.i32(1);
+  c.op('return');
+  c.end();
+  c.i32(0);
+}
+
+/**
+ * The same as `reference`, for an access to one line in fewer instructions; sets a local to how many caches missed.
+ * @param isKept - an entry of the table of lines is made of the line afterwards
+ */
+function emitReference(
+  c: Code,
+  context: ModuleContext,
+  cache: number,
+  [address, size, site]: readonly [number, number, number],
+  isKept: boolean,
+): number {
+  const misses = c.local(I32);
+  const line = c.local(I64);
+  const known = (name: keyof typeof CACHE): number =>
+    Number(context.fixed.get(cache + CACHE[name]) ?? -1);
+  c.get(address);
+  fixedField(c, context, cache, 'lineMask');
+  c.op('i64_and');
+  c.tee(line);
   c.get(address);
   c.get(size);
-  c.call(context.support('touchLines'));
+  c.ops('i64_extend_i32_u', 'i64_add');
+  c.i64(1n);
+  c.op('i64_sub');
+  fixedField(c, context, cache, 'lineMask');
+  c.ops('i64_and', 'i64_ne');
+  c.open('if');
+  c.i32(cache);
+  for (const local of [address, size, site]) c.get(local);
+  c.call(context.support('reference'));
+  c.set(misses);
+  c.else();
+  // Of two lines of a set, the later one often takes the entry of the other.
+  const isReplaced =
+    isKept && known('lineBits') === LINE_BITS && known('setMask') >= LINE_ENTRIES - 1;
+  c.open('block');
+  emitSearch(c, context, cache, line, !isReplaced);
+  countSite(c, () => c.get(site), 0);
+  const lastBits = context.fixed.get(CACHE_LL + CACHE.lineBits);
+  if (lastBits !== undefined && Number(lastBits) === known('lineBits')) {
+    c.get(line);
+    c.call(context.support('touchLast'));
+  } else {
+    c.i32(CACHE_LL);
+    c.get(address);
+    c.get(size);
+    c.call(context.support('touchLines'));
+  }
   c.tee(misses);
   c.open('if');
   countSite(c, () => c.get(site), 1);
@@ -638,6 +671,7 @@ export const CACHE_SUPPORT = {
   forgetLine: { parameters: [I32, I64], results: [], emit: forgetLine },
   touchLine: { parameters: [I32, I64], results: [I32], emit: touchLine },
   touchLines: { parameters: [I32, I64, I32], results: [I32], emit: touchLines },
+  touchLast: { parameters: [I64], results: [I32], emit: touchLast },
   reference: { parameters: [I32, I64, I32, I32], results: [I32], emit: reference },
   fetchCode: { parameters: ACCESS, results: [], emit: fetchCode },
   noteMiss: { parameters: [I64, I32, I32], results: [], emit: noteMiss },
