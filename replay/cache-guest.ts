@@ -132,7 +132,7 @@ export class CacheGuest {
     for (const { at, value, isWide } of layOut(hooks))
       if (isWide) memory.view.setBigInt64(at, value, true);
       else memory.view.setUint32(at, Number(value), true);
-    memory.view.setUint32(NOTES_MISSES, hooks.misses ? 1 : 0, true);
+    this.noteMisses(hooks.misses !== undefined);
     this.forget(FETCH_LINES);
     this.forget(DATA_LINES);
     memory.moved = () => this.forget(DATA_LINES);
@@ -146,6 +146,11 @@ export class CacheGuest {
       (TLB_ENTRY_SIZE / 8) * LINE_ENTRIES,
     );
     words.fill(NO_GRANULE);
+  }
+
+  /** From now on misses of data are written down, or not; at first they are if somebody wants them. */
+  noteMisses(on: boolean): void {
+    this.memory.view.setUint32(NOTES_MISSES, on ? 1 : 0, true);
   }
 
   /** Hands over the misses that were written down since. */

@@ -106,6 +106,8 @@ class CachePart implements ReplayPart {
 
   begin(replay: ProcessReplay): void {
     this.replay = replay;
+    // There is no block yet that misses could lie in.
+    replay.guest.cache!.noteMisses(false);
   }
 
   private applied(row: EventRow): void {
@@ -148,6 +150,7 @@ class CachePart implements ReplayPart {
     if (address === 0) return;
     const previous = Number(row.u64('previous'));
     if (previous !== 0) this.blocks.remove(previous);
+    this.replay.guest.cache!.noteMisses(true);
     this.blocks.add({ address, size: Number(row.u64('size')), owner: row.u32('stack') });
   }
 
