@@ -84,6 +84,7 @@ const BUILT_IN: Readonly<Record<string, string>> = {
   race: './race/race.js',
   heap: './heap/heap.js',
   cache: './cache/cache.js',
+  callgraph: './callgraph/callgraph.js',
 };
 
 export const ANALYSIS_NAMES: readonly string[] = Object.keys(BUILT_IN);

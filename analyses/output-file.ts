@@ -12,7 +12,7 @@ export function writeOutput(
   pattern: string,
   { pid, process }: ProcessRow,
   isOneOfSeveral: boolean,
-  text: string,
+  text: string | Uint8Array,
 ): void {
   const named = pattern.replaceAll('%p', String(pid));
   const path = isOneOfSeveral && named === pattern ? `${pattern}.${process}` : named;

@@ -1,5 +1,6 @@
-/** The tables of access sites, cache sites and segments, which grow as superblocks are met. */
+/** The tables of access sites, cache sites, call sites and segments, which grow as superblocks are met. */
 import { CACHE_SITE_KINDS, type CacheSite } from './cache-sites.js';
+import { CALL_SITE_KINDS, type CallSite } from './call-sites.js';
 import type { AccessSite, Segment } from './ir.js';
 import type { SiteTable } from './types.js';
 
@@ -137,3 +138,27 @@ export class CacheSites {
 
 /** Of the kind of a cache site: it is under a guard. */
 export const GUARDED = 0x80;
+
+/** Where code tells of calls, as columns. */
+export class CallSites {
+  count = 0;
+  /** Addresses of instructions. */
+  pcs = new BigUint64Array(0);
+  /** Numbers in `CALL_SITE_KINDS`. */
+  kinds = new Uint8Array(0);
+
+  /** Appends the sites of a superblock; returns the number of the first. */
+  add(sites: readonly CallSite[]): number {
+    const first = this.count;
+    for (const { kind, pc } of sites) this.addOne(pc, CALL_SITE_KINDS.indexOf(kind));
+    return first;
+  }
+
+  addOne(pc: bigint, kind: number): void {
+    const at = this.count++;
+    this.pcs = grown(this.pcs, this.count);
+    this.kinds = grown(this.kinds, this.count);
+    this.pcs[at] = pc;
+    this.kinds[at] = kind;
+  }
+}

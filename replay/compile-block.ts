@@ -52,6 +52,7 @@ import {
   granulesOf,
 } from './layout.js';
 import { isPredicted, type CacheModes } from './cache-sites.js';
+import { isAtEnd, type CallSite } from './call-sites.js';
 import { ACCESS_SERVES, ACCESS_STORES, type FreshHooks } from './fresh-accesses.js';
 import type { ShadowUnit } from './compile-shadow.js';
 import { HELPER_LOWERINGS, OPERATION_LOWERINGS } from './lower.js';
@@ -80,6 +81,8 @@ export interface Modes {
   readonly counts: boolean;
   /** Simulate caches; only together with counts. */
   readonly cache?: CacheModes;
+  /** Write a row at each call site; only together with counts. */
+  readonly calls?: boolean;
   /** Follow which memory and which values are defined; not together with the others. */
   readonly shadow?: boolean;
 }
@@ -94,6 +97,10 @@ export interface CompileUnit {
   readonly firstSite: number;
   /** In a replay that simulates caches: number of its first cache site. */
   readonly firstCacheSite: number;
+  /** In a replay that tells of calls: the call sites, of which the first has this number, and where the stack pointer is. */
+  readonly callSites: readonly CallSite[];
+  readonly firstCallSite: number;
+  readonly stackPointer: number;
   /** In count mode: number of the first segment. */
   readonly firstSegment: number;
   /** By statement: the number by which `dirty` is asked for it. */
@@ -217,6 +224,7 @@ export class BlockCompiler {
 
   protected body(): void {
     this.begin();
+    this.noteCall(false);
     for (const statement of this.unit.block.statements) this.statement(statement);
     const { next, jumpKind, offsIP } = this.unit.block;
     if (this.modes.cache?.branches && isPredicted(jumpKind) && !(next & 1)) {
@@ -225,6 +233,7 @@ export class BlockCompiler {
       this.e.push(next);
       this.e.support('predictTarget');
     }
+    this.noteCall(true);
     this.code.i32(0);
     this.e.push(next);
     this.code.memory('i64_store', STATE + offsIP);
@@ -235,6 +244,16 @@ export class BlockCompiler {
       this.e.push(next);
       this.e.support(noRedirect ? 'jump1' : 'jump0');
     });
+  }
+
+  private noteCall(atEnd: boolean): void {
+    const { callSites, firstCallSite, stackPointer } = this.unit;
+    const own = callSites.findIndex((site) => isAtEnd(site) === atEnd);
+    if (own < 0) return;
+    this.code.i32(firstCallSite + own);
+    this.code.i32(this.instructions);
+    this.code.i32(stackPointer);
+    this.e.support('noteCall');
   }
 
   private reloadRows(): void {

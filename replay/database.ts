@@ -22,6 +22,8 @@ import {
   heap_sites,
   heap_timeline,
   lock_uses,
+  call_edges,
+  function_costs,
   sync_variables,
   cache_lines,
   cache_sites,
@@ -115,9 +117,10 @@ export class Database {
       [heap_offsets, rowsScan(heap_offsets.columns, () => findingRows(trace, heap_offsets))],
       [lock_uses, rowsScan(lock_uses.columns, () => findingRows(trace, lock_uses))],
       [sync_variables, rowsScan(sync_variables.columns, () => findingRows(trace, sync_variables))],
-      ...[cache_lines, cache_sites, cache_threads, cache_allocations].map(
-        (table) => [table, rowsScan(table.columns, () => findingRows(trace, table))] as const,
-      ),
+      ...[
+        ...[cache_lines, cache_sites, cache_threads, cache_allocations],
+        ...[function_costs, call_edges],
+      ].map((table) => [table, rowsScan(table.columns, () => findingRows(trace, table))] as const),
       [trace_damage, rowsScan(trace_damage.columns, () => damageRows(trace))],
     ]);
     const { connection } = database;

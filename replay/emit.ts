@@ -50,6 +50,8 @@ export const IMPORTS = {
   tallyWrapped: { parameters: [I32], results: [] },
   /** With caches: so many misses were written down that there is no room for more. */
   takeMisses: { parameters: [], results: [] },
+  /** With calls: there is no room for more rows of them. */
+  takeCalls: { parameters: [], results: [] },
   /** With tags: the current thread begins a new epoch. */
   beginEpoch: { parameters: [], results: [] },
   /** With tags: n bytes at an address were accessed by an instruction that synchronises; whether it stored. */

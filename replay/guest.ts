@@ -8,6 +8,8 @@ import { Segments, Sites } from './code-tables.js';
 import assert from 'node:assert/strict';
 import { CacheGuest, cacheModes, type CacheHooks } from './cache-guest.js';
 import { cacheSites } from './cache-sites.js';
+import { callSites, isAtEnd } from './call-sites.js';
+import { CallsGuest, type CallHooks } from './calls-guest.js';
 import type { CompileUnit, Modes } from './compile-block.js';
 import { spilledOf, type ShadowSite, type ShadowUnit } from './compile-shadow.js';
 import { compileBlocks, compileDispatcher, compileStop, compileThreadedEntry } from './compile.js';
@@ -152,6 +154,7 @@ interface BlockNumbers {
   readonly firstSite: number;
   readonly firstSegment: number;
   readonly firstCacheSite: number;
+  readonly firstCallSite: number;
   /** Of its first dirty statement, in `dirties`; 0 when it has none. */
   readonly firstDirty: number;
 }
@@ -263,6 +266,9 @@ export class Guest implements Machine {
   /** Of a replay that simulates caches. */
   readonly cache: CacheGuest | undefined;
 
+  /** Of a replay that tells of calls. */
+  readonly calls: CallsGuest | undefined;
+
   /** Of a replay that follows definedness. */
   readonly shadow: ShadowGuest | undefined;
 
@@ -272,18 +278,21 @@ export class Guest implements Machine {
    * @param modes - what to produce; a guest without either only computes
    * @param hooks - follow definedness, with neither accesses nor counts
    * @param cache - simulate these caches, with counts
+   * @param calls - tell of calls, with counts
    */
   constructor(
     private readonly opNames: readonly string[],
     private readonly layout: StateLayout,
-    modes: Omit<Modes, 'shadow' | 'cache'>,
+    modes: Omit<Modes, 'shadow' | 'cache' | 'calls'>,
     hooks?: ShadowHooks,
     cache?: CacheHooks,
+    calls?: CallHooks,
   ) {
     this.modes = {
       ...modes,
       shadow: hooks !== undefined,
       ...(cache && { cache: cacheModes(cache) }),
+      calls: calls !== undefined,
     };
     if (layout.stateSize > MAX_STATE_SIZE) {
       throw new UserError(
@@ -303,6 +312,10 @@ export class Guest implements Machine {
     if (cache) {
       assert(modes.counts && !isFresh && !hooks, 'caches are simulated with counters only');
       this.cache = new CacheGuest(this.memory, cache);
+    }
+    if (calls) {
+      assert(modes.counts && !hooks, 'calls are told of with counters only');
+      this.calls = new CallsGuest(this.memory, calls, layout.RSP);
     }
     if (hooks) {
       assert(!modes.accesses && !modes.counts, 'shadow memory stands where counters would');
@@ -336,6 +349,7 @@ export class Guest implements Machine {
         this.memory.clearSlowTags();
       },
       tallyWrapped: (counter: number) => this.tally!.wrapped(counter >>> 0),
+      takeCalls: () => this.calls!.take(),
       takeMisses: () => this.cache!.takeMisses(),
       beginEpoch: () => this.fresh!.beginEpoch(),
       synchronised: (address: bigint, size: number, how: number) =>
@@ -423,6 +437,7 @@ export class Guest implements Machine {
       sites: this.siteColumns,
       segments: this.segmentColumns,
       cacheSites: this.cache?.sites,
+      callSites: this.calls?.sites,
       slotFor: (target, noRedirect) => this.slotAddress(target, noRedirect),
     });
   }
@@ -704,8 +719,14 @@ export class Guest implements Machine {
       );
     }
     const sites = this.modes.accesses ? accessSites(block, address) : NO_SITES;
-    record.numbers ??= this.enter(id, address, block, sites);
-    const { firstSite, firstSegment, firstDirty, firstCacheSite } = record.numbers;
+    const ownCalls = this.calls
+      ? callSites(block, address, this.layout.RSP, this.calls.hooks.isFunction(address))
+      : [];
+    record.numbers ??= {
+      ...this.enter(id, address, block, sites),
+      firstCallSite: this.calls?.sites.add(ownCalls) ?? 0,
+    };
+    const { firstSite, firstSegment, firstDirty, firstCacheSite, firstCallSite } = record.numbers;
     const dirties = block.statements.filter((statement) => statement.tag === 'Dirty');
     return {
       block,
@@ -713,6 +734,9 @@ export class Guest implements Machine {
       firstSite,
       firstSegment,
       firstCacheSite,
+      callSites: ownCalls,
+      firstCallSite,
+      stackPointer: STATE + this.layout.RSP,
       dirtyNumbers: new Map(dirties.map((statement, i) => [statement, firstDirty + i])),
       slotFor: (target, noRedirect) => this.slotAddress(target, noRedirect),
       ...(this.shadow && { shadow: this.cleanUnit(record, block, this.shadow) }),
@@ -835,7 +859,7 @@ export class Guest implements Machine {
     address: bigint,
     block: Block,
     sites: readonly AccessSite[],
-  ): BlockNumbers {
+  ): Omit<BlockNumbers, 'firstCallSite'> {
     const firstSegment = this.modes.counts
       ? this.segmentColumns.add(id, segmentsOf(block, address))
       : 0;
@@ -910,11 +934,13 @@ export class Guest implements Machine {
   /** Makes the threaded code of a block; false when it has to be compiled. */
   private thread(record: BlockRecord): boolean {
     const { id, address, ir } = record.definition;
-    const translation = this.threaded?.translate({ id, address, ir }, this.hotAfter);
+    const isFunction = this.threaded !== undefined && !!this.calls?.hooks.isFunction(address);
+    const translation = this.threaded?.translate({ id, address, ir, isFunction }, this.hotAfter);
     if (!translation) return false;
     this.checkBlock(translation);
-    const { number, start, machineCode, firstSite, firstSegment, firstCacheSite } = translation;
-    record.numbers ??= { firstSite, firstSegment, firstDirty: 0, firstCacheSite };
+    const { number, start, machineCode } = translation;
+    const { firstSite, firstSegment, firstCacheSite, firstCallSite } = translation;
+    record.numbers ??= { firstSite, firstSegment, firstDirty: 0, firstCacheSite, firstCallSite };
     record.threaded = start;
     record.machineCode = machineCode;
     record.functionIndex = THREADED_FUNCTION;
@@ -1136,9 +1162,13 @@ export class Guest implements Machine {
   ): ReturnType<typeof interpretBlock> {
     const { block, firstSite, firstSegment } = unit;
     this.interpreting = { firstSite, tick: this.tick };
+    this.noteCall(unit, false);
     const stop = this.cache ? this.fetching(unit, record, stopBefore) : stopBefore;
     const outcome = interpretBlock(this, block, stop, this.shadow && this.shadowMachine());
     this.tick += BigInt(outcome.instructions);
+    // the last segment was completed: it was not left by a side exit
+    if (this.calls && outcome.segments > block.statements.filter(endsSegment).length)
+      this.noteCall(unit, true);
     if (this.modes.counts) {
       for (let i = 0; i < outcome.segments; i++) {
         const at = COUNTS + 8 * (firstSegment + i);
@@ -1146,6 +1176,12 @@ export class Guest implements Machine {
       }
     }
     return outcome;
+  }
+
+  /** Tells of the call site at the beginning or the end of a block that is interpreted. */
+  private noteCall({ callSites: sites, firstCallSite }: CompileUnit, atEnd: boolean): void {
+    const own = sites.findIndex((site) => isAtEnd(site) === atEnd);
+    if (own >= 0) this.calls!.note(firstCallSite + own, this.tick);
   }
 
   /** Simulates what a block that is interpreted refers to; returns what is to be asked before each instruction. */

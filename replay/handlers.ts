@@ -110,6 +110,9 @@ function buildStatement(
     sites: isAccess ? [FAKE_SITE] : [],
     firstSite: 0,
     firstCacheSite: 0,
+    callSites: [],
+    firstCallSite: 0,
+    stackPointer: 0,
     firstSegment: 0,
     dirtyNumbers: new Map(),
     varying: pushVarying,
@@ -504,6 +507,15 @@ const buildIndirect: Build = (context) => {
   return code;
 };
 
+/** Words: call site, instructions of the block before it, where the stack pointer is. */
+const buildNoteCall: Build = (context) => {
+  const code = new Code(...HANDLER_TYPE);
+  for (const word of [1, 2, 3]) pushWord(code, word);
+  code.call(context.support('noteCall'));
+  code.returnCall(NEXT);
+  return code;
+};
+
 // ---- All of them, by name ----
 
 /** Types of values that replay supports. */
@@ -579,6 +591,7 @@ export function flowHandlers(modes: Modes): Handlers {
           ['indirect', buildIndirect],
         ] as const)
       : []),
+    ...(modes.calls ? ([['noteCall', buildNoteCall]] as const) : []),
   ]);
 }
 
@@ -605,6 +618,8 @@ export const FLOW_MODES: Readonly<Record<string, Modes>> = {
   counts: { accesses: false, counts: true },
   shadow: { accesses: false, counts: false, shadow: true },
   cache: CACHE,
+  calls: { accesses: false, counts: true, calls: true },
+  cacheAndCalls: { ...CACHE, calls: true },
 };
 
 export const accessMode = (modes: Modes): string =>
@@ -624,4 +639,14 @@ export const accessMode = (modes: Modes): string =>
               ? 'accessesTally'
               : 'accesses';
 export const flowMode = (modes: Modes): string =>
-  modes.shadow ? 'shadow' : modes.cache ? 'cache' : modes.counts ? 'counts' : 'plain';
+  modes.shadow
+    ? 'shadow'
+    : modes.cache
+      ? modes.calls
+        ? 'cacheAndCalls'
+        : 'cache'
+      : modes.calls
+        ? 'calls'
+        : modes.counts
+          ? 'counts'
+          : 'plain';

@@ -36,6 +36,8 @@ export const CELL = {
   /** In a replay of fresh accesses: tags of the current epoch, for 16 bytes; loads are compared without the lowest bit. */
   loadTag: 144,
   storeTag: 160,
+  /** Calls written down, in units of 8. */
+  calls: 176,
 } as const;
 
 /** Operands (32 bytes each, at most 5) and after them the result of an operation done by the host. */
@@ -109,8 +111,14 @@ export const ROW_VALUES = ROW_ADDRESSES + 8 * MAX_ROWS;
 export const WIDE = ROW_VALUES + 8 * MAX_ROWS;
 export const WIDE_SIZE = 1 << 20;
 
+/** Calls, returns and entries of functions (calls-guest.ts), as columns: sites (u32), ticks and stack pointers (f64). */
+export const MAX_CALLS = 1 << 14;
+export const CALL_SITES = WIDE + WIDE_SIZE;
+export const CALL_TICKS = CALL_SITES + 4 * MAX_CALLS;
+export const CALL_STACKS = CALL_TICKS + 8 * MAX_CALLS;
+
 /** Where the slow path of a load leaves the value, as if it were a place in a granule. */
-const SLOW_LOAD = WIDE + WIDE_SIZE;
+const SLOW_LOAD = CALL_STACKS + 8 * MAX_CALLS;
 
 /** One u64 per segment. */
 export const COUNTS = SLOW_LOAD + 64;

@@ -13,6 +13,7 @@ const SECTION_HEADER_SIZE = 64;
 const SYMBOL_SIZE = 24;
 const SHT_SYMTAB = 2;
 const SHT_NOTE = 7;
+const SHT_NOBITS = 8;
 const SHF_ALLOC = 2n;
 const SHF_COMPRESSED = 0x800n;
 const COMPRESSION_HEADER_SIZE = 24;
@@ -35,12 +36,14 @@ export interface LinkSymbol {
 
 /** Of one object file, each in rising order of addresses. */
 interface FileNames {
+  /** Where functions begin, by symbols and by the file's unwind information, which stripped files have, too. */
+  readonly starts: readonly bigint[];
   readonly functions: readonly LinkSymbol[];
   readonly variables: readonly LinkSymbol[];
   readonly sections: readonly LinkSymbol[];
 }
 
-const NO_NAMES: FileNames = { functions: [], variables: [], sections: [] };
+const NO_NAMES: FileNames = { starts: [], functions: [], variables: [], sections: [] };
 
 /** Symbol tables of object files, each read when first asked for. */
 export class LinkNames {
@@ -66,6 +69,12 @@ export class LinkNames {
   /** Where the function at an address of an object file begins, if the file tells. */
   functionStart(path: string, address: bigint): bigint | undefined {
     return symbolsAt(this.names(path).functions, address)[0]?.address;
+  }
+
+  /** The same, by symbols and unwind information: the nearest beginning of a function before an address. */
+  codeStart(path: string, address: bigint): bigint | undefined {
+    const { starts } = this.names(path);
+    return starts[countWhile(starts, (start) => start <= address) - 1];
   }
 
   /** The variable at an address of an object file, under the name that Valgrind prefers. */
@@ -110,8 +119,10 @@ export class LinkNames {
     const files = debug && debug.buildId === id ? [main, debug] : [main];
     const sorted = (symbols: LinkSymbol[]) =>
       symbols.sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
+    const functions = sorted(files.flatMap((file) => file.functions));
     return {
-      functions: sorted(files.flatMap(({ functions }) => functions)),
+      starts: withSymbols(main.starts, functions),
+      functions,
       variables: sorted(files.flatMap(({ variables }) => variables)),
       sections: sorted([...main.sections]),
     };
@@ -131,6 +142,21 @@ function symbolsAt(symbols: readonly LinkSymbol[], address: bigint): LinkSymbol[
   return found;
 }
 
+/** Addresses of symbols, and those of unwind information that lie in none; both are in rising order, as is the result. */
+function withSymbols(unwind: readonly bigint[], symbols: readonly LinkSymbol[]): bigint[] {
+  const starts: bigint[] = [];
+  let end = 0n;
+  let next = 0;
+  for (const symbol of [...symbols, undefined]) {
+    for (; next < unwind.length && (!symbol || unwind[next]! < symbol.address); next++)
+      if (unwind[next]! >= end) starts.push(unwind[next]!);
+    if (!symbol) break;
+    if (starts.at(-1) !== symbol.address) starts.push(symbol.address);
+    if (symbol.end > end) end = symbol.end;
+  }
+  return starts;
+}
+
 /** Short names first, as they are without their version; of two as short, the one with a version. */
 function byName(a: string, b: string): number {
   const length = (name: string) => name.replace(/@.*/, '').length;
@@ -141,10 +167,15 @@ function byName(a: string, b: string): number {
 
 /** Index of the first symbol that begins after an address. */
 function firstAfter(symbols: readonly LinkSymbol[], address: bigint): number {
-  let [low, high] = [0, symbols.length];
+  return countWhile(symbols, (symbol) => symbol.address <= address);
+}
+
+/** How many elements at the beginning of a list hold, of one whose others do not. */
+function countWhile<T>(list: readonly T[], holds: (element: T) => boolean): number {
+  let [low, high] = [0, list.length];
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (symbols[middle]!.address <= address) low = middle + 1;
+    if (holds(list[middle]!)) low = middle + 1;
     else high = middle;
   }
   return low;
@@ -221,15 +252,17 @@ class ElfReader {
       sections
         .filter(({ type }) => type === SHT_SYMTAB || type === SHT_DYNSYM)
         .flatMap((section) => this.symbols(section, sections[section.link], types));
+    const named = sections.flatMap((section) => {
+      const { flags, address, size } = section;
+      const name = sectionName(section, texts);
+      if (!(flags & SHF_ALLOC) || size === 0 || name === undefined) return [];
+      return [{ address, end: address + BigInt(size), name }];
+    });
     return {
+      starts: this.unwindStarts(sections, named),
       functions: symbols(STT_FUNC, STT_GNU_IFUNC),
       variables: symbols(STT_OBJECT),
-      sections: sections.flatMap((section) => {
-        const { flags, address, size } = section;
-        const name = sectionName(section, texts);
-        if (!(flags & SHF_ALLOC) || size === 0 || name === undefined) return [];
-        return [{ address, end: address + BigInt(size), name }];
-      }),
+      sections: named,
       buildId: this.buildId,
       hasSymtab: sections.some(({ type }) => type === SHT_SYMTAB),
     };
@@ -254,6 +287,25 @@ class ElfReader {
       .filter(({ type, size }) => type === SHT_NOTE && size <= MAX_NOTE_BYTES)
       .map((section) => findBuildId(this.bytes(section.offset, section.size)))
       .find((id) => id !== undefined);
+  }
+
+  /**
+   * First addresses in the table for binary search that the linker makes of unwind information, in rising order (Linux
+   * Standard Base, Core specification 5.0, 10.6.2); without stubs, which have entries, too.
+   */
+  private unwindStarts(sections: readonly Section[], named: readonly LinkSymbol[]): bigint[] {
+    const found = named.find(({ name }) => name === '.eh_frame_hdr');
+    const section = found && sections.find(({ address }) => address === found.address);
+    if (!section || section.type === SHT_NOBITS) return [];
+    const bytes = this.bytes(section.offset, section.size);
+    // A pointer and a count of 4 bytes each, then pairs of signed 4-byte distances from the section.
+    const [version, , countEncoding, tableEncoding] = bytes;
+    if (version !== 1 || countEncoding !== 0x03 || tableEncoding !== 0x3b) return [];
+    const count = Math.min(bytes.readUInt32LE(8), Math.floor((section.size - 12) / 8));
+    const stubs = named.filter(({ name }) => name.startsWith('.plt'));
+    return Array.from({ length: count }, (_, i) => {
+      return BigInt.asUintN(64, section.address + BigInt(bytes.readInt32LE(12 + 8 * i)));
+    }).filter((start) => !stubs.some(({ address, end }) => start >= address && start < end));
   }
 
   private symbols(

@@ -59,7 +59,7 @@ const LAYOUT = {
 const FLOW_NAMES = [
   ...['head', 'exit', 'end', 'jump0', 'jump1'],
   ...['moveStack', 'abiHint', 'pushFrame'],
-  ...['fetch', 'branch', 'indirect'],
+  ...['fetch', 'branch', 'indirect', 'noteCall'],
 ];
 
 const C_TYPE = { [I32]: 'u32', [I64]: 'u64' } as Readonly<Record<number, string>>;

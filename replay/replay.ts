@@ -175,6 +175,7 @@ export class ProcessReplay implements Replay {
       },
       options.shadow,
       options.cache,
+      options.calls,
     );
     this.guest.moreValues = () => this.moreValues();
     this.legs = legsOf(trace, process, options.tidyUp);
@@ -391,6 +392,8 @@ export class ProcessReplay implements Replay {
     const keyframe = this.keyframe((next) => !this.inLastLeg || next > tick);
     const { message } = divergence;
     const sentence = `Replay of process ${this.process} could not follow the recording ${message}. Accesses from there to ${keyframe ? `tick ${keyframe.tick}` : 'its end'} are missing.`;
+    this.guest.calls?.take();
+    this.guest.calls?.hooks.lost();
     this.divergences.push(sentence);
     this.trace.noteDivergence(sentence);
     if (!keyframe) return this.end();
@@ -402,6 +405,8 @@ export class ProcessReplay implements Replay {
   }
 
   private end(): false {
+    this.guest.calls?.take();
+    this.guest.calls?.hooks.end(this.tick);
     this.ended = true;
     return false;
   }
@@ -417,9 +422,11 @@ export class ProcessReplay implements Replay {
     const tables = new Set([...EVENT_TABLES, ...this.observed]);
     this.cursors = [...tables].map((table) => new Cursor(table, this.trace, process, endEvent));
     this.valueLog = new Cursor(values, this.trace, process, endEvent);
+    this.guest.calls?.take();
     this.guest.tick = 0n;
     this.guest.forgetExecutions(); // those of the parent
     this.guest.tally?.forget();
+    this.guest.calls?.hooks.fork(this.tick);
     return true;
   }
 
@@ -485,6 +492,7 @@ export class ProcessReplay implements Replay {
     }
     this.guest.state.set(this.current.state);
     this.guest.tick = keyframe.tick;
+    this.guest.calls?.hooks.select(this.current.number, this.tick);
   }
 
   private nextCursor(): Cursor | undefined {
@@ -673,9 +681,12 @@ export class ProcessReplay implements Replay {
 
   /** The code that a signal interrupts is a caller of the handler. */
   private applySignal(cursor: Cursor): void {
-    const { shadow } = this.guest;
-    if (shadow && cursor.name('op') === 'deliver')
-      shadow.deliverSignal(cursor.u64('pc'), cursor.u32('alternate_stack') !== 0);
+    const { shadow, calls } = this.guest;
+    if (cursor.name('op') !== 'deliver') return;
+    const onOtherStack = cursor.u32('alternate_stack') !== 0;
+    shadow?.deliverSignal(cursor.u64('pc'), onOtherStack);
+    calls?.take();
+    calls?.hooks.signal(onOtherStack);
   }
 
   private applySlice(cursor: Cursor): void {
@@ -688,6 +699,8 @@ export class ProcessReplay implements Replay {
       }
       this.guest.state.set(thread.state);
       this.guest.shadow?.restore(thread.shadow);
+      this.guest.calls?.take();
+      this.guest.calls?.hooks.select(thread.number, this.tick);
       this.current = thread;
     }
     const pc = cursor.u64('pc');

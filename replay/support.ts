@@ -13,6 +13,7 @@ import {
   SCRATCH_STRIDE,
 } from './layout.js';
 import { CACHE_SUPPORT, type CacheSupportName } from './support-cache.js';
+import { CALL_SUPPORT } from './support-calls.js';
 import { FRESH_SUPPORT, type FreshSupportName } from './support-fresh.js';
 import { TALLY_SUPPORT, type TallySupportName } from './support-tally.js';
 import { SHADOW_SUPPORT, type ShadowSupportName } from './support-shadow.js';
@@ -845,6 +846,7 @@ export type SupportName =
   | FreshSupportName
   | TallySupportName
   | CacheSupportName
+  | keyof typeof CALL_SUPPORT
   | 'mulHighU'
   | 'mulHighS'
   | 'divMod32U'
@@ -876,6 +878,7 @@ export const SUPPORT: Readonly<Record<SupportName, Support>> = {
   ...FRESH_SUPPORT,
   ...TALLY_SUPPORT,
   ...CACHE_SUPPORT,
+  ...CALL_SUPPORT,
   mulHighU: { parameters: [I64, I64], results: [I64], emit: mulHighU },
   mulHighS: { parameters: [I64, I64], results: [I64], emit: mulHighS },
   divMod32U: { parameters: [I64, I64], results: [I64], emit: divMod32(false) },

@@ -137,6 +137,12 @@ export class Symbols {
     };
   }
 
+  /** Length of the instruction at an address in bytes; 0 when none was translated there. */
+  lengthOf(pc: bigint): number {
+    const place = this.exact(pc);
+    return place ? place.batch.column('length')[place.row]! : 0;
+  }
+
   /**
    * The frames of a call stack as people want to see it: of at most `callers` addresses, and none of
    * what called main.
@@ -197,6 +203,14 @@ export class Symbols {
     const start =
       module && this.linkNames.functionStart(module.path, BigInt.asUintN(64, pc - module.bias));
     return start === undefined ? undefined : start + module!.bias;
+  }
+
+  /** The same by unwind information where there is no symbol, and that address in its object file. */
+  codeStart(pc: bigint): { readonly address: bigint; readonly inFile: bigint } | undefined {
+    const module = this.moduleAt(pc);
+    if (!module) return undefined;
+    const inFile = this.linkNames.codeStart(module.path, BigInt.asUintN(64, pc - module.bias));
+    return inFile === undefined ? undefined : { address: inFile + module.bias, inFile };
   }
 
   /** The variable with a symbol that holds an address, and how far inside the address lies, in bytes. */

@@ -8,7 +8,7 @@
  *
  * A module in C (`native/`) makes it and runs it; here is what the rest of replay sees of it.
  */
-import type { CacheSites, Segments, Sites } from './code-tables.js';
+import type { CacheSites, CallSites, Segments, Sites } from './code-tables.js';
 import type { Modes } from './compile-block.js';
 import {
   ACCESS_MODES,
@@ -29,6 +29,8 @@ export interface ThreadedBlock {
   readonly id: number;
   readonly address: bigint;
   readonly ir: Uint8Array;
+  /** In a replay that tells of calls: a function begins there. */
+  readonly isFunction: boolean;
 }
 
 /** What a translated block consists of. */
@@ -46,6 +48,7 @@ export interface Translation {
   readonly firstSite: number;
   readonly firstSegment: number;
   readonly firstCacheSite: number;
+  readonly firstCallSite: number;
 }
 
 /** What the code of a block refers to outside of it. */
@@ -65,6 +68,8 @@ export interface ThreadedContext {
   readonly segments: Segments;
   /** In a replay that simulates caches. */
   readonly cacheSites: CacheSites | undefined;
+  /** In a replay that tells of calls. */
+  readonly callSites: CallSites | undefined;
   /** Cell of a constant jump target. */
   slotFor(target: bigint, noRedirect: boolean): number;
 }
@@ -84,17 +89,19 @@ const WORD = {
   firstCacheSite: 14,
   fetchBits: 15,
   branches: 16,
-  outNext: 17,
-  start: 18,
-  instructions: 19,
-  firstInstructions: 20,
-  rows: 21,
-  wideBytes: 22,
-  notes: 23,
-  machineCode: 24,
-  count: 25,
+  firstCallSite: 17,
+  isFunction: 18,
+  outNext: 19,
+  start: 20,
+  instructions: 21,
+  firstInstructions: 22,
+  rows: 23,
+  wideBytes: 24,
+  notes: 25,
+  machineCode: 26,
+  count: 27,
 } as const;
-const NOTE = { site: 0, segment: 1, slot: 2, cacheSite: 3 } as const;
+const NOTE = { site: 0, segment: 1, slot: 2, cacheSite: 3, callSite: 4 } as const;
 const NOTE_WORDS = 4;
 const MOST_NOTES = 1 << 14;
 
@@ -172,11 +179,15 @@ export class ThreadedCode {
    * rare, or is damaged, or there is no room. Enters its sites and segments, as far as the modes want them.
    * @param executions - after how many it is handed to the host
    */
-  translate({ id, address, ir }: ThreadedBlock, executions: number): Translation | undefined {
+  translate(
+    { id, address, ir, isFunction }: ThreadedBlock,
+    executions: number,
+  ): Translation | undefined {
     const { shared, notes } = this;
-    const { engine, replay, memory, sites, segments, cacheSites } = this.context;
+    const { engine, replay, memory, sites, segments, cacheSites, callSites } = this.context;
     const [firstSite, firstSegment] = [sites.count, segments.count];
     const firstCacheSite = cacheSites?.count ?? 0;
+    const firstCallSite = callSites?.count ?? 0;
     shared[WORD.executions] = executions;
     shared[WORD.next] = this.next;
     shared[WORD.address] = Number(BigInt.asUintN(32, address));
@@ -184,6 +195,8 @@ export class ThreadedCode {
     shared[WORD.firstSite] = firstSite;
     shared[WORD.firstSegment] = firstSegment;
     shared[WORD.firstCacheSite] = firstCacheSite;
+    shared[WORD.firstCallSite] = firstCallSite;
+    shared[WORD.isFunction] = isFunction ? 1 : 0;
     if (engine.translate(replay, shared, this.operations, ir, notes) === 0) return undefined;
     const end = NOTE_WORDS * shared[WORD.notes]!;
     if (this.synchronises(end)) return undefined;
@@ -198,6 +211,9 @@ export class ThreadedCode {
           break;
         case NOTE.cacheSite:
           cacheSites!.addOne(x, y, (kind >>> 8) & 0xff, z);
+          break;
+        case NOTE.callSite:
+          callSites!.addOne(toBigInt(x, y), (kind >>> 8) & 0xff);
           break;
         case NOTE.slot:
           memory.view.setUint32(x, this.context.slotFor(toBigInt(y, z), kind >>> 8 === 1), true);
@@ -216,6 +232,7 @@ export class ThreadedCode {
       firstSite,
       firstSegment,
       firstCacheSite,
+      firstCallSite,
     };
   }
 

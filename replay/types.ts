@@ -10,6 +10,7 @@
 import type { Batch } from './arrow-file.js';
 import type { Table } from '../schemas/schema.js';
 import type { CacheHooks } from './cache-guest.js';
+import type { CallHooks } from './calls-guest.js';
 import type { FreshHooks } from './fresh-accesses.js';
 import type { ShadowHooks } from './shadow-guest.js';
 
@@ -116,6 +117,8 @@ export interface ReplayOptions {
   readonly counts?: boolean;
   /** Simulate caches (cache-guest.ts); with `counts`, and with accesses if they are not only fresh ones. */
   readonly cache?: CacheHooks;
+  /** Tell of calls and returns (calls-guest.ts); with `counts`, and not from a keyframe on. */
+  readonly calls?: CallHooks;
   /** Follow definedness; with neither accesses nor counts. */
   readonly shadow?: ShadowHooks;
   readonly observer?: Observer;

@@ -404,6 +404,52 @@ export const cache_allocations = table(
   },
 );
 
+/** Kept in the run folder as findings are. */
+export const function_costs = table(
+  'function_costs',
+  'What each function cost in each thread, as the last run of an analysis of calls counted it.',
+  {
+    process,
+    analysis: findings.columns.analysis,
+    thread,
+    function: functionName,
+    module: string('Path of the object file; empty when none holds the code.'),
+    file,
+    line: u32('A line of the function in its source file, the first that ran; 0 when unknown.'),
+    calls: u64('How often it was called.'),
+    self: u64('Instructions executed in the function itself.'),
+    inclusive: u64(
+      'Instructions executed from its call to its return, with all that it called; of recursive calls only the outermost counts.',
+    ),
+  },
+);
+
+/** Kept in the run folder as findings are. */
+export const call_edges = table(
+  'call_edges',
+  'Who called whom from where in each thread, as the last run of an analysis of calls counted it.',
+  {
+    process,
+    analysis: findings.columns.analysis,
+    thread,
+    caller: string(
+      'Function that called; empty when unknown, or when the thread began with the callee.',
+    ),
+    caller_module: string('Its object file.'),
+    callee: string('Function that was called; empty when unknown.'),
+    callee_module: string('Its object file.'),
+    how: enumOf(
+      ['call', 'jump', 'signal'],
+      'By what: a jump from one function to the beginning of another is a call at the end of the first one.',
+    ),
+    pc: u64('Address of the call instruction; 0 when it was no call instruction.'),
+    file,
+    line,
+    calls: u64('How many calls.'),
+    inclusive: u64('Instructions executed while at least one of these calls was under way.'),
+  },
+);
+
 /** Damage that only the reader sees. */
 export const trace_damage = table('trace_damage', 'Stored tables that are not whole.', {
   what: string('Short name of the anomaly.'),
@@ -430,6 +476,8 @@ export const COMPUTED_TABLES = [
   cache_sites,
   cache_threads,
   cache_allocations,
+  function_costs,
+  call_edges,
   trace_damage,
 ] as const;
 

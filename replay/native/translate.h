@@ -36,6 +36,9 @@ enum {
    IN_FIRST_CACHE_SITE,
    IN_FETCH_BITS,
    IN_BRANCHES,
+   /* In a replay that tells of calls: number of the first call site, and whether a function begins here. */
+   IN_FIRST_CALL_SITE,
+   IN_IS_FUNCTION,
    OUT_NEXT,
    OUT_START,
    OUT_INSTRUCTIONS,
@@ -48,9 +51,11 @@ enum {
 };
 /* Kinds of notes: four words each. A site: address (2), size and, in the high bit, store; a segment: address (2),
    instructions; a slot: where its word stands, target (2), and 1 in the kind's second byte for the no-redirect space. */
-enum { NOTE_SITE, NOTE_SEGMENT, NOTE_SLOT, NOTE_CACHE_SITE };
+enum { NOTE_SITE, NOTE_SEGMENT, NOTE_SLOT, NOTE_CACHE_SITE, NOTE_CALL_SITE };
 /* A cache site: its kind in the second byte, address (2), segment. As in cache-sites.ts. */
 enum { CACHE_FETCH, CACHE_READ, CACHE_WRITE, CACHE_BRANCH, CACHE_INDIRECT };
+/* A call site: its kind in the second byte, address (2). As in call-sites.ts. */
+enum { CALL_ENTER, CALL_CALL, CALL_RETURN, CALL_JUMP };
 
 /* The block that is being translated. */
 struct block {
@@ -73,6 +78,8 @@ struct block {
    /* In a replay that simulates caches: the next site; what the current instruction read last, and how many bytes of it; what
       the last instruction was fetched with, and if any was. */
    u32 cache_site, read_operand, read_size;
+   /* In a replay that tells of calls: the next site. */
+   u32 call_site;
    u64 fetched;
    int has_fetched;
    jmp_buf left_to_compiler;
@@ -236,6 +243,17 @@ static void put_fetch(struct block* b, const u32* flow, u64 address, u32 length,
    put_word(b, site);
 }
 
+/* ---- Calls: as in call-sites.ts ---- */
+
+static void put_note_call(struct block* b, const u32* flow, u32 kind, u64 pc, u32 instructions)
+{
+   note(b, NOTE_CALL_SITE | kind << 8, pc, pc >> 32, 0);
+   put_handler(b, flow[FLOW_NOTE_CALL]);
+   put_word(b, b->call_site++);
+   put_word(b, instructions);
+   put_word(b, STATE + b->in_out[IN_RSP]);
+}
+
 static int is_same_operand(const struct block* b, u32 x, u32 y)
 {
    return x == y || ((x & 1) && (y & 1) && constant(b, x) == constant(b, y));
@@ -344,12 +362,14 @@ static int translate(struct block* b)
    int shadow = access_words[in_out[IN_ACCESS_MODE]] == ACCESS_IS_CHECKED;
    int simulates = access_words[in_out[IN_ACCESS_MODE]] == ACCESS_IS_SIMULATED;
    int counts = flow_counts[in_out[IN_FLOW_MODE]];
+   int tells_calls = flow[FLOW_NOTE_CALL] != NO_HANDLER, moves_stack = 0;
    u64 address = in_out[IN_ADDRESS] | (u64)in_out[IN_ADDRESS + 1] << 32;
    u32* first_note = b->note;
    b->word = (u32*)(b->m + ((in_out[IN_NEXT] + 15) & ~15u));
    memset(b->touched, 0, sizeof b->touched);
    b->instruction_count = 0;
    b->cache_site = in_out[IN_FIRST_CACHE_SITE];
+   b->call_site = in_out[IN_FIRST_CALL_SITE];
    b->has_fetched = b->read_size = 0;
 
    if (read_byte(b) & 1) leave(b); /* checked loads are compiled */
@@ -365,6 +385,7 @@ static int translate(struct block* b)
    put_word(b, in_out[IN_EXECUTIONS]);
    b->word += 4; /* the registers that it touches */
    put_word(b, BAIL_SLOT);
+   if (tells_calls && in_out[IN_IS_FUNCTION]) put_note_call(b, flow, CALL_ENTER, address, 0);
 
    u32 instructions = 0, first_instructions = 0, rows = 0, wide_bytes = 0, site = in_out[IN_FIRST_SITE], segment = in_out[IN_FIRST_SEGMENT];
    int has_left = 0;
@@ -429,6 +450,7 @@ static int translate(struct block* b)
          u32 offset = read_count(b), data = read_operand(b), type = type_of(b, data);
          check_state(b, offset, type_sizes[type]);
          touch(b, offset, type_sizes[type]);
+         if (offset == in_out[IN_RSP] && type == T_I64) moves_stack = 1;
          if (shadow && offset == in_out[IN_RSP] && type == T_I64) {
             put_handler(b, flow[FLOW_MOVE_STACK]);
             put_word(b, STATE + offset);
@@ -510,6 +532,9 @@ static int translate(struct block* b)
          put_word(b, last & 0xffff);
       }
    }
+   if (tells_calls && next_kind == JUMP_CALL) put_note_call(b, flow, CALL_CALL, last, instructions);
+   else if (tells_calls && next_kind == JUMP_RETURN) put_note_call(b, flow, CALL_RETURN, last, instructions);
+   else if (tells_calls && next_kind == JUMP_BORING && !(next & 1) && moves_stack) put_note_call(b, flow, CALL_JUMP, last, instructions);
    put_handler(b, flow[next & 1 ? FLOW_END : no_redirect ? FLOW_JUMP1 : FLOW_JUMP0]);
    put_word(b, STATE + pc);
    put_word(b, instructions);

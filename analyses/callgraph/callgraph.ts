@@ -1,0 +1,253 @@
+/**
+ * callgraph: instructions by function and by call, as Callgrind counts them (Valgrind manual, 6), inclusive and exclusive,
+ * for each thread; and the calling contexts as files for other tools. What is under way when is in call-stacks.ts.
+ *
+ * An instruction's own executions are counted apart from the calls, so costs by source line are exact whatever the stack
+ * pointer does.
+ */
+import { basename } from 'node:path';
+import type { ProcessReplay } from '../../replay/replay.js';
+import { Symbols } from '../../replay/symbols.js';
+import type { Trace } from '../../replay/trace.js';
+import { UserError } from '../../schemas/errors.js';
+import { call_edges, function_costs } from '../../schemas/views.js';
+import type { AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
+import type { AnalysisRows, Outcome } from '../finding.js';
+import { commandOf, writeOutput } from '../output-file.js';
+import type { Profile } from '../profile.js';
+import { analysisOfPart, type ReplayPart } from '../replay-parts.js';
+import { CallStacks, NO_FUNCTION } from './call-stacks.js';
+import { callgrindFile } from './callgrind-file.js';
+import { contexts, edgeCosts, functionCosts, type EdgeCost, type FunctionCost } from './costs.js';
+import { collapsedStacks, speedscopeFile } from './flame-files.js';
+import { executionsByInstruction, Functions } from './functions.js';
+import { pprofFile } from './pprof-file.js';
+
+const fileOption = (what: string): AnalysisOption => ({
+  describe: `Write ${what} to this file; %p in its name stands for the process id`,
+  default: '',
+});
+const OPTIONS = {
+  'callgrind-out': fileOption('costs by line and call, for callgrind_annotate and KCachegrind,'),
+  'collapsed-out': fileOption('collapsed stacks, for flame graphs,'),
+  'speedscope-out': fileOption("call stacks as speedscope's JSON"),
+  'pprof-out': fileOption('call stacks for pprof'),
+  rows: { describe: 'Rows of each table that the text shows', default: '25' },
+} as const satisfies Readonly<Record<string, AnalysisOption>>;
+
+export const analysis = analysisOfPart({
+  name: 'callgraph',
+  describe: 'Instructions by function and call, as Callgrind counts them',
+  options: OPTIONS,
+  part: (trace, process, options, context) => new CallGraphPart(trace, process, options, context),
+});
+
+class CallGraphPart implements ReplayPart {
+  readonly wants;
+  private readonly symbols: Symbols;
+  private readonly functions: Functions;
+  private readonly stacks: CallStacks;
+  private readonly shownRows: number;
+
+  constructor(
+    private readonly trace: Trace,
+    private readonly process: number,
+    private readonly options: OptionValues,
+    private readonly context: AnalysisContext,
+  ) {
+    this.shownRows = Number(options['rows']);
+    if (!Number.isInteger(this.shownRows) || this.shownRows < 1)
+      throw new UserError('--rows takes a whole number from 1.');
+    this.symbols = new Symbols(trace, process);
+    this.functions = new Functions(this.symbols);
+    this.stacks = new CallStacks(this.functions.isStart, this.functions.at);
+    this.wants = { counts: true, calls: this.stacks };
+  }
+
+  finish(replay: ProcessReplay): Outcome {
+    const { process, stacks } = this;
+    const functions = functionCosts(stacks);
+    const edges = edgeCosts(stacks);
+    this.writeFiles(replay, edges);
+    const total = functions.reduce((sum, { self }) => sum + self, 0);
+    return {
+      process,
+      findings: [],
+      summary: { instructions: total },
+      missing: [
+        ...replay.divergences,
+        ...(stacks.isCut
+          ? ['There are too many calling contexts: some are put together below their thread.']
+          : []),
+      ],
+      profile: this.profile(total, functions, edges),
+      tables: this.tables(functions, edges),
+    };
+  }
+
+  private writeFiles(replay: ProcessReplay, edges: readonly EdgeCost[]): void {
+    const { trace, functions, symbols, stacks, options } = this;
+    const row = trace.processes.find((one) => one.process === this.process)!;
+    const command = commandOf(row);
+    const write = (option: keyof typeof OPTIONS, content: () => string | Uint8Array): void => {
+      const path = options[option];
+      const isOneOfSeveral = this.context.processes.length > 1;
+      if (path) writeOutput(option, path, row, isOneOfSeveral, content());
+    };
+    const frames = () =>
+      functions.list.map(({ source: { file, line } }, fn) => ({
+        name: this.nameOf(fn),
+        file,
+        line,
+      }));
+    write('callgrind-out', () => {
+      const executions = executionsByInstruction(replay.segments(), symbols);
+      return callgrindFile({ pid: row.pid, command }, functions, symbols, executions, edges);
+    });
+    write('collapsed-out', () =>
+      collapsedStacks(
+        contexts(stacks),
+        frames().map(({ name }) => name),
+      ),
+    );
+    write('speedscope-out', () => speedscopeFile(contexts(stacks), frames(), command));
+    write('pprof-out', () => pprofFile(contexts(stacks), frames()));
+  }
+
+  /** The name of a function for people. */
+  private nameOf(fn: number): string {
+    if (fn === NO_FUNCTION) return '(thread)';
+    const { name, module } = this.functions.list[fn]!;
+    return name || `??? in ${basename(module) || 'unknown code'}`;
+  }
+
+  private profile(
+    total: number,
+    functions: readonly FunctionCost[],
+    edges: readonly EdgeCost[],
+  ): Profile {
+    const { shownRows } = this;
+    const sums = sumBy(functions, ({ fn }) => fn).sort((a, b) => b.inclusive - a.inclusive);
+    const ofPairs = sumBy(edges, ({ pair }) => pair).map((edge) => {
+      return { ...edge, inclusive: edge.pairInclusive };
+    });
+    const calls = sumBy(ofPairs, ({ caller, callee }) => `${caller} ${callee}`).sort(
+      (a, b) => b.inclusive - a.inclusive,
+    );
+    const threads = sumBy(functions, ({ thread }) => thread);
+    const share = (part: number): number => (total === 0 ? 0 : part / total);
+    const nameOf = (fn: number): string => this.nameOf(fn);
+    return {
+      lines: [`Instructions: ${total.toLocaleString('en-US')}`],
+      tables: [
+        {
+          name: 'functions',
+          title: 'Functions by inclusive cost:',
+          columns: [
+            { name: 'inclusive_share', head: 'inclusive', isShare: true },
+            { name: 'self_share', head: 'self', isShare: true },
+            { name: 'inclusive', head: 'instructions' },
+            { name: 'self', head: 'of its own' },
+            { name: 'calls' },
+            { name: 'function' },
+            { name: 'module' },
+          ],
+          rows: sums.map(({ fn, calls: count, self, inclusive }) => [
+            share(inclusive),
+            share(self),
+            ...[inclusive, self, count],
+            nameOf(fn),
+            basename(this.functions.list[fn]!.module),
+          ]),
+          shownRows,
+        },
+        {
+          name: 'calls',
+          title: 'Calls by inclusive cost:',
+          columns: [
+            { name: 'inclusive_share', head: 'inclusive', isShare: true },
+            { name: 'inclusive', head: 'instructions' },
+            { name: 'calls' },
+            { name: 'caller' },
+            { name: 'callee' },
+          ],
+          rows: calls
+            .filter(({ caller }) => caller !== NO_FUNCTION)
+            .map(({ caller, callee, calls: count, inclusive }) => [
+              share(inclusive),
+              ...[inclusive, count],
+              ...[nameOf(caller), nameOf(callee)],
+            ]),
+          shownRows,
+        },
+        {
+          name: 'threads',
+          title: 'Threads:',
+          columns: [
+            { name: 'thread' },
+            { name: 'self_share', head: 'share', isShare: true },
+            { name: 'self', head: 'instructions' },
+          ],
+          rows:
+            threads.length > 1
+              ? threads.map(({ thread, self }) => [thread, share(self), self])
+              : [],
+        },
+      ],
+    };
+  }
+
+  private tables(functions: readonly FunctionCost[], edges: readonly EdgeCost[]): AnalysisRows[] {
+    const { process, symbols } = this;
+    const named = (fn: number): { name: string; module: string } =>
+      fn === NO_FUNCTION ? { name: '', module: '' } : this.functions.list[fn]!;
+    return [
+      {
+        table: function_costs,
+        rows: functions.map(({ thread, fn, calls, self, inclusive }) => {
+          const { name, module, source } = this.functions.list[fn]!;
+          return {
+            ...{ process, thread, function: name, module, file: source.file, line: source.line },
+            calls: BigInt(calls),
+            self: BigInt(self),
+            inclusive: BigInt(inclusive),
+          };
+        }),
+      },
+      {
+        table: call_edges,
+        rows: edges.map(({ thread, caller, callee, how, pc, calls, inclusive }) => {
+          const from = named(caller);
+          const to = named(callee);
+          const { file, line } = how === 'call' ? symbols.source(pc) : { file: '', line: 0 };
+          return {
+            ...{ process, thread, how, pc, file, line },
+            ...{ caller: from.name, caller_module: from.module },
+            ...{ callee: to.name, callee_module: to.module },
+            calls: BigInt(calls),
+            inclusive: BigInt(inclusive),
+          };
+        }),
+      },
+    ];
+  }
+}
+
+type Summed = { calls: number; inclusive: number; self?: number };
+
+/** Costs with the same key as one, with all else of the first. */
+function sumBy<T extends Summed>(costs: readonly T[], keyOf: (cost: T) => unknown): T[] {
+  const sums = new Map<unknown, T>();
+  for (const cost of costs) {
+    const key = keyOf(cost);
+    const sum = sums.get(key);
+    if (!sum) {
+      sums.set(key, { ...cost });
+      continue;
+    }
+    sum.calls += cost.calls;
+    sum.inclusive += cost.inclusive;
+    if (sum.self !== undefined) sum.self += cost.self!;
+  }
+  return [...sums.values()];
+}

@@ -1,0 +1,126 @@
+/**
+ * Costs as a file that callgrind_annotate and KCachegrind read (Valgrind manual, Callgrind Format Specification): for each
+ * function its own instructions by source line, and its calls by the line of the call, with their inclusive cost.
+ */
+import type { Source, Symbols } from '../../replay/symbols.js';
+import { NO_FUNCTION } from './call-stacks.js';
+import type { EdgeCost } from './costs.js';
+import type { FunctionName, Functions } from './functions.js';
+
+export interface CallgrindHead {
+  readonly pid: number;
+  readonly command: string;
+}
+
+interface FunctionLines {
+  /** Own instructions by file, then by line. */
+  readonly own: Map<string, Map<number, number>>;
+  /** Calls by file, line and callee. */
+  readonly calls: Map<string, Call>;
+}
+
+interface Call {
+  readonly file: string;
+  readonly line: number;
+  readonly callee: number;
+  calls: number;
+  inclusive: number;
+}
+
+/** @param executions of each instruction, by address */
+export function callgrindFile(
+  { pid, command }: CallgrindHead,
+  functions: Functions,
+  symbols: Symbols,
+  executions: ReadonlyMap<number, number>,
+  edges: readonly EdgeCost[],
+): string {
+  const all = new Map<number, FunctionLines>();
+  const linesOf = (fn: number): FunctionLines =>
+    entry(all, fn, () => ({ own: new Map(), calls: new Map() }));
+  let total = 0;
+  for (const [at, count] of executions) {
+    const pc = BigInt(at);
+    const source = symbols.source(pc);
+    const lines = entry(linesOf(functions.at(pc)).own, pathOf(source), () => new Map());
+    const line = source.file ? source.line : 0;
+    lines.set(line, (lines.get(line) ?? 0) + count);
+    total += count;
+  }
+  for (const { caller, callee, how, pc, calls, inclusive } of edges) {
+    if (caller === NO_FUNCTION) continue;
+    const source = how === 'call' ? symbols.source(pc) : functions.list[caller]!.source;
+    const [file, line] = [pathOf(source), source.file ? source.line : 0];
+    const call = entry(linesOf(caller).calls, `${file}\n${line}\n${callee}`, () => {
+      return { file, line, callee, calls: 0, inclusive: 0 };
+    });
+    call.calls += calls;
+    call.inclusive += inclusive;
+  }
+
+  const files = new Names();
+  const objects = new Names();
+  const names = new Names();
+  const text = [
+    '# callgrind format',
+    ...['version: 1', 'creator: grind', `pid: ${pid}`, `cmd: ${oneLine(command)}`, 'part: 1', ''],
+    ...['positions: line', 'events: Ir', `summary: ${total}`, ''],
+  ];
+  const nameOf = (prefix: string, { name, module, source }: FunctionName): string[] => [
+    `${prefix}ob=${objects.of(module || '???')}`,
+    `${prefix}${prefix ? 'fi' : 'fl'}=${files.of(pathOf(source))}`,
+    `${prefix}fn=${names.of(name || '???', module)}`,
+  ];
+  for (const [fn, { own, calls }] of all) {
+    const function_ = functions.list[fn]!;
+    text.push(...nameOf('', function_));
+    const home = pathOf(function_.source);
+    let current = home;
+    const goTo = (file: string): void => {
+      if (file !== current) text.push(`${file === home ? 'fe' : 'fi'}=${files.of(file)}`);
+      current = file;
+    };
+    for (const [file, lines] of own) {
+      goTo(file);
+      for (const [line, count] of [...lines].sort(([a], [b]) => a - b))
+        text.push(`${line} ${count}`);
+    }
+    for (const { file, line, callee, calls: count, inclusive } of calls.values()) {
+      goTo(file);
+      const target = functions.list[callee]!;
+      text.push(
+        ...nameOf('c', target),
+        `calls=${count} ${target.source.line}`,
+        `${line} ${inclusive}`,
+      );
+    }
+    text.push('');
+  }
+  text.push(`totals: ${total}`, '');
+  return text.join('\n');
+}
+
+const pathOf = ({ file, directory }: Source): string =>
+  !file ? '???' : directory ? `${directory}/${file}` : file;
+
+/** The format has a line for each thing. */
+const oneLine = (text: string): string => text.replaceAll('\n', ' ');
+
+/** Name compression: a name is written out once, with a number that stands for it from then on. */
+class Names {
+  private readonly numbers = new Map<string, number>();
+  /** @param scope - what tells names apart that are the same text */
+  of(text: string, scope = ''): string {
+    const key = `${scope}\n${text}`;
+    const known = this.numbers.get(key);
+    if (known !== undefined) return `(${known})`;
+    this.numbers.set(key, this.numbers.size + 1);
+    return `(${this.numbers.size}) ${oneLine(text)}`;
+  }
+}
+
+function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  let value = map.get(key);
+  if (value === undefined) map.set(key, (value = make()));
+  return value;
+}

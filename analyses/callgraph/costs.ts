@@ -1,0 +1,129 @@
+/** The costs of functions and edges, summed up from a calling-context tree. */
+import type { CallSites } from '../../replay/code-tables.js';
+import { BY_JUMP, BY_SIGNAL, type CallStacks } from './call-stacks.js';
+
+/** Costs are instructions. */
+export interface FunctionCost {
+  readonly thread: number;
+  /** Number in `Functions`. */
+  readonly fn: number;
+  calls: number;
+  self: number;
+  /** From its call to its return; of recursive calls the outermost. */
+  readonly inclusive: number;
+}
+
+export interface EdgeCost {
+  readonly thread: number;
+  /** Numbers in `Functions`; the caller is `NO_FUNCTION` where a thread begins. */
+  readonly caller: number;
+  readonly callee: number;
+  readonly how: 'call' | 'jump' | 'signal';
+  /** Address of the call instruction, or 0. */
+  readonly pc: bigint;
+  readonly calls: number;
+  /** While at least one of these calls is under way. */
+  readonly inclusive: number;
+  /** Number of the pair of functions, in its thread; and the same for all call sites of the pair. */
+  readonly pair: number;
+  readonly pairInclusive: number;
+}
+
+/** A context that has a cost of its own. */
+export interface Context {
+  readonly thread: number;
+  /** Functions, the outermost first. */
+  readonly path: readonly number[];
+  readonly self: number;
+}
+
+/** Nodes stand after their parents; 0 is none. */
+const FIRST_NODE = 1;
+
+/** By thread and function, in order of first call. */
+export function functionCosts(stacks: CallStacks): FunctionCost[] {
+  const { tree, edges } = stacks;
+  const { parent, function: functions, self } = tree.of;
+  const costs = new Map<string, FunctionCost>();
+  const costOf = (thread: number, fn: number): FunctionCost => {
+    const key = `${thread} ${fn}`;
+    let cost = costs.get(key);
+    if (!cost) {
+      cost = { thread, fn, calls: 0, self: 0, inclusive: stacks.inclusive(thread, fn) };
+      costs.set(key, cost);
+    }
+    return cost;
+  };
+  const threads = threadsOf(tree);
+  for (let node = FIRST_NODE; node < tree.count; node++) {
+    if (parent[node]! < 0) continue;
+    costOf(threads[node]!, functions[node]!).self += self[node]!;
+  }
+  const { thread, callee, calls } = edges.of;
+  for (let edge = 0; edge < edges.count; edge++)
+    costOf(thread[edge]!, callee[edge]!).calls += calls[edge]!;
+  return [...costs.values()];
+}
+
+/** By node: the thread whose calls it is of. */
+function threadsOf(tree: CallStacks['tree']): Float64Array {
+  const { parent, function: functions } = tree.of;
+  const threads = new Float64Array(tree.count);
+  for (let node = FIRST_NODE; node < tree.count; node++)
+    threads[node] = parent[node]! < 0 ? functions[node]! : threads[parent[node]!]!;
+  return threads;
+}
+
+/** Edges that had calls, or were under way when the process began as a fork. */
+export function edgeCosts(stacks: CallStacks): EdgeCost[] {
+  const { thread, caller, callee, site, calls, ticks, pair } = stacks.edges.of;
+  const pcs = (stacks.sites as CallSites | undefined)?.pcs;
+  const costs: EdgeCost[] = [];
+  for (let edge = 0; edge < stacks.edges.count; edge++) {
+    if (calls[edge] === 0 && ticks[edge] === 0) continue;
+    const at = site[edge]!;
+    costs.push({
+      thread: thread[edge]!,
+      caller: caller[edge]!,
+      callee: callee[edge]!,
+      how: at === BY_JUMP ? 'jump' : at === BY_SIGNAL ? 'signal' : 'call',
+      pc: at < 0 ? 0n : pcs![at]!,
+      calls: calls[edge]!,
+      inclusive: ticks[edge]!,
+      pair: pair[edge]!,
+      pairInclusive: stacks.pairs.of.ticks[pair[edge]!]!,
+    });
+  }
+  return costs;
+}
+
+/** Contexts with a cost of their own, each before those that it calls, children in the order of their first call. */
+export function* contexts({ tree }: CallStacks): Generator<Context> {
+  const { parent, function: functions, self } = tree.of;
+  const threads = threadsOf(tree);
+  // Siblings as lists: the first child, and the next of the same parent.
+  const first = new Int32Array(tree.count);
+  const next = new Int32Array(tree.count);
+  const roots: number[] = [];
+  for (let node = tree.count - 1; node >= FIRST_NODE; node--) {
+    const above = parent[node]!;
+    if (above < 0) roots.unshift(node);
+    else [next[node], first[above]] = [first[above]!, node];
+  }
+  for (const root of roots) {
+    const path: number[] = [];
+    const nodes = [root];
+    for (let node = root; ;) {
+      if (self[node]! > 0) yield { thread: threads[node]!, path: [...path], self: self[node]! };
+      let down = first[node]!;
+      while (down === 0 && nodes.length > 1) {
+        down = next[nodes.pop()!]!;
+        path.pop();
+      }
+      if (down === 0) break;
+      node = down;
+      nodes.push(node);
+      path.push(functions[node]!);
+    }
+  }
+}
