@@ -200,12 +200,19 @@ class CachePart implements ReplayPart {
 
     const functions = new EventSums<string>();
     const lines = new EventSums<Place>();
+    // Most instructions are of the line of the one before.
+    let last: Place | undefined;
+    let [inFunction, onLine] = [0, 0];
     pcs.forEach((pc, i) => {
       const place = placeOf(symbols, pc);
       const { fn, file, line, outer } = place;
-      const from = EVENT_COUNT * i;
-      functions.add(`${file}:${fn}`, () => `${file || '???'}:${fn || '???'}`, events, from);
-      lines.add(`${file}:${line}:${fn}:${outer}`, () => place, events, from);
+      if (last?.line !== line || last.fn !== fn || last.file !== file || last.outer !== outer) {
+        inFunction = functions.numberOf(`${file}:${fn}`, () => `${file || '???'}:${fn || '???'}`);
+        onLine = lines.numberOf(`${file}:${line}:${fn}:${outer}`, () => place);
+        last = place;
+      }
+      functions.add(inFunction, events, EVENT_COUNT * i);
+      lines.add(onLine, events, EVENT_COUNT * i);
     });
     const allocations = this.allocations(symbols);
     return {
@@ -226,12 +233,12 @@ class CachePart implements ReplayPart {
         {
           table: cache_sites,
           rows: pcs.flatMap((pc, i) => {
-            const row = events.subarray(EVENT_COUNT * i, EVENT_COUNT * (i + 1));
-            if (!MISSES.some((event) => row[event]! > 0)) return [];
+            const from = EVENT_COUNT * i;
+            if (!MISSES.some((event) => events[from + event]! > 0)) return [];
             return {
               ...{ process, pc },
               ...placeColumns(placeOf(symbols, pc)),
-              ...eventColumns(row),
+              ...eventColumns(events.subarray(from, from + EVENT_COUNT)),
             };
           }),
         },
@@ -335,7 +342,12 @@ class CachePart implements ReplayPart {
       shownRows,
     });
     const threads = new EventSums<string>();
-    for (const [thread, row] of this.threads) threads.add(thread, () => String(thread), row, 0);
+    for (const [thread, row] of this.threads)
+      threads.add(
+        threads.numberOf(thread, () => String(thread)),
+        row,
+        0,
+      );
     return {
       lines: summaryLines(this.shapes, totals, branches),
       tables: [
@@ -390,10 +402,25 @@ const WRITE = 2;
 
 const stackOf = (key: number): number => Math.floor(key / (MOST_OFFSETS + 1));
 
-const eventColumns = (row: Float64Array): Readonly<Record<Lowercase<EventName>, bigint>> =>
-  Object.fromEntries(EVENTS.map((name, i) => [name.toLowerCase(), BigInt(row[i]!)])) as Readonly<
-    Record<Lowercase<EventName>, bigint>
-  >;
+/** Events as columns of a table. Written out, as there are many rows. */
+function eventColumns(row: Float64Array): Readonly<Record<Lowercase<EventName>, bigint>> {
+  const at = (name: EventName): bigint => BigInt(row[EVENT[name]]!);
+  return {
+    ir: at('Ir'),
+    i1mr: at('I1mr'),
+    ilmr: at('ILmr'),
+    dr: at('Dr'),
+    d1mr: at('D1mr'),
+    dlmr: at('DLmr'),
+    dw: at('Dw'),
+    d1mw: at('D1mw'),
+    dlmw: at('DLmw'),
+    bc: at('Bc'),
+    bcm: at('Bcm'),
+    bi: at('Bi'),
+    bim: at('Bim'),
+  };
+}
 
 /** Misses by where blocks were allocated and the place in them, most of the first level first. */
 function allocationTable(

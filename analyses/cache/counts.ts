@@ -98,14 +98,19 @@ export class EventSums<K> {
   events = new Float64Array(EVENT_COUNT * 64);
   private readonly numbers = new Map<unknown, number>();
 
-  /** Adds a row that begins at `from`. @param identity equal for equal keys */
-  add(identity: unknown, key: () => K, events: Float64Array, from: number): void {
+  /** The number of a key, new ones in order of appearance. @param identity equal for equal keys */
+  numberOf(identity: unknown, key: () => K): number {
     let number = this.numbers.get(identity);
     if (number === undefined) {
       this.numbers.set(identity, (number = this.keys.length));
       this.keys.push(key());
       if (EVENT_COUNT * this.keys.length > this.events.length) this.events = grown(this.events);
     }
+    return number;
+  }
+
+  /** Adds the row of `events` that begins at `from` to those of a key. */
+  add(number: number, events: Float64Array, from: number): void {
     const to = EVENT_COUNT * number;
     for (let i = 0; i < EVENT_COUNT; i++) this.events[to + i]! += events[from + i]!;
   }
