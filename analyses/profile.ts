@@ -55,12 +55,16 @@ export interface ProfileTable {
 export interface Profile {
   /** Lines that stand before the tables in the text. */
   readonly lines: readonly string[];
+  /** A picture made of characters, which the text shows after the lines. */
+  readonly sketch?: readonly string[];
   readonly tables: readonly ProfileTable[];
 }
 
 /** The text of a profile, line by line. */
-export function* profileText({ lines, tables }: Profile): Generator<string> {
+export function* profileText({ lines, sketch = [], tables }: Profile): Generator<string> {
   yield* lines;
+  if (sketch.length > 0) yield '';
+  yield* sketch;
   for (const table of tables) {
     if (table.rows.length === 0 || table.shownRows === 0) continue;
     yield '';

@@ -94,10 +94,10 @@ function frameText({ function: name, file, line, module, pc }: SqlRow): string {
 
 export function profileSections({ lines, tables }: Profile, analysis: string): Section[] {
   const sections = tables.filter(({ rows }) => rows.length > 0).flatMap(profileTable);
-  const [first, ...others] = sections;
-  const notes = lines.filter((line) => line.trim() !== '');
-  if (!first) return [];
-  return [{ ...first, notes: [`From the analysis ${analysis}.`, ...notes] }, ...others];
+  const [first, ...others] = sections.map((section) => {
+    return { ...section, title: `${analysis}: ${section.title.replace(/:$/, '')}` };
+  });
+  return first ? [{ ...first, notes: lines.filter((line) => line.trim() !== '') }, ...others] : [];
 }
 
 function profileTable(table: ProfileTable): Section[] {
@@ -143,7 +143,7 @@ function profileTable(table: ProfileTable): Section[] {
     ...(drawn.isLogX && { isLogX: true }),
     ...(drawn.isStepped && { isStepped: true }),
   };
-  return [picture, { ...shown, title: `${title}: rows` }];
+  return table.shownRows === 0 ? [picture] : [picture, { ...shown, title: `${title}, in numbers` }];
 }
 
 /** A bigint that a number cannot hold is text. */

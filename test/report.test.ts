@@ -11,7 +11,7 @@ const PROFILE = `export const analysis = {
   name: 'drawn', describe: 'Draws', options: {}, part: () => {},
   *run(trace, options, { processes }) {
     for (const process of processes)
-      yield { process, findings: [], summary: {}, missing: [], profile: { lines: ['A line.'], tables: [
+      yield { process, findings: [], summary: {}, missing: [], profile: { lines: ['A line.'], sketch: ['###'], tables: [
         { name: 'curve', title: 'Curve', columns: [{ name: 'size_bytes', head: 'size' }, { name: 'misses' }],
           rows: [[1, 5n], [2, 3n], [4, 2n]], drawn: { as: 'lines', x: 'size_bytes', lines: ['misses'], isLogX: true } },
         { name: 'calls', title: 'Calls', shownRows: 0, columns: [{ name: 'caller' }, { name: 'function' }, { name: 'instructions' }],

@@ -18,7 +18,14 @@ import type { Profile } from '../profile.js';
 import { analysisOfPart, type ReplayPart } from '../replay-parts.js';
 import { CallStacks, NO_FUNCTION } from './call-stacks.js';
 import { callgrindFile } from './callgrind-file.js';
-import { contexts, edgeCosts, functionCosts, type EdgeCost, type FunctionCost } from './costs.js';
+import {
+  contexts,
+  edgeCosts,
+  functionCosts,
+  seenContexts,
+  type EdgeCost,
+  type FunctionCost,
+} from './costs.js';
 import { collapsedStacks, speedscopeFile } from './flame-files.js';
 import { executionsByInstruction, Functions } from './functions.js';
 import { pprofFile } from './pprof-file.js';
@@ -179,6 +186,24 @@ class CallGraphPart implements ReplayPart {
               ...[nameOf(caller), nameOf(callee)],
             ]),
           shownRows,
+        },
+        {
+          name: 'contexts',
+          title: 'Calls as a flame graph',
+          columns: [{ name: 'caller' }, { name: 'function' }, { name: 'self' }],
+          rows: seenContexts(this.stacks).map(({ parent, thread, fn, self, isRest }) => [
+            parent,
+            fn !== undefined ? nameOf(fn) : isRest ? '…' : `thread ${thread}`,
+            self,
+          ]),
+          shownRows: 0,
+          drawn: {
+            as: 'flame',
+            parent: 'caller',
+            name: 'function',
+            self: 'self',
+            unit: 'instructions',
+          },
         },
         {
           name: 'threads',

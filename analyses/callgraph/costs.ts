@@ -40,6 +40,53 @@ export interface Context {
 /** Nodes stand after their parents; 0 is none. */
 const FIRST_NODE = 1;
 
+/** A calling context with all that it cost, in a tree without what costs too little to be seen. */
+export interface SeenContext {
+  /** Place in the list of the context that it is called from, -1 for a thread. */
+  readonly parent: number;
+  readonly thread: number;
+  /** Number in `Functions`; undefined for a thread, and for what is put together below `parent`. */
+  readonly fn: number | undefined;
+  /** Of its own, without calls. */
+  readonly self: number;
+  /** It stands for all callees of `parent` that are too small. */
+  readonly isRest: boolean;
+}
+
+/** Contexts that cost, with what they call, at least this part of everything. */
+const LEAST_SHARE = 1e-4;
+
+/** The calling contexts, each after the one that it is called from; small ones are put together. */
+export function seenContexts({ tree }: CallStacks): SeenContext[] {
+  const { parent, function: functions, self } = tree.of;
+  const totals = Float64Array.from(self.subarray(0, tree.count));
+  for (let node = tree.count - 1; node >= FIRST_NODE; node--)
+    if (parent[node]! >= FIRST_NODE) totals[parent[node]!]! += totals[node]!;
+  const threads = threadsOf(tree);
+  let whole = 0;
+  for (let node = FIRST_NODE; node < tree.count; node++)
+    if (parent[node]! < 0) whole += totals[node]!;
+  const seen: SeenContext[] = [];
+  const places = new Map<number, number>();
+  const rest = new Map<number, { thread: number; self: number }>();
+  for (let node = FIRST_NODE; node < tree.count; node++) {
+    const isThread = parent[node]! < 0;
+    const place = isThread ? -1 : places.get(parent[node]!);
+    if (place === undefined) continue; // below one that is too small
+    const thread = threads[node]!;
+    if (totals[node]! < whole * LEAST_SHARE && !isThread) {
+      rest.set(place, { thread, self: (rest.get(place)?.self ?? 0) + totals[node]! });
+      continue;
+    }
+    places.set(node, seen.length);
+    const fn = isThread ? undefined : functions[node]!;
+    seen.push({ parent: place, thread, fn, self: self[node]!, isRest: false });
+  }
+  for (const [place, { thread, self: cost }] of rest)
+    seen.push({ parent: place, thread, fn: undefined, self: cost, isRest: true });
+  return seen;
+}
+
 /** By thread and function, in order of first call. */
 export function functionCosts(stacks: CallStacks): FunctionCost[] {
   const { tree, edges } = stacks;

@@ -146,7 +146,12 @@ class HeapProfile {
       missing: this.replay?.divergences ?? [],
       profile: {
         lines: this.lines(use, chosen, sites),
-        tables: [treeTable(tree, chosen, options), sitesTable(rows, options.countsAccesses)],
+        sketch: graphLines(use.moments, use.peak, use.end),
+        tables: [
+          timelineTable(use.moments, chosen),
+          treeTable(tree, chosen, options),
+          sitesTable(rows, options.countsAccesses),
+        ],
       },
     };
   }
@@ -305,7 +310,7 @@ class HeapProfile {
   }
 
   private lines(use: HeapUse, chosen: HeapMoment, sites: readonly HeapSite[]): string[] {
-    const { end, peak, allocatedBytes, frees, moments } = use;
+    const { end, peak, allocatedBytes, frees } = use;
     const { ofPages, countsAccesses } = this.options;
     const [blocks, heap] = ofPages ? ['pages', 'Memory'] : ['blocks', 'Heap'];
     const state = (moment: HeapMoment): string =>
@@ -325,8 +330,6 @@ class HeapProfile {
             `Accesses to blocks: ${count(sum(sites, ({ loadedBytes }) => loadedBytes))} bytes read, ${count(sum(sites, ({ storedBytes }) => storedBytes))} written; never accessed: ${count(sum(sites, ({ untouchedBytes }) => untouchedBytes))} bytes, only written: ${count(sum(sites, ({ writeOnlyBytes }) => writeOnlyBytes))}`,
           ]
         : []),
-      '',
-      ...graphLines(moments, peak, end),
     ];
   }
 }
@@ -337,6 +340,24 @@ const sum = <T>(items: readonly T[], value: (item: T) => number): number =>
   items.reduce((total, item) => total + value(item), 0);
 
 const count = (number: number): string => String(number).replace(/\B(?=(\d{3})+$)/g, ',');
+
+/** What is in use over time, to be drawn. `chosen` may be a moment that the timeline has not. */
+function timelineTable(moments: readonly HeapMoment[], chosen: HeapMoment): ProfileTable {
+  const all = [...new Set([...moments, chosen])].sort((a, b) => a.changes - b.changes);
+  return {
+    name: 'timeline',
+    title: 'Heap in use',
+    columns: [
+      { name: 'tick' },
+      { name: 'heap_bytes', head: 'bytes of blocks' },
+      { name: 'total_bytes', head: 'with extra bytes' },
+      { name: 'blocks' },
+    ],
+    rows: all.map((moment) => [moment.tick, moment.heapBytes, totalBytes(moment), moment.blocks]),
+    shownRows: 0,
+    drawn: { as: 'lines', x: 'tick', lines: ['heap_bytes', 'total_bytes'], isStepped: true },
+  };
+}
 
 /** The tree from the root, each node before its children. */
 function treeTable(
