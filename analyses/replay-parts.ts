@@ -78,7 +78,7 @@ export function replayParts(
   );
   const applied = (row: EventRow): void => {
     // What was accessed before an event is not to be seen after it.
-    const batch = replay.drain();
+    const batch = readers.length > 0 ? replay.drain() : undefined;
     if (batch) deliver(batch);
     for (const one of byTable.get(row.table)!) one.applied(row);
     progress(replay.tick);

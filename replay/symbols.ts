@@ -65,6 +65,8 @@ export class Symbols {
   /** By number of the row: its address. */
   private readonly pcs: BigUint64Array;
   private readonly texts = new Map<number, { cells: VarColumn; row: number }>();
+  /** Texts that were asked for, by number. */
+  private readonly decoded = new Map<number, string>();
   private readonly modules = new Map<number, Module>();
   private readonly known = new Map<bigint, readonly Frame[]>();
   /** By path of the object file: it has wrappers of thread functions. */
@@ -345,10 +347,14 @@ export class Symbols {
 
   /** The text with a number; empty when there is none. */
   private text(key: number): string {
+    let text = this.decoded.get(key);
+    if (text !== undefined) return text;
     const place = this.texts.get(key);
     if (!place) return '';
     const { offsets, data } = place.cells;
-    return utf8.decode(data.subarray(offsets[place.row]!, offsets[place.row + 1]!));
+    text = utf8.decode(data.subarray(offsets[place.row]!, offsets[place.row + 1]!));
+    this.decoded.set(key, text);
+    return text;
   }
 }
 

@@ -122,9 +122,11 @@ export class EventSums<K> {
 
   /** Numbers of keys, those with most of the first event first; of equals, with most of the next. */
   order(...by: readonly EventName[]): number[] {
+    const { events } = this;
     return [...this.keys.keys()].sort((a, b) => {
       for (const name of by) {
-        const less = this.row(b)[EVENT[name]]! - this.row(a)[EVENT[name]]!;
+        const event = EVENT[name];
+        const less = events[EVENT_COUNT * b + event]! - events[EVENT_COUNT * a + event]!;
         if (less !== 0) return less;
       }
       return a - b;
