@@ -25,8 +25,7 @@ const RELEASES = /unlock|_post$|_signal$|_broadcast$|_released$/;
 interface Waiting {
   readonly address: number;
   value: bigint;
-  /** Stores of the thread so far, but those on its stack. */
-  /** … or to the address itself: then -1. */
+  /** Stores of the thread when it began, but those on its stack; -1 once it has stored to the address itself. */
   stores: number;
   readonly thread: number;
   /** The value is not that of the first load, and was loaded once. */
@@ -35,6 +34,9 @@ interface Waiting {
 
 interface LoadSite {
   isSpin: boolean;
+  /** The address that was noted last, and how many blocks had begun or ended by then. */
+  noted: number;
+  notedBlocks: number;
   readonly found: Map<string, KnownVariable>;
   readonly byThread: Map<number, Waiting>;
 }
@@ -55,10 +57,18 @@ export function findSpinVariables(
   const loadAt = (pc: bigint): LoadSite | null => {
     let load = loads.get(pc);
     if (!load && pcs.has(pc))
-      loads.set(pc, (load = { isSpin: waiting.has(pc), found: new Map(), byThread: new Map() }));
+      loads.set(
+        pc,
+        (load = {
+          ...{ isSpin: waiting.has(pc), noted: -1, notedBlocks: -1 },
+          ...{ found: new Map(), byThread: new Map() },
+        }),
+      );
     return load ?? null;
   };
   const blocks = new LiveBlocks();
+  /** Blocks that began or ended. */
+  let blockEvents = 0;
   const stores = new Map<number, number>();
   /** By thread: ticks of what it released, those that the accesses have not come to yet. */
   const releases = new Map<number, bigint[]>();
@@ -76,6 +86,7 @@ export function findSpinVariables(
           else releases.set(thread, [row.u64('tick')]);
           return;
         }
+        blockEvents++;
         const address = Number(row.u64('address'));
         const op = row.name('op')!;
         if (op === 'free' || op === 'delete' || op === 'delete_array') blocks.remove(address);
@@ -131,6 +142,10 @@ export function findSpinVariables(
         waiting.isNew = waiting.value !== value;
         waiting.value = value;
       }
+      // A loop reads it a million times.
+      if (load.noted === address && load.notedBlocks === blockEvents) continue;
+      load.noted = address;
+      load.notedBlocks = blockEvents;
       const born = blocks.at(address)?.event ?? 0;
       const key = `${address} ${born}`;
       const known = load.found.get(key);
