@@ -3,6 +3,7 @@
  * which the report prints in its text, and gives whole as JSON. What SQL shows are tables of the analysis's own, as ever
  * (`Outcome.tables`).
  */
+import { formatCount } from '../schemas/numbers.js';
 
 export type ProfileCell = string | number | bigint;
 
@@ -99,7 +100,7 @@ function cellText(cell: ProfileCell, { isShare }: ProfileColumn): string {
   if (typeof cell === 'string') return cell;
   if (isShare) return `${(100 * Number(cell)).toFixed(2)} %`;
   if (typeof cell === 'number' && !Number.isInteger(cell)) return cell.toFixed(3);
-  return String(cell).replace(/\B(?=(\d{3})+$)/g, ',');
+  return formatCount(cell);
 }
 
 /** The same as a value for JSON: rows as objects; numbers that can be beyond 2^53 are text. */

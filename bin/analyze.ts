@@ -16,8 +16,9 @@ import { readSuppressions, Suppressions, type Suppression } from '../analyses/su
 import { findProgram } from '../recorder/build.js';
 import { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
+import { formatCount } from '../schemas/numbers.js';
 import { storeFindings } from './finding-files.js';
-import { formatCount, RUNS_FOLDER } from './numbers.js';
+import { OUT_OPTION, RUN_WORD } from './numbers.js';
 import { plainOptions } from './plain-options.js';
 import { findRun } from './runs.js';
 
@@ -79,12 +80,7 @@ const OPTIONS = {
     default: false,
     describe: 'Say which suppressions were of use',
   },
-  out: {
-    type: 'string',
-    requiresArg: true,
-    default: RUNS_FOLDER,
-    describe: 'Folder that holds the runs',
-  },
+  out: OUT_OPTION,
 } as const;
 
 interface Arguments {
@@ -142,10 +138,7 @@ function declare(yargs: Argv, own: Analysis['options']): Argv {
       type: 'string',
       describe: `${ANALYSIS_NAMES.join(', ')}, or a JavaScript module that exports an analysis; several separated by commas`,
     })
-    .positional('run', {
-      type: 'string',
-      describe: "A run's name, a folder, or a git revision; by default the last run",
-    })
+    .positional('run', RUN_WORD)
     .options(OPTIONS)
     .example('$0 analyze memcheck', 'Memory errors of the last run')
     .example('$0 analyze memcheck --leak-check=full', 'Leaks too')

@@ -6,7 +6,8 @@ import { programRows } from '../replay/lineage.js';
 import { Trace, type ProcessRow } from '../replay/trace.js';
 import type { Table as Declaration } from '../schemas/schema.js';
 import { health, heap, modules, syscall_enters, thread_events } from '../schemas/tables.js';
-import { formatCount, formatSize, RUNS_FOLDER } from './numbers.js';
+import { formatCount } from '../schemas/numbers.js';
+import { formatSize, OUT_OPTION, RUN_WORD } from './numbers.js';
 import { layOut } from './lay-out.js';
 import { findRun, formatExit, signalName } from './runs.js';
 
@@ -26,22 +27,11 @@ export const infoCommand: CommandModule<object, Arguments> = {
   command: 'info [run]',
   describe: 'Show what a run holds',
   builder: (yargs) =>
-    yargs
-      .positional('run', {
-        type: 'string',
-        describe: "A run's name, a folder, or a git revision; by default the last run",
-      })
-      .option('out', {
-        type: 'string',
-        requiresArg: true,
-        default: RUNS_FOLDER,
-        describe: 'Folder that holds the runs',
-      })
-      .option('accesses', {
-        type: 'boolean',
-        default: false,
-        describe: 'Count the loads and stores, which takes a replay of the run',
-      }),
+    yargs.positional('run', RUN_WORD).option('out', OUT_OPTION).option('accesses', {
+      type: 'boolean',
+      default: false,
+      describe: 'Count the loads and stores, which takes a replay of the run',
+    }),
   handler: async ({ run, out, accesses }) => {
     const trace = Trace.open(await findRun(run, out));
     try {

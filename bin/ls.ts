@@ -1,19 +1,14 @@
 /** `grind ls`: the runs of a folder. */
 import type { CommandModule } from 'yargs';
-import { formatCount, formatSize, RUNS_FOLDER } from './numbers.js';
+import { formatCount } from '../schemas/numbers.js';
+import { formatSize, OUT_OPTION } from './numbers.js';
 import { layOut } from './lay-out.js';
 import { formatExit, listRuns } from './runs.js';
 
 export const lsCommand: CommandModule<object, { out: string }> = {
   command: 'ls',
   describe: 'List the runs',
-  builder: (yargs) =>
-    yargs.option('out', {
-      type: 'string',
-      requiresArg: true,
-      default: RUNS_FOLDER,
-      describe: 'Folder that holds the runs',
-    }),
+  builder: (yargs) => yargs.option('out', OUT_OPTION),
   handler: ({ out }) => {
     const runs = listRuns(out);
     if (runs.length === 0) {

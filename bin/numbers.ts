@@ -1,5 +1,7 @@
 /** How sizes and numbers are shown, and what commands share that must load quickly. */
 
+import type { Options, PositionalOptions } from 'yargs';
+
 /** Where runs are kept, under the current folder, unless --out says otherwise. */
 export const RUNS_FOLDER = '.grind';
 
@@ -15,7 +17,16 @@ export function formatSize(sizeBytes: number): string {
   return `${unit === 0 || size >= 99.5 ? Math.round(size) : size.toFixed(1)} ${units[unit]}`;
 }
 
-/** A whole number with its thousands set apart. */
-export function formatCount(count: number | bigint): string {
-  return String(count).replace(/\B(?=(\d{3})+$)/g, ',');
-}
+/** The option of commands that says where the runs are. */
+export const OUT_OPTION = {
+  type: 'string',
+  requiresArg: true,
+  default: RUNS_FOLDER,
+  describe: 'Folder that holds the runs',
+} as const satisfies Options;
+
+/** The word of a command that names a run: see `findRun`. */
+export const RUN_WORD = {
+  type: 'string',
+  describe: "A run's name, a folder, or a git revision; by default the last run",
+} as const satisfies PositionalOptions;

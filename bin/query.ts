@@ -8,7 +8,7 @@ import { isWorthWorker, prepareWorkers } from '../replay/spare-workers.js';
 import { splitStatements } from '../replay/sql-text.js';
 import { Trace } from '../replay/trace.js';
 import { fileProblem, UserError } from '../schemas/errors.js';
-import { RUNS_FOLDER } from './numbers.js';
+import { OUT_OPTION } from './numbers.js';
 import { plainOptions } from './plain-options.js';
 import type { Format } from './query-answer.js';
 import { findRun } from './runs.js';
@@ -31,12 +31,7 @@ const OPTIONS = {
     describe: 'Show at most so many rows as a table; 0 for all',
   },
   tables: { type: 'boolean', default: false, describe: 'Describe all tables and columns' },
-  out: {
-    type: 'string',
-    requiresArg: true,
-    default: RUNS_FOLDER,
-    describe: 'Folder that holds the runs',
-  },
+  out: OUT_OPTION,
 } as const satisfies Record<string, Options>;
 
 type Arguments = InferredOptionTypes<typeof OPTIONS> & { run?: string; sql?: string };

@@ -4,15 +4,11 @@ import type { CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { DEFAULT_EXCLUDED } from '../recorder/manifest.js';
 import { DEFAULT_CALLERS, record, type Progress } from '../recorder/record.js';
 import { UserError } from '../schemas/errors.js';
-import { formatCount, formatSize, RUNS_FOLDER } from './numbers.js';
+import { formatCount } from '../schemas/numbers.js';
+import { formatSize, OUT_OPTION } from './numbers.js';
 
 export const RECORD_OPTIONS = {
-  out: {
-    type: 'string',
-    requiresArg: true,
-    default: RUNS_FOLDER,
-    describe: 'Folder that holds the runs',
-  },
+  out: OUT_OPTION,
   name: {
     type: 'string',
     requiresArg: true,

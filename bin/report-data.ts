@@ -5,7 +5,8 @@ import type { Profile, ProfileCell, ProfileTable } from '../analyses/profile.js'
 import type { Manifest } from '../recorder/manifest.js';
 import type { Database } from '../replay/database.js';
 import type { ProcessRow } from '../replay/trace.js';
-import { formatCount, formatSize } from './numbers.js';
+import { formatCount } from '../schemas/numbers.js';
+import { formatSize } from './numbers.js';
 import type {
   FindingsSection,
   FlameSection,

@@ -9,7 +9,7 @@ import { Database } from '../replay/database.js';
 import { endWorkers } from '../replay/spare-workers.js';
 import { Trace, type ProcessRow } from '../replay/trace.js';
 import { fileProblem, UserError } from '../schemas/errors.js';
-import { RUNS_FOLDER } from './numbers.js';
+import { OUT_OPTION, RUN_WORD } from './numbers.js';
 import type { ReportData, Section } from './page/data.js';
 import {
   codeCosts,
@@ -40,12 +40,7 @@ const OPTIONS = {
     requiresArg: true,
     describe: 'The process to show, by its number; by default the one that executed most',
   },
-  out: {
-    type: 'string',
-    requiresArg: true,
-    default: RUNS_FOLDER,
-    describe: 'Folder that holds the runs',
-  },
+  out: OUT_OPTION,
 } as const satisfies Record<string, Options>;
 
 type Arguments = InferredOptionTypes<typeof OPTIONS> & { run?: string };
@@ -58,10 +53,7 @@ export const reportCommand: CommandModule<object, Arguments> = {
   describe: 'Show a run as a page for a browser: findings, profiles, pictures, sources',
   builder: (yargs) =>
     yargs
-      .positional('run', {
-        type: 'string',
-        describe: "A run's name, a folder, or a git revision; by default the last run",
-      })
+      .positional('run', RUN_WORD)
       .options(OPTIONS)
       .example('$0 report -o report.html', 'The last run'),
   handler: report,

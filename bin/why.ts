@@ -8,7 +8,8 @@ import { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
 import type { Table } from '../schemas/schema.js';
 import { finding_frames, findings } from '../schemas/views.js';
-import { formatCount, RUNS_FOLDER } from './numbers.js';
+import { formatCount } from '../schemas/numbers.js';
+import { OUT_OPTION, RUN_WORD } from './numbers.js';
 import { findRun } from './runs.js';
 
 interface Arguments {
@@ -32,22 +33,14 @@ export const whyCommand: CommandModule<object, Arguments> = {
         demandOption: true,
         describe: 'Number of the finding, as in `grind analyze memcheck --format table`',
       })
-      .positional('run', {
-        type: 'string',
-        describe: "A run's name, a folder, or a git revision; by default the last run",
-      })
+      .positional('run', RUN_WORD)
       .option('format', {
         alias: 'f',
         choices: ['text', 'json'] as const,
         default: 'text' as const,
         describe: 'How to print the chain',
       })
-      .option('out', {
-        type: 'string',
-        requiresArg: true,
-        default: RUNS_FOLDER,
-        describe: 'Folder that holds the runs',
-      }),
+      .option('out', OUT_OPTION),
   handler: async ({ finding, run, format, out }) => {
     const trace = Trace.open(await findRun(run, out));
     try {

@@ -14,6 +14,7 @@ import type { EventRow } from '../../replay/types.js';
 import { UserError } from '../../schemas/errors.js';
 import { heap, slices, stacks } from '../../schemas/tables.js';
 import { cache_allocations, cache_lines, cache_sites, cache_threads } from '../../schemas/views.js';
+import { formatCount } from '../../schemas/numbers.js';
 import type { AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
 import type { Outcome } from '../finding.js';
 import type { Profile, ProfileCell, ProfileTable } from '../profile.js';
@@ -456,9 +457,7 @@ function allocationTable(
 }
 
 const describe = ({ sizeBytes, ways, lineBytes }: CacheShape): string =>
-  `${grouped(sizeBytes)} B, ${lineBytes} B lines, ${ways === 1 ? 'direct-mapped' : `${ways}-way associative`}`;
-
-const grouped = (value: number): string => String(value).replace(/\B(?=(\d{3})+$)/g, ',');
+  `${formatCount(sizeBytes)} B, ${lineBytes} B lines, ${ways === 1 ? 'direct-mapped' : `${ways}-way associative`}`;
 
 const percent = (part: number, whole: number): string =>
   `${((100 * part) / Math.max(whole, 1)).toFixed(2)} %`;
@@ -468,7 +467,7 @@ function summaryLines({ I1, D1, LL }: Shapes, totals: Float64Array, branches: bo
   const t = (...names: readonly EventName[]): number =>
     names.reduce((sum, name) => sum + totals[EVENT[name]]!, 0);
   const split = (label: string, read: EventName, write: EventName): string =>
-    `${label} ${grouped(t(read, write))}  (${grouped(t(read))} rd + ${grouped(t(write))} wr)`;
+    `${label} ${formatCount(t(read, write))}  (${formatCount(t(read))} rd + ${formatCount(t(write))} wr)`;
   const mpki = (misses: number): string => ((1000 * misses) / Math.max(t('Ir'), 1)).toFixed(3);
   const last = t('ILmr', 'DLmr', 'DLmw');
   return [
@@ -476,21 +475,21 @@ function summaryLines({ I1, D1, LL }: Shapes, totals: Float64Array, branches: bo
     `D1 cache:       ${describe(D1)}`,
     `LL cache:       ${describe(LL)}`,
     '',
-    `I refs:         ${grouped(t('Ir'))}`,
-    `I1 misses:      ${grouped(t('I1mr'))}  (${percent(t('I1mr'), t('Ir'))}, ${mpki(t('I1mr'))} per 1000 instructions)`,
-    `LLi misses:     ${grouped(t('ILmr'))}  (${percent(t('ILmr'), t('Ir'))})`,
+    `I refs:         ${formatCount(t('Ir'))}`,
+    `I1 misses:      ${formatCount(t('I1mr'))}  (${percent(t('I1mr'), t('Ir'))}, ${mpki(t('I1mr'))} per 1000 instructions)`,
+    `LLi misses:     ${formatCount(t('ILmr'))}  (${percent(t('ILmr'), t('Ir'))})`,
     '',
     split('D refs:        ', 'Dr', 'Dw'),
     `${split('D1 misses:     ', 'D1mr', 'D1mw')}  ${percent(t('D1mr', 'D1mw'), t('Dr', 'Dw'))}, ${mpki(t('D1mr', 'D1mw'))} per 1000 instructions`,
     `${split('LLd misses:    ', 'DLmr', 'DLmw')}  ${percent(t('DLmr', 'DLmw'), t('Dr', 'Dw'))}`,
     '',
-    `LL refs:        ${grouped(t('I1mr', 'D1mr', 'D1mw'))}`,
-    `LL misses:      ${grouped(last)}  (${percent(last, t('Ir', 'Dr', 'Dw'))}, ${mpki(last)} per 1000 instructions)`,
+    `LL refs:        ${formatCount(t('I1mr', 'D1mr', 'D1mw'))}`,
+    `LL misses:      ${formatCount(last)}  (${percent(last, t('Ir', 'Dr', 'Dw'))}, ${mpki(last)} per 1000 instructions)`,
     ...(branches
       ? [
           '',
-          `Branches:       ${grouped(t('Bc', 'Bi'))}  (${grouped(t('Bc'))} cond + ${grouped(t('Bi'))} ind)`,
-          `Mispredicts:    ${grouped(t('Bcm', 'Bim'))}  (${grouped(t('Bcm'))} cond + ${grouped(t('Bim'))} ind)  ${percent(t('Bcm', 'Bim'), t('Bc', 'Bi'))}`,
+          `Branches:       ${formatCount(t('Bc', 'Bi'))}  (${formatCount(t('Bc'))} cond + ${formatCount(t('Bi'))} ind)`,
+          `Mispredicts:    ${formatCount(t('Bcm', 'Bim'))}  (${formatCount(t('Bcm'))} cond + ${formatCount(t('Bim'))} ind)  ${percent(t('Bcm', 'Bim'), t('Bc', 'Bi'))}`,
         ]
       : []),
   ];

@@ -11,6 +11,7 @@ import { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
 import { UserError } from '../../schemas/errors.js';
 import { call_edges, function_costs } from '../../schemas/views.js';
+import { formatCount } from '../../schemas/numbers.js';
 import type { AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
 import type { AnalysisRows, Outcome } from '../finding.js';
 import { commandOf, writeOutput } from '../output-file.js';
@@ -145,7 +146,7 @@ class CallGraphPart implements ReplayPart {
     const share = (part: number): number => (total === 0 ? 0 : part / total);
     const nameOf = (fn: number): string => this.nameOf(fn);
     return {
-      lines: [`Instructions: ${total.toLocaleString('en-US')}`],
+      lines: [`Instructions: ${formatCount(total)}`],
       tables: [
         {
           name: 'functions',

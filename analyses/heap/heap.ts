@@ -11,6 +11,7 @@ import type { EventRow } from '../../replay/types.js';
 import type { Row } from '../../schemas/schema.js';
 import { syscall_memory } from '../../schemas/tables.js';
 import { heap_offsets, heap_sites, heap_timeline } from '../../schemas/views.js';
+import { formatCount } from '../../schemas/numbers.js';
 import type { Analysis, AnalysisContext, OptionValues } from '../analysis.js';
 import type { AnalysisRows, Outcome, Summary } from '../finding.js';
 import { commandOf, writeOutput } from '../output-file.js';
@@ -314,20 +315,20 @@ class HeapProfile {
     const { ofPages, countsAccesses } = this.options;
     const [blocks, heap] = ofPages ? ['pages', 'Memory'] : ['blocks', 'Heap'];
     const state = (moment: HeapMoment): string =>
-      `${count(moment.heapBytes)} bytes in ${count(moment.blocks)} ${blocks}` +
-      (moment.extraBytes > 0 ? `, and ${count(moment.extraBytes)} extra bytes` : '');
+      `${formatCount(moment.heapBytes)} bytes in ${formatCount(moment.blocks)} ${blocks}` +
+      (moment.extraBytes > 0 ? `, and ${formatCount(moment.extraBytes)} extra bytes` : '');
     const part = (moment: HeapMoment): string =>
       `${((100 * moment.time) / Math.max(end.time, 1)).toFixed(1)} %`;
     return [
-      `${heap}: ${count(end.allocations)} ${blocks} of ${count(allocatedBytes)} bytes allocated, ${count(frees)} released`,
-      `Peak: ${state(peak)}, at tick ${count(peak.tick)} (${part(peak)} of the time)`,
+      `${heap}: ${formatCount(end.allocations)} ${blocks} of ${formatCount(allocatedBytes)} bytes allocated, ${formatCount(frees)} released`,
+      `Peak: ${state(peak)}, at tick ${formatCount(peak.tick)} (${part(peak)} of the time)`,
       `At the end: ${state(end)}`,
       ...(chosen === peak || chosen === end
         ? []
-        : [`At tick ${count(chosen.tick)} (${part(chosen)} of the time): ${state(chosen)}`]),
+        : [`At tick ${formatCount(chosen.tick)} (${part(chosen)} of the time): ${state(chosen)}`]),
       ...(countsAccesses
         ? [
-            `Accesses to blocks: ${count(sum(sites, ({ loadedBytes }) => loadedBytes))} bytes read, ${count(sum(sites, ({ storedBytes }) => storedBytes))} written; never accessed: ${count(sum(sites, ({ untouchedBytes }) => untouchedBytes))} bytes, only written: ${count(sum(sites, ({ writeOnlyBytes }) => writeOnlyBytes))}`,
+            `Accesses to blocks: ${formatCount(sum(sites, ({ loadedBytes }) => loadedBytes))} bytes read, ${formatCount(sum(sites, ({ storedBytes }) => storedBytes))} written; never accessed: ${formatCount(sum(sites, ({ untouchedBytes }) => untouchedBytes))} bytes, only written: ${formatCount(sum(sites, ({ writeOnlyBytes }) => writeOnlyBytes))}`,
           ]
         : []),
     ];
@@ -338,8 +339,6 @@ type SiteRow = Omit<Row<typeof heap_sites>, 'analysis'>;
 
 const sum = <T>(items: readonly T[], value: (item: T) => number): number =>
   items.reduce((total, item) => total + value(item), 0);
-
-const count = (number: number): string => String(number).replace(/\B(?=(\d{3})+$)/g, ',');
 
 /** What is in use over time, to be drawn. `chosen` may be a moment that the timeline has not. */
 function timelineTable(moments: readonly HeapMoment[], chosen: HeapMoment): ProfileTable {
@@ -383,7 +382,7 @@ function treeTable(
   };
   add(tree, 0, 0, ofPages ? 'mapped pages' : 'heap blocks');
   visit(tree, 1, 0);
-  const when = typeof at === 'string' ? `the ${at}` : `tick ${count(moment.tick)}`;
+  const when = typeof at === 'string' ? `the ${at}` : `tick ${formatCount(moment.tick)}`;
   return {
     name: 'tree',
     title: `In use at ${when}, by who allocated it:`,

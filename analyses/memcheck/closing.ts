@@ -2,9 +2,9 @@
  * What memcheck says at the end of a process: the heap, the leaks in order of size, and their totals; the
  * totals of leak checks in the middle of the run too.
  */
+import { formatCount } from '../../schemas/numbers.js';
 import type { Closing, OptionValues, Weight } from '../analysis.js';
 import type { Finding, FindingStack, Outcome, Summary, SummaryValue } from '../finding.js';
-import { commas } from './describe.js';
 import type { Heap } from './heap.js';
 import {
   HEURISTICS,
@@ -143,7 +143,7 @@ export function closeMemcheck({ findings, summary }: Outcome, values: OptionValu
   );
   const isMidway = ({ cause }: LeakCheckRow) => cause === 'request';
   const last = checks.at(-1);
-  const count = (name: string) => commas(BigInt((summary[name] as SummaryValue) ?? 0));
+  const count = (name: string) => formatCount(BigInt((summary[name] as SummaryValue) ?? 0));
   const shared = {
     during: checks.flatMap((check, i) =>
       isMidway(check) ? [{ tick: check.tick, lines: lines[i]! }] : [],
@@ -176,14 +176,14 @@ function leakSummary(
     check.compare === 'any'
       ? ''
       : difference < 0n
-        ? ` (-${commas(-difference)})`
-        : ` (+${commas(difference)})`;
+        ? ` (-${formatCount(-difference)})`
+        : ` (+${formatCount(difference)})`;
   const amount = (name: string) => {
     const bytes = bytesOf(check, name);
     const blocks = BigInt(blocksOf(check, name));
     const moreBytes = change(bytes - bytesOf(before, name));
     const moreBlocks = change(blocks - BigInt(blocksOf(before, name)));
-    return `${commas(bytes)}${moreBytes} bytes in ${commas(blocks)}${moreBlocks} blocks`;
+    return `${formatCount(bytes)}${moreBytes} bytes in ${formatCount(blocks)}${moreBlocks} blocks`;
   };
   const lines = ['LEAK SUMMARY:'];
   for (const [, name, words] of LINES) {

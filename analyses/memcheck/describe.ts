@@ -3,6 +3,7 @@
  * the program named, a heap block, a stack, a segment.
  */
 import { ORIGIN_KIND } from '../../replay/shadow.js';
+import { formatCount } from '../../schemas/numbers.js';
 import type { FindingStack, Pc } from '../finding.js';
 import type { AddressSpace } from './address-space.js';
 import { isNear, REDZONE_BYTES, type Heap, type HeapBlock } from './heap.js';
@@ -59,9 +60,6 @@ const STACK_REDZONE_BYTES = 128n;
 
 export const hex = (address: bigint) => `0x${address.toString(16)}`;
 
-/** A count with thousands separated by commas, as Valgrind prints it. */
-export const commas = (count: bigint | number) => count.toString().replace(/\B(?=(\d{3})+$)/g, ',');
-
 /** Where an address lies in relation to a block, and what kind of block it is. */
 function blockSentence(
   address: bigint,
@@ -76,7 +74,7 @@ function blockSentence(
       : address >= start + sizeBytes
         ? [address - start - sizeBytes, 'after']
         : [address - start, 'inside'];
-  return `Address ${hex(address)} is ${commas(distance)} bytes ${relation} a ${noun} of size ${commas(sizeBytes)} ${state}`;
+  return `Address ${hex(address)} is ${formatCount(distance)} bytes ${relation} a ${noun} of size ${formatCount(sizeBytes)} ${state}`;
 }
 
 /** Says what made a value undefined, by the kind of its origin. */

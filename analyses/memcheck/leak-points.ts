@@ -10,8 +10,9 @@ import type { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
 import type { AccessBatch, EventRow } from '../../replay/types.js';
 import { syscall_enters } from '../../schemas/tables.js';
+import { formatCount } from '../../schemas/numbers.js';
 import type { FindingStack, Pc } from '../finding.js';
-import { commas, hex } from './describe.js';
+import { hex } from './describe.js';
 import type { HeapBlock } from './heap.js';
 import type { LeakKind, LeakReport, LeakSearch, Link, LossRecord } from './leaks.js';
 import type { MemcheckSettings } from './options.js';
@@ -141,7 +142,7 @@ export function findLeakPoints(
   const targets = chooseTargets(report, end);
   if (targets.length === 0) return NO_LEAK_POINTS;
   if (settings.leakPoints === 'auto' && end > LEAK_POINT_TICKS) {
-    const sentence = `Where blocks were lost was not searched for, as the execution is long (${commas(end)} instructions); --leak-points=yes does.`;
+    const sentence = `Where blocks were lost was not searched for, as the execution is long (${formatCount(end)} instructions); --leak-points=yes does.`;
     return { stacks: new Map(), missing: [sentence] };
   }
   const look = () => lookAgain(trace, process, settings);

@@ -6,9 +6,9 @@
  */
 import { UserError } from '../../schemas/errors.js';
 import type { ShadowMemory, ShadowRegisters } from '../../replay/shadow.js';
+import { formatCount } from '../../schemas/numbers.js';
 import type { FindingStack, Pc } from '../finding.js';
 import type { AddressSpace } from './address-space.js';
-import { commas } from './describe.js';
 import type { Heap, HeapBlock } from './heap.js';
 
 /** In the order in which records of the same size are listed. */
@@ -347,8 +347,8 @@ function compareRecords(a: KeptRecord, b: KeptRecord): number {
 function sentence({ now, old, state }: KeptRecord, number: number, count: number, delta: boolean) {
   const amount = (current: bigint | number, before: bigint | number) => {
     const change = BigInt(current) - BigInt(before);
-    const text = change < 0n ? ` (-${commas(-change)})` : ` (+${commas(change)})`;
-    return commas(current) + (delta ? text : '');
+    const text = change < 0n ? ` (-${formatCount(-change)})` : ` (+${formatCount(change)})`;
+    return formatCount(current) + (delta ? text : '');
   };
   const bytes = amount(now.bytes, old.bytes);
   const indirect = amount(now.indirectBytes, old.indirectBytes);
@@ -356,7 +356,7 @@ function sentence({ now, old, state }: KeptRecord, number: number, count: number
   const size = now.indirectBytes > 0n ? `${total} (${bytes} direct, ${indirect} indirect)` : bytes;
   return (
     `${size} bytes in ${amount(now.blocks, old.blocks)} blocks are ` +
-    `${LOSS_NAMES[STATES[state]!]} in loss record ${commas(number)} of ${commas(count)}`
+    `${LOSS_NAMES[STATES[state]!]} in loss record ${formatCount(number)} of ${formatCount(count)}`
   );
 }
 

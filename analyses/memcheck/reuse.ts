@@ -9,9 +9,10 @@ import { ORIGIN_KIND, type OriginTag } from '../../replay/shadow.js';
 import type { Trace } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
 import { heap } from '../../schemas/tables.js';
+import { formatCount } from '../../schemas/numbers.js';
 import type { Finding, Pc } from '../finding.js';
 import { Findings } from '../findings.js';
-import { commas, hex } from './describe.js';
+import { hex } from './describe.js';
 import { momentOf } from './events.js';
 import { BlockIndex, type HeapBlock, type Moment } from './heap.js';
 import type { MemcheckSettings } from './options.js';
@@ -45,7 +46,7 @@ export function findReuse(
   if (settings.reusedMemory === 'no' || !isReused(trace, process))
     return { findings: [], missing: [] };
   if (settings.reusedMemory === 'auto' && ticks > LONGEST_TICKS) {
-    const sentence = `Accesses through stale pointers to memory that was used again were not searched for, as the execution is long (${commas(ticks)} instructions); --reused-memory=yes does.`;
+    const sentence = `Accesses through stale pointers to memory that was used again were not searched for, as the execution is long (${formatCount(ticks)} instructions); --reused-memory=yes does.`;
     return { findings: [], missing: [sentence] };
   }
   return new StalePointers(trace, process, settings, shown).run();
@@ -246,7 +247,7 @@ class StalePointers {
     const { isStore } = this;
     const pcs = this.shown(shadow.stack(pc, shadow.stackPointer));
     const stackOf = ({ stack }: Moment): readonly Pc[] => this.shown(this.stacks.get(stack) ?? []);
-    const size = (block: HeapBlock): string => `a block of size ${commas(block.sizeBytes)}`;
+    const size = (block: HeapBlock): string => `a block of size ${formatCount(block.sizeBytes)}`;
     this.findings.add({
       kind: isStore ? 'InvalidWriteReused' : 'InvalidReadReused',
       what: `Invalid ${isStore ? 'write' : 'read'} of size ${sizeBytes} through a stale pointer, in memory that was used again`,
@@ -258,7 +259,7 @@ class StalePointers {
       stacks: [
         { role: '', pcs },
         {
-          role: `Address ${hex(address)} is ${commas(address - old.address)} bytes inside ${size(old)} free'd`,
+          role: `Address ${hex(address)} is ${formatCount(address - old.address)} bytes inside ${size(old)} free'd`,
           pcs: stackOf(old.freed),
         },
         { role: "Block was alloc'd at", pcs: stackOf(old.allocated) },
