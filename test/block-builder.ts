@@ -1,6 +1,18 @@
 /** Writes superblock IR by hand, for tests: the encoding of docs/architecture.md. */
 import { TYPE, TYPE_SIZES, type Type } from '../replay/ir.js';
 
+/** Types that can be loaded and stored. */
+export const ACCESS_TYPES: readonly Type[] = [
+  TYPE.I8,
+  TYPE.I16,
+  TYPE.I32,
+  TYPE.I64,
+  TYPE.F32,
+  TYPE.F64,
+  TYPE.V128,
+  TYPE.V256,
+];
+
 export type Atom = { readonly operand: number };
 
 class Writer {

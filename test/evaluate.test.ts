@@ -14,7 +14,7 @@ import { EVALUATED_HELPER_TABLE, OPERATIONS } from '../replay/eval-ops.js';
 import { Guest } from '../replay/guest.js';
 import { TYPE, TYPE_SIZES, type Type } from '../replay/ir.js';
 import { nativeEngine } from '../replay/native.js';
-import { BlockBuilder, type Atom } from './block-builder.js';
+import { ACCESS_TYPES, BlockBuilder, type Atom } from './block-builder.js';
 
 const SEED = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
 const LAYOUT = { stateSize: 4096, RIP: 184, RSP: 48 };
@@ -313,23 +313,13 @@ describe(`evaluator (SEED=${SEED})`, () => {
       const address = (): bigint => places[random() % places.length]! + BigInt(random() % 8);
       const guard = (): Atom => b.op('64to1', TYPE.I1, [b.i64(BigInt(random()))]);
       const results: Atom[] = [];
-      const types = [
-        TYPE.I8,
-        TYPE.I16,
-        TYPE.I32,
-        TYPE.I64,
-        TYPE.F32,
-        TYPE.F64,
-        TYPE.V128,
-        TYPE.V256,
-      ];
       const keep = (atom: Atom, offset: number): void => {
         b.put(512 + 32 * (offset % 40), atom);
         results.push(atom);
       };
       for (let i = 0; i < 25; i++) {
         if (i % 3 === 0) b.mark(entry + BigInt(i));
-        const type = types[random() % types.length]!;
+        const type = ACCESS_TYPES[random() % ACCESS_TYPES.length]!;
         const at = address();
         const where = b.get(8 * (i % 20), TYPE.I64);
         const pointer = b.op('Add64', TYPE.I64, [
@@ -378,7 +368,7 @@ describe(`evaluator (SEED=${SEED})`, () => {
             break;
           }
           case 7: {
-            const resultType = types[random() % types.length]!;
+            const resultType = ACCESS_TYPES[random() % ACCESS_TYPES.length]!;
             const effect = (1 + (random() % 3)) as 1 | 2 | 3;
             const size = 1 + (random() % 40);
             const result = b.dirty({

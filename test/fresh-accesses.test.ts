@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { Guest } from '../replay/guest.js';
 import { TYPE, TYPE_SIZES, type Type } from '../replay/ir.js';
 import { nativeEngine } from '../replay/native.js';
-import { BlockBuilder, type Atom } from './block-builder.js';
+import { ACCESS_TYPES, BlockBuilder, type Atom } from './block-builder.js';
 import { randomOf } from './random.js';
 
 const LAYOUT = { stateSize: 1024, RIP: 184, RSP: 48 };
@@ -16,16 +16,6 @@ const GRANULE = 0x10000;
 /** Accesses are made around these: within two granules, and across their border. */
 const PLACES = [0x77_0000_1000, 0x77_0000_ffc0, 0x77_0001_0000, 0x77_0001_3000];
 const NEAR = 48;
-const TYPES: readonly Type[] = [
-  TYPE.I8,
-  TYPE.I16,
-  TYPE.I32,
-  TYPE.I64,
-  TYPE.F32,
-  TYPE.F64,
-  TYPE.V128,
-  TYPE.V256,
-];
 /** Conversions of LoadG, by the type that they give. */
 const GUARDED: readonly [number, Type, number][] = [
   [0, TYPE.I64, 8],
@@ -160,7 +150,7 @@ function makeBlock(random: (below: number) => number, ops: string[], number: num
       const synchronises = isSite ? { begins: isStore, ends: true } : undefined;
       accesses.push({ pc, address: at, size, isStore, ...(synchronises && { synchronises }) });
     };
-    const type = TYPES[random(TYPES.length)]!;
+    const type = ACCESS_TYPES[random(ACCESS_TYPES.length)]!;
     const holds = random(2) === 0;
     const guard = b.constant(TYPE.I1, holds ? 1n : 0n);
     switch (random(5)) {
