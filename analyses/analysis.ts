@@ -23,6 +23,20 @@ export interface AnalysisOption {
 /** Values of an analysis's options by name, without dashes before it. */
 export type OptionValues = Readonly<Record<string, string>>;
 
+/** The values of an analysis's options, of which the command line gave some. Throws UserError for an option given twice. */
+export function optionValues(
+  { options }: Analysis,
+  given: Readonly<Record<string, unknown>>,
+): OptionValues {
+  return Object.fromEntries(
+    Object.entries(options).map(([name, option]) => {
+      const value = given[name] ?? option.default;
+      if (Array.isArray(value)) throw new UserError(`Give --${name} only once.`);
+      return [name, String(value)];
+    }),
+  );
+}
+
 /** What a run of an analysis is given besides the trace and its own options. */
 export interface AnalysisContext {
   /** Numbers of the process images to judge, in rising order. */
@@ -90,7 +104,8 @@ const BUILT_IN: Readonly<Record<string, string>> = {
 export const ANALYSIS_NAMES: readonly string[] = Object.keys(BUILT_IN);
 
 /**
- * The analyses that the user names, separated by commas: see `loadAnalysis`. A path may have commas.
+ * The analyses that the user names, separated by commas: those that come with grind, and paths of JavaScript modules that
+ * export one as `analysis` or as their default. A path may have commas. Throws UserError when there is none.
  */
 export async function loadAnalyses(names: string): Promise<Analysis[]> {
   const list = existsSync(resolve(names)) ? [names] : names.split(',');
@@ -100,11 +115,7 @@ export async function loadAnalyses(names: string): Promise<Analysis[]> {
   return all;
 }
 
-/**
- * The analysis that the user names: one that comes with grind, or the path of a JavaScript module that
- * exports one as `analysis` or as its default. Throws UserError when there is none.
- */
-export async function loadAnalysis(name: string): Promise<Analysis> {
+async function loadAnalysis(name: string): Promise<Analysis> {
   const builtIn = Object.hasOwn(BUILT_IN, name) ? BUILT_IN[name] : undefined;
   if (builtIn !== undefined) return analysisOf((await import(builtIn)) as object, name);
   const path = resolve(name);

@@ -4,12 +4,7 @@ import { existsSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import type { Argv, CommandModule } from 'yargs';
-import {
-  ANALYSIS_NAMES,
-  loadAnalyses,
-  type Analysis,
-  type OptionValues,
-} from '../analyses/analysis.js';
+import { ANALYSIS_NAMES, loadAnalyses, type Analysis, optionValues } from '../analyses/analysis.js';
 import { outcomesOf } from '../analyses/outcomes.js';
 import { Report } from '../analyses/report.js';
 import { readSuppressions, Suppressions, type Suppression } from '../analyses/suppressions.js';
@@ -20,7 +15,7 @@ import { formatCount } from '../schemas/numbers.js';
 import { storeFindings } from './finding-files.js';
 import { OUT_OPTION, RUN_WORD } from './numbers.js';
 import { plainOptions } from './plain-options.js';
-import { findRun } from './runs.js';
+import { chosenProcesses, findRun } from './runs.js';
 
 const FORMATS = ['text', 'table', 'json'] as const;
 const MAX_CALLERS = 500;
@@ -243,28 +238,6 @@ function wholeNumber(option: string, value: number, least: number, most: number)
   if (!Number.isInteger(value) || value < least || value > most)
     throw new UserError(`--${option} takes a whole number from ${least} to ${most}.`);
   return value;
-}
-
-function optionValues(analysis: Analysis, args: Arguments): OptionValues {
-  return Object.fromEntries(
-    Object.entries(analysis.options).map(([name, option]) => {
-      const value = args[name] ?? option.default;
-      if (Array.isArray(value)) throw new UserError(`Give --${name} only once.`);
-      return [name, String(value)];
-    }),
-  );
-}
-
-function chosenProcesses(trace: Trace, wanted: readonly number[] | undefined): number[] {
-  const all = trace.processes.map((row) => row.process);
-  if (wanted === undefined) return all;
-  const missing = wanted.find((process) => !all.includes(process));
-  if (missing !== undefined) {
-    throw new UserError(
-      `The run has no process ${missing}: \`grind info\` shows the numbers of its ${all.length}.`,
-    );
-  }
-  return all.filter((process) => wanted.includes(process));
 }
 
 /** The entries of the installed Valgrind's file; none, with a word about it, when there is no such file. */

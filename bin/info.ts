@@ -9,7 +9,7 @@ import { health, heap, modules, syscall_enters, thread_events } from '../schemas
 import { formatCount } from '../schemas/numbers.js';
 import { formatSize, OUT_OPTION, RUN_WORD } from './numbers.js';
 import { layOut } from './lay-out.js';
-import { findRun, formatExit, signalName } from './runs.js';
+import { findRun, formatExit, formatGit, manifestOf, signalName, traceBytes } from './runs.js';
 
 interface Arguments {
   run?: string;
@@ -35,7 +35,7 @@ export const infoCommand: CommandModule<object, Arguments> = {
   handler: async ({ run, out, accesses }) => {
     const trace = Trace.open(await findRun(run, out));
     try {
-      console.log(describe(trace, trace.manifest as unknown as Manifest, accesses));
+      console.log(describe(trace, manifestOf(trace), accesses));
     } finally {
       trace.close();
     }
@@ -64,9 +64,9 @@ function describeAccesses(trace: Trace, manifest: Manifest, countThem: boolean):
 }
 
 function describeRun(trace: Trace, manifest: Manifest, accesses: string): string {
-  const { versions, executable, git, ...rest } = manifest;
+  const { versions, executable, ...rest } = manifest;
   const seconds = (Date.parse(rest.ended) - Date.parse(rest.started)) / 1000;
-  const size = Object.values(rest.tables).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const size = traceBytes(manifest);
   const perInstruction =
     rest.instructions > 0
       ? `, ${(size / rest.instructions).toPrecision(2)} bytes per instruction`
@@ -85,7 +85,7 @@ function describeRun(trace: Trace, manifest: Manifest, accesses: string): string
     ['instructions', formatCount(rest.instructions)],
     ['accesses', accesses],
     ['size', `${formatSize(size)}${perInstruction}`],
-    ['git', git ? `${git.commit}${git.dirty ? ', with changes' : ''}` : 'not in a repository'],
+    ['git', formatGit(manifest)],
     [
       'versions',
       `grind ${versions.grind}, Valgrind ${versions.engine}, Node ${versions.node}, Linux ${versions.kernel}`,

@@ -3,7 +3,7 @@ import type { CommandModule } from 'yargs';
 import { formatCount } from '../schemas/numbers.js';
 import { formatSize, OUT_OPTION } from './numbers.js';
 import { layOut } from './lay-out.js';
-import { formatExit, listRuns } from './runs.js';
+import { formatExit, listRuns, traceBytes } from './runs.js';
 
 export const lsCommand: CommandModule<object, { out: string }> = {
   command: 'ls',
@@ -18,10 +18,6 @@ export const lsCommand: CommandModule<object, { out: string }> = {
     const head = ['name', 'started', 'program', 'exit', 'processes', 'instructions', 'size'];
     const rows = runs.map(({ name, manifest }) => {
       if (!manifest) return [name, '', 'not complete', '', '', '', ''];
-      const size = Object.values(manifest.tables).reduce(
-        (sum, { sizeBytes }) => sum + sizeBytes,
-        0,
-      );
       return [
         name,
         new Date(manifest.started).toLocaleString('sv-SE'),
@@ -29,7 +25,7 @@ export const lsCommand: CommandModule<object, { out: string }> = {
         formatExit(manifest),
         formatCount(manifest.processes),
         formatCount(manifest.instructions),
-        formatSize(size),
+        formatSize(traceBytes(manifest)),
       ];
     });
     console.log(layOut(head, rows));

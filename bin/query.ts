@@ -8,6 +8,7 @@ import { isWorthWorker, prepareWorkers } from '../replay/spare-workers.js';
 import { splitStatements } from '../replay/sql-text.js';
 import { Trace } from '../replay/trace.js';
 import { fileProblem, UserError } from '../schemas/errors.js';
+import { MACROS, READS_ACCESSES } from '../schemas/views.js';
 import { OUT_OPTION } from './numbers.js';
 import { plainOptions } from './plain-options.js';
 import type { Format } from './query-answer.js';
@@ -99,12 +100,17 @@ export async function runQuery(options: Arguments): Promise<void> {
   }
 }
 
+/** Matches statements that may ask for an address. */
+const LOOKS_UP = new RegExp(
+  `\\b(${['addr', ...MACROS.map(({ name }) => name)].join('|')})\\b`,
+  'i',
+);
+
 /** How many workers statements probably need: one for a scan of accesses, all for the look-up of an address. */
 function workersFor(statements: readonly string[], trace: Trace): number {
-  const readsAccesses = statements.some((s) => /\b(accesses|touched|last_write)\b/i.test(s));
-  if (!readsAccesses || !trace.processes.some(({ ticks }) => isWorthWorker(ticks))) return 0;
-  const looksUp = statements.some((s) => /\b(addr|touched|last_write)\b/i.test(s));
-  return looksUp ? availableParallelism() : 1;
+  const readers = statements.filter((statement) => READS_ACCESSES.test(statement));
+  if (readers.length === 0 || !trace.processes.some(({ ticks }) => isWorthWorker(ticks))) return 0;
+  return readers.some((statement) => LOOKS_UP.test(statement)) ? availableParallelism() : 1;
 }
 
 /** A single argument with a space in it is SQL, unless a run is called so. */

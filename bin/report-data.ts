@@ -16,7 +16,7 @@ import type {
   SourcesSection,
   TableSection,
 } from './page/data.js';
-import { formatExit } from './runs.js';
+import { formatExit, formatGit, traceBytes } from './runs.js';
 
 /** Rows of a table that the page holds. */
 const MOST_ROWS = 5000;
@@ -34,19 +34,16 @@ type SqlRow = Record<string, unknown>;
 
 /** Names and values at the top of the page. */
 export function facts(manifest: Manifest, image: ProcessRow): [string, string][] {
-  const { versions, git } = manifest;
+  const { versions } = manifest;
   const seconds = (Date.parse(manifest.ended) - Date.parse(manifest.started)) / 1000;
-  const size = Object.values(manifest.tables).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   return [
     ['program', manifest.argv.join(' ')],
     ['process', `${image.process} of ${manifest.processes}: ${image.executable}`],
     ['recorded', `${manifest.started}, ${seconds.toFixed(1)} s`],
     ['exit', formatExit(manifest)],
     ['instructions', formatCount(image.ticks)],
-    ['trace', formatSize(size)],
-    ...(git
-      ? [['git', `${git.commit}${git.dirty ? ', with changes' : ''}`] as [string, string]]
-      : []),
+    ['trace', formatSize(traceBytes(manifest))],
+    ...(manifest.git ? [['git', formatGit(manifest)] as [string, string]] : []),
     ['versions', `grind ${versions.grind}, Valgrind ${versions.engine}`],
   ];
 }

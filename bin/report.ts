@@ -1,9 +1,8 @@
 /** `grind report`: a run as one page for a browser, which needs nothing else. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import type { CommandModule, InferredOptionTypes, Options } from 'yargs';
-import { ANALYSIS_NAMES, loadAnalyses, type Analysis } from '../analyses/analysis.js';
+import { ANALYSIS_NAMES, loadAnalyses, optionValues, type Analysis } from '../analyses/analysis.js';
 import { outcomesOf } from '../analyses/outcomes.js';
-import type { Manifest } from '../recorder/manifest.js';
 import { openAhead } from '../replay/ahead.js';
 import { Database } from '../replay/database.js';
 import { endWorkers } from '../replay/spare-workers.js';
@@ -20,7 +19,7 @@ import {
   profileSections,
   sourcesSection,
 } from './report-data.js';
-import { findRun } from './runs.js';
+import { chosenProcesses, findRun, manifestOf } from './runs.js';
 
 const OPTIONS = {
   output: {
@@ -71,8 +70,8 @@ async function report({ run, out, output, analyses, process }: Arguments): Promi
       const costs = await codeCosts(database, number);
       const sources = sourcesSection(costs);
       data = {
-        title: `${trace.name}: ${(trace.manifest as unknown as Manifest).argv.join(' ')}`,
-        facts: facts(trace.manifest as unknown as Manifest, image),
+        title: `${trace.name}: ${manifestOf(trace).argv.join(' ')}`,
+        facts: facts(manifestOf(trace), image),
         sections: [
           ...(await findingSections(database, number)),
           ...profiles,
@@ -92,15 +91,12 @@ async function report({ run, out, output, analyses, process }: Arguments): Promi
   }
 }
 
+/** The process that the user chose, or the one that executed most. */
 function chosenProcess(trace: Trace, wanted: number | undefined): ProcessRow {
-  const [longest] = [...trace.processes].sort((a, b) => (a.ticks > b.ticks ? -1 : 1));
-  const found =
-    wanted === undefined ? longest : trace.processes.find(({ process }) => process === wanted);
-  if (!found)
-    throw new UserError(
-      `The run has no process ${wanted ?? 0}: \`grind info\` shows the numbers of its ${trace.processes.length}.`,
-    );
-  return found;
+  const chosen = chosenProcesses(trace, wanted === undefined ? undefined : [wanted]);
+  const images = trace.processes.filter(({ process }) => chosen.includes(process));
+  if (images.length === 0) throw new UserError(`Run ${trace.name} has no processes.`);
+  return images.reduce((a, b) => (b.ticks > a.ticks ? b : a));
 }
 
 /** The analyses named; those of grind's own that can share a replay when none are. */
@@ -116,9 +112,7 @@ async function profilesOf(
 ): Promise<Section[]> {
   const wanted = analyses.map((analysis) => ({
     analysis,
-    options: Object.fromEntries(
-      Object.entries(analysis.options).map(([name, option]) => [name, option.default]),
-    ),
+    options: optionValues(analysis, {}),
   }));
   const context = { processes: [process], callers: CALLERS, progress: () => {} };
   const sections: Section[] = [];

@@ -4,6 +4,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { readManifest, type Manifest } from '../recorder/manifest.js';
+import type { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
 
 const MANIFEST = 'manifest.json';
@@ -43,6 +44,28 @@ export function signalName(signal: number): string {
 export function formatExit({ signal, exitStatus }: Manifest): string {
   if (signal !== null) return signalName(signal);
   return exitStatus === null ? 'not known' : String(exitStatus);
+}
+
+/** The commit of the folder in which a run was recorded. */
+export const formatGit = ({ git }: Manifest): string =>
+  git ? `${git.commit}${git.dirty ? ', with changes' : ''}` : 'not in a repository';
+
+/** Bytes of a run's stored tables. */
+export const traceBytes = ({ tables }: Manifest): number =>
+  Object.values(tables).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+
+/** A run's whole manifest, of which replay reads only a part. */
+export const manifestOf = ({ manifest }: Trace): Manifest => manifest as unknown as Manifest;
+
+/** The numbers of the processes that the user chose; all if none were. Throws UserError when the run lacks one. */
+export function chosenProcesses(trace: Trace, wanted: readonly number[] | undefined): number[] {
+  const all = trace.processes.map(({ process }) => process);
+  const missing = wanted?.find((process) => !all.includes(process));
+  if (missing !== undefined)
+    throw new UserError(
+      `The run has no process ${missing}: \`grind info\` shows the numbers of its ${all.length}.`,
+    );
+  return wanted ? all.filter((process) => wanted.includes(process)) : all;
 }
 
 /**

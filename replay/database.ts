@@ -15,24 +15,13 @@ import type { Columns, Table } from '../schemas/schema.js';
 import { storedColumns } from '../schemas/stored.js';
 import {
   accesses,
+  ANALYSIS_TABLES,
   COMPUTED_TABLES,
-  finding_frames,
-  findings,
-  heap_offsets,
-  heap_sites,
-  heap_timeline,
-  lock_uses,
-  call_edges,
-  function_costs,
-  sync_variables,
-  cache_lines,
-  cache_sites,
-  cache_threads,
-  cache_allocations,
   HIDDEN_COMPUTED,
   HIDDEN_TABLES,
   ir,
   MACROS,
+  READS_ACCESSES,
   run,
   segment_instructions,
   segments,
@@ -57,15 +46,6 @@ import {
 import { findingRows } from './scan-findings.js';
 import { storedScan } from './scan-stored.js';
 import type { Trace } from './trace.js';
-
-/** Names of what reads `accesses`: a statement without any of them needs no hints. */
-const READS_ACCESSES = new RegExp(
-  [
-    'access',
-    ...[...VIEWS, ...MACROS].filter(({ sql }) => /access/.test(sql)).map(({ name }) => name),
-  ].join('|'),
-  'i',
-);
 
 /** Bytes of address space that are looked up in parallel; more are scanned. */
 const MOST_LOOKED_UP = 4096n;
@@ -110,17 +90,9 @@ export class Database {
       ],
       [ir, rowsScan(ir.columns, () => irRows(trace))],
       [stacks, rowsScan(stacks.columns, () => stackRows(trace))],
-      [findings, rowsScan(findings.columns, () => findingRows(trace, findings))],
-      [finding_frames, rowsScan(finding_frames.columns, () => findingRows(trace, finding_frames))],
-      [heap_timeline, rowsScan(heap_timeline.columns, () => findingRows(trace, heap_timeline))],
-      [heap_sites, rowsScan(heap_sites.columns, () => findingRows(trace, heap_sites))],
-      [heap_offsets, rowsScan(heap_offsets.columns, () => findingRows(trace, heap_offsets))],
-      [lock_uses, rowsScan(lock_uses.columns, () => findingRows(trace, lock_uses))],
-      [sync_variables, rowsScan(sync_variables.columns, () => findingRows(trace, sync_variables))],
-      ...[
-        ...[cache_lines, cache_sites, cache_threads, cache_allocations],
-        ...[function_costs, call_edges],
-      ].map((table) => [table, rowsScan(table.columns, () => findingRows(trace, table))] as const),
+      ...ANALYSIS_TABLES.map(
+        (table) => [table, rowsScan(table.columns, () => findingRows(trace, table))] as const,
+      ),
       [trace_damage, rowsScan(trace_damage.columns, () => damageRows(trace))],
     ]);
     const { connection } = database;
@@ -167,10 +139,8 @@ export class Database {
       // Left to the garbage collector: the result reads through it.
       const statement = await this.prepare(sql);
       const isSelect = statement.statementType === StatementType.SELECT;
-      this.hints = isSelect ? await this.hintsFor(sql) : ANYTHING;
       if (!isSelect) this.changed = true;
-      this.found = await this.lookedUp();
-      await this.setThreads(READS_ACCESSES.test(sql));
+      await this.getReady(sql, isSelect);
       return statement.stream();
     });
   }
@@ -192,9 +162,7 @@ export class Database {
   /** Writes the rows of a SELECT to a Parquet file. */
   async writeParquet(sql: string, path: string): Promise<void> {
     await this.explained(async () => {
-      this.hints = await this.hintsFor(sql);
-      this.found = await this.lookedUp();
-      await this.setThreads(READS_ACCESSES.test(sql));
+      await this.getReady(sql, true);
       await this.connection.run(
         `copy (${withoutSemicolon(sql)}\n) to '${path.replaceAll("'", "''")}' (format parquet)`,
       );
@@ -234,6 +202,13 @@ export class Database {
       const [sentence] = error.message.trim().split(/\n\n(?:LINE |Stack Trace)/);
       throw new UserError(sentence!.replace(/\s*\n\s*/g, ' '));
     }
+  }
+
+  /** Before a statement runs: finds out what it cannot need, looks up addresses, gives it threads. */
+  private async getReady(sql: string, isSelect: boolean): Promise<void> {
+    this.hints = isSelect ? await this.hintsFor(sql) : ANYTHING;
+    this.found = await this.lookedUp();
+    await this.setThreads(READS_ACCESSES.test(sql));
   }
 
   private async lookedUp(): Promise<FoundReplays> {

@@ -457,14 +457,8 @@ export const trace_damage = table('trace_damage', 'Stored tables that are not wh
 });
 
 /** Tables that scans in replay/ compute. */
-export const COMPUTED_TABLES = [
-  run,
-  accesses,
-  sites,
-  segments,
-  segment_instructions,
-  ir,
-  stacks,
+/** Tables that analyses store with a run (analyses/finding.ts). */
+export const ANALYSIS_TABLES = [
   findings,
   finding_frames,
   heap_timeline,
@@ -478,6 +472,17 @@ export const COMPUTED_TABLES = [
   cache_allocations,
   function_costs,
   call_edges,
+] as const;
+
+export const COMPUTED_TABLES = [
+  run,
+  accesses,
+  sites,
+  segments,
+  segment_instructions,
+  ir,
+  stacks,
+  ...ANALYSIS_TABLES,
   trace_damage,
 ] as const;
 
@@ -1022,3 +1027,12 @@ export const MACROS: readonly Macro[] = [
      from last order by process, address`,
   ),
 ];
+
+/** Matches statements that may read `accesses`, by the names of what does. */
+export const READS_ACCESSES = new RegExp(
+  [
+    'access',
+    ...[...VIEWS, ...MACROS].filter(({ sql }) => /access/.test(sql)).map(({ name }) => name),
+  ].join('|'),
+  'i',
+);
