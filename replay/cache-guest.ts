@@ -26,6 +26,7 @@ import {
   MISS_ADDRESSES,
   MISS_COUNT,
   MISS_SITES,
+  NOTES_FETCHES,
   NOTES_MISSES,
   NO_GRANULE,
   SITE_COUNTERS,
@@ -48,16 +49,18 @@ export interface CacheHooks {
   readonly LL: CacheShape;
   /** Predict branches, too. */
   readonly branches: boolean;
-  /** Told of each miss of data in the first level when there are many, and when asked to (`CacheGuest.takeMisses`). */
+  /** Told of each miss in the first level when there are many, and when asked to (`CacheGuest.takeMisses`): of data, */
   readonly misses?: (misses: CacheMisses) => void;
+  /** and of fetches, too. */
+  readonly fetchMisses?: boolean;
 }
 
-/** Misses of data, in order: entry `i` of each for `i < count`. The arrays are valid during the call. */
+/** Misses, in order: entry `i` of each for `i < count`. The arrays are valid during the call. */
 export interface CacheMisses {
   readonly count: number;
   /** Addresses as pairs of words, the low one first. */
   readonly addresses: Uint32Array;
-  /** Twice the number of the cache site, and 1 if the last level missed, too. */
+  /** Four times the number of the cache site, and 1 if the last level missed, too, and 2 if two lines were referenced. */
   readonly sites: Uint32Array;
 }
 
@@ -133,6 +136,7 @@ export class CacheGuest {
       if (isWide) memory.view.setBigInt64(at, value, true);
       else memory.view.setUint32(at, Number(value), true);
     this.noteMisses(hooks.misses !== undefined);
+    memory.view.setUint32(NOTES_FETCHES, hooks.fetchMisses ? 1 : 0, true);
     this.forget(FETCH_LINES);
     this.forget(DATA_LINES);
     memory.moved = () => this.forget(DATA_LINES);

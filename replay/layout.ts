@@ -156,13 +156,16 @@ export const CACHE = {
 /** Misses of data are written down while this is not 0 (u32), and how many there are (u32). */
 export const NOTES_MISSES = CACHE_LL + 64;
 export const MISS_COUNT = NOTES_MISSES + 4;
-/** What became of the last branches, the latest in the lowest bit (u32); counters of 2 bits, a byte each; last targets (u64). */
+/**
+ * What became of the last branches, the latest in the lowest bit (u32); whether misses of fetches are written down, too
+ * (u32); counters of 2 bits, a byte each; last targets (u64). */
 export const BRANCH_HISTORY = MISS_COUNT + 4;
-export const BRANCH_COUNTERS = BRANCH_HISTORY + 8;
+export const NOTES_FETCHES = BRANCH_HISTORY + 4;
+export const BRANCH_COUNTERS = NOTES_FETCHES + 4;
 export const BRANCH_COUNTER_COUNT = 1 << 14;
 export const BRANCH_TARGETS = BRANCH_COUNTERS + BRANCH_COUNTER_COUNT;
 export const BRANCH_TARGET_COUNT = 1 << 9;
-/** Misses of data: their addresses (u64) and sites (u32; twice the number, and 1 for a miss in the last level). */
+/** Misses: their addresses (u64) and sites (u32: see `CacheMisses`). */
 export const MAX_MISSES = 1 << 15;
 export const MISS_ADDRESSES = BRANCH_TARGETS + 8 * BRANCH_TARGET_COUNT;
 export const MISS_SITES = MISS_ADDRESSES + 8 * MAX_MISSES;

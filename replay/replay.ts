@@ -417,6 +417,7 @@ export class ProcessReplay implements Replay {
 
   private nextLeg(): boolean {
     if (this.inLastLeg) return false;
+    this.guest.cache?.takeMisses();
     this.leg++;
     const { process, endEvent } = this.legs[this.leg]!;
     const tables = new Set([...EVENT_TABLES, ...this.observed]);

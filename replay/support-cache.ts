@@ -25,6 +25,7 @@ import {
   MISS_ADDRESSES,
   MISS_COUNT,
   MISS_SITES,
+  NOTES_FETCHES,
   NOTES_MISSES,
   NO_GRANULE,
   SITE_COUNTERS,
@@ -213,7 +214,10 @@ function touchLines(c: Code, context: ModuleContext): void {
   c.get(misses);
 }
 
-/** (cache, address, size, site): a reference to a first level, and on a miss to the last; how many of them missed. */
+/** In what says how many caches missed: the reference was to two lines. */
+const TWO_LINES = 4;
+
+/** (cache, address, size, site): a reference to two lines of a first level, and on a miss to the last; how many of them missed. */
 function reference(c: Code, context: ModuleContext): void {
   const [cache, address, size, site] = [0, 1, 2, 3];
   c.get(cache);
@@ -232,11 +236,11 @@ function reference(c: Code, context: ModuleContext): void {
   c.call(context.support('touchLines'));
   c.op('i32_eqz');
   c.open('if');
-  c.i32(1);
+  c.i32(TWO_LINES + 1);
   c.op('return');
   c.end();
   countSite(c, () => c.get(site), 1);
-  c.i32(2);
+  c.i32(TWO_LINES + 2);
 }
 
 /** Pushes a field of a cache: as a constant where it is known. */
@@ -354,7 +358,7 @@ function touchLast(c: Code, context: ModuleContext): void {
 }
 
 /**
- * The same as `reference`, for an access to one line in fewer instructions; sets a local to how many caches missed.
+ * The same for any access, in fewer instructions if it is to one line; sets a local to how many caches missed.
  * @param isKept - an entry of the table of lines is made of the line afterwards
  */
 function emitReference(
@@ -418,7 +422,8 @@ function emitReference(
 function fetchCode(c: Code, context: ModuleContext): void {
   const [address, size, site] = [0, 1, 2];
   const bits = c.local(I64);
-  emitReference(c, context, CACHE_I1, [address, size, site], true);
+  const misses = emitReference(c, context, CACHE_I1, [address, size, site], true);
+  emitNote(c, context, NOTES_FETCHES, [address, site, misses]);
   // Its last line is the latest of a set.
   fixedField(c, context, CACHE_I1, 'chunkBits');
   c.op('i64_extend_i32_u');
@@ -446,18 +451,19 @@ function fetchCode(c: Code, context: ModuleContext): void {
 function accessData(c: Code, context: ModuleContext): void {
   const [address, size, site] = [0, 1, 2];
   const misses = emitReference(c, context, CACHE_D1, [address, size, site], false);
-  c.get(misses);
-  loadAt(c, NOTES_MISSES, I32);
-  c.op('i32_mul');
-  emitNote(c, context, [address, site, misses]);
+  emitNote(c, context, NOTES_MISSES, [address, site, misses]);
 }
 
-/** Writes a miss down if the value on the stack is not 0. */
+/** Writes a miss down if there is one and the word at `flag` is not 0. */
 function emitNote(
   c: Code,
   context: ModuleContext,
+  flag: number,
   [address, site, misses]: readonly [number, number, number],
 ): void {
+  c.get(misses);
+  loadAt(c, flag, I32);
+  c.op('i32_mul');
   c.open('if');
   c.get(address);
   c.get(site);
@@ -480,8 +486,9 @@ function noteMiss(c: Code, context: ModuleContext): void {
   c.i32(2);
   c.op('i32_shl');
   c.get(site);
-  c.i32(1);
+  c.i32(2);
   c.op('i32_shl');
+  // Of 1, 2, and these with TWO_LINES: the last level missed, and two lines.
   c.get(misses);
   c.i32(1);
   c.ops('i32_shr_u', 'i32_or');
@@ -520,10 +527,7 @@ function accessPlace(isStore: boolean) {
     const within = c.local(I64);
     const canStore = c.local(I64);
     const misses = emitReference(c, context, CACHE_D1, [address, size, site], true);
-    c.get(misses);
-    loadAt(c, NOTES_MISSES, I32);
-    c.op('i32_mul');
-    emitNote(c, context, [address, site, misses]);
+    emitNote(c, context, NOTES_MISSES, [address, site, misses]);
     c.open('block');
     c.open('block');
     locate(

@@ -351,7 +351,32 @@ const cacheEvents = {
   bcm: u64('Of these, mispredicted; 0 without --branch-sim=yes.'),
   bi: u64('Jumps to places that the instruction does not say; returns do not count.'),
   bim: u64('Of these, mispredicted; 0 without --branch-sim=yes.'),
+  i2mr: u64('Fetches that missed the second level, too; 0 without --L2.'),
+  d2mr: u64('Reads that missed the second level, too; 0 without --L2.'),
+  d2mw: u64('Writes that missed the second level, too; 0 without --L2.'),
+  dtmr: u64('Reads that missed the data TLB; 0 without --DTLB.'),
+  dtmw: u64('Writes that missed the data TLB; 0 without --DTLB.'),
+  stmr: u64('Of these reads, those that missed the second TLB, too; 0 without --STLB.'),
+  stmw: u64('Of these writes, those that missed the second TLB, too; 0 without --STLB.'),
 };
+
+/** Kept in the run folder as findings are. */
+export const cache_levels = table(
+  'cache_levels',
+  'The caches that the last run of an analysis of caches simulated.',
+  {
+    process,
+    analysis: findings.columns.analysis,
+    level: string('Name of the cache: I1, D1, L2, LL, DTLB, STLB.'),
+    size: u64('Its size in bytes; of a TLB, the bytes that its entries stand for.'),
+    ways: u32('Lines of a set.'),
+    line: u32('Size of a line in bytes; of a TLB, of a page.'),
+    policy: string('Which line of a set gives way to another.'),
+    misses: u64('References that missed it.'),
+    prefetched: u64('Lines that a prefetcher put there.'),
+    prefetched_used: u64('Of these, lines that were referenced before they went.'),
+  },
+);
 
 const placeColumns = {
   ...{ function: functionName, file, line },
@@ -466,6 +491,7 @@ export const ANALYSIS_TABLES = [
   heap_offsets,
   lock_uses,
   sync_variables,
+  cache_levels,
   cache_lines,
   cache_sites,
   cache_threads,

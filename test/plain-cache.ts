@@ -34,6 +34,11 @@ export class PlainCache {
     return isMiss;
   }
 
+  isTwoLines(address: bigint, size: number): boolean {
+    const lineBytes = BigInt(this.shape.lineBytes);
+    return address / lineBytes !== (address + BigInt(size) - 1n) / lineBytes;
+  }
+
   /** The line of an address is the one of its set that was referred to last. */
   isLatest(address: bigint): boolean {
     const line = address / BigInt(this.shape.lineBytes);

@@ -1,7 +1,7 @@
 /**
  * cache: how the program would use caches, as Cachegrind simulates them (Valgrind manual, 5): a first level each for
  * instructions and for data, a last level behind both, write-allocate, least recently used. The simulation runs in
- * compiled code (replay/cache-guest.ts); here its counts become tables: by function, by source line with inlined functions
+ * compiled code (replay/cache-guest.ts), or in a model that can do more (model.ts); here its counts become tables: by function, by source line with inlined functions
  * told apart, by thread, by the allocation of the heap block and the place in it.
  */
 import { writeFileSync } from 'node:fs';
@@ -13,8 +13,15 @@ import type { Trace } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
 import { UserError } from '../../schemas/errors.js';
 import { heap, slices, stacks } from '../../schemas/tables.js';
-import { cache_allocations, cache_lines, cache_sites, cache_threads } from '../../schemas/views.js';
+import {
+  cache_allocations,
+  cache_levels,
+  cache_lines,
+  cache_sites,
+  cache_threads,
+} from '../../schemas/views.js';
 import { formatCount } from '../../schemas/numbers.js';
+import type { Row } from '../../schemas/schema.js';
 import type { AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
 import type { Outcome } from '../finding.js';
 import type { Profile, ProfileCell, ProfileTable } from '../profile.js';
@@ -24,13 +31,15 @@ import {
   countsByInstruction,
   EVENT,
   EVENT_COUNT,
-  EVENTS,
+  eventsOf,
   EventSums,
   totalsOf,
   type EventName,
 } from './counts.js';
 import { HeapMap } from './heap-map.js';
-import { SHAPE_OPTIONS, shapesOf, type Shapes } from './shapes.js';
+import { LEVELS, MISSED, type LevelName } from './hierarchy.js';
+import { Model, strippingShapes } from './model.js';
+import { SHAPE_OPTIONS, shapesOf, type Wanted } from './shapes.js';
 
 const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
   ...SHAPE_OPTIONS,
@@ -66,8 +75,10 @@ const MISS_EVENTS = 4;
 
 class CachePart implements ReplayPart {
   readonly wants;
-  private readonly shapes: Shapes;
-  private readonly branches: boolean;
+  private readonly shapes: Wanted;
+  private readonly model: Model | undefined;
+  /** The events that the simulation has. */
+  private readonly names: readonly EventName[];
   private readonly shownRows: number;
   private replay!: ProcessReplay;
   private readonly threads = new Map<number, Float64Array>();
@@ -86,7 +97,10 @@ class CachePart implements ReplayPart {
     private readonly context: AnalysisContext,
   ) {
     this.shapes = shapesOf(options);
-    this.branches = options['branch-sim'] === 'yes';
+    const { model } = this.shapes;
+    const branches = options['branch-sim'] === 'yes';
+    this.model = model && new Model(model);
+    this.names = eventsOf(branches, model);
     this.shownRows = Number(options['rows']);
     if (!Number.isInteger(this.shownRows) || this.shownRows < 1)
       throw new UserError('--rows takes a whole number from 1.');
@@ -94,9 +108,10 @@ class CachePart implements ReplayPart {
     this.wants = {
       counts: true,
       cache: {
-        ...this.shapes,
-        branches: this.branches,
+        ...(model ? strippingShapes(model) : this.shapes),
+        branches,
         ...(isByBlock && { misses: (misses: CacheMisses) => this.attribute(misses) }),
+        ...(model && { misses: this.refer.bind(this, isByBlock), fetchMisses: true }),
       },
       observer: {
         tables: isByBlock ? [heap, slices] : [slices],
@@ -108,7 +123,7 @@ class CachePart implements ReplayPart {
   begin(replay: ProcessReplay): void {
     this.replay = replay;
     // There is no block yet that misses could lie in.
-    replay.guest.cache!.noteMisses(false);
+    if (!this.model) replay.guest.cache!.noteMisses(false);
   }
 
   private applied(row: EventRow): void {
@@ -129,7 +144,9 @@ class CachePart implements ReplayPart {
 
   /** What was counted since the last switch is the thread's. */
   private endTurn(): Float64Array {
-    const totals = totalsOf(this.replay.guest.cache!, this.replay.segments());
+    const cache = this.replay.guest.cache!;
+    if (this.model) cache.takeMisses();
+    const totals = totalsOf(cache, this.replay.segments(), this.model);
     if (this.thread >= 0) {
       let own = this.threads.get(this.thread);
       if (!own) this.threads.set(this.thread, (own = new Float64Array(EVENT_COUNT)));
@@ -155,10 +172,21 @@ class CachePart implements ReplayPart {
     this.blocks.add({ address, size: Number(row.u64('size')), owner: row.u32('stack') });
   }
 
-  private attribute({ count, addresses, sites }: CacheMisses): void {
+  /** Lets the model have what compiled code could not leave out. */
+  private refer(isByBlock: boolean, misses: CacheMisses): void {
+    const { isInImage, guest } = this.replay;
+    const missed = this.model!.refer(misses, guest.cache!.sites, isInImage);
+    if (isByBlock) this.attribute(misses, missed);
+  }
+
+  /** @param missed - of each, bits of `MISSED`, where a model says that */
+  private attribute({ count, addresses, sites }: CacheMisses, missed?: Uint8Array): void {
     if (!this.replay.isInImage) return;
     const { kinds } = this.replay.guest.cache!.sites;
     for (let i = 0; i < count; i++) {
+      const site = sites[i]! >>> 2;
+      const kind = kinds[site]! & ~GUARDED;
+      if (missed && (kind === FETCH || (missed[i]! & MISSED.first) === 0)) continue;
       const address = addresses[2 * i]! + 2 ** 32 * addresses[2 * i + 1]!;
       const block = this.blocks.at(address);
       if (!block) continue;
@@ -167,11 +195,10 @@ class CachePart implements ReplayPart {
         MOST_OFFSETS,
       );
       const at = MISS_EVENTS * this.numberOf(block.owner * (MOST_OFFSETS + 1) + offset);
-      const site = sites[i]!;
-      const isWrite = (kinds[site >>> 1]! & ~GUARDED) === WRITE;
-      const first = at + (isWrite ? 2 : 0);
+      const first = at + (kind === WRITE ? 2 : 0);
+      const isLast = missed ? (missed[i]! & MISSED.last) !== 0 : (sites[i]! & 1) !== 0;
       this.misses[first]!++;
-      this.misses[first + 1]! += site & 1;
+      if (isLast) this.misses[first + 1]!++;
     }
   }
 
@@ -196,7 +223,7 @@ class CachePart implements ReplayPart {
     cache.takeMisses();
     const totals = this.endTurn();
     const symbols = new Symbols(trace, process);
-    const { pcs, events } = countsByInstruction(cache, replay.segments());
+    const { pcs, events } = countsByInstruction(cache, replay.segments(), this.model);
     this.writeFile(symbols, pcs, events, totals);
 
     const functions = new EventSums<string>();
@@ -219,10 +246,11 @@ class CachePart implements ReplayPart {
     return {
       process,
       findings: [],
-      summary: summaryOf(totals, this.branches),
+      summary: this.summaryOf(totals),
       missing: replay.divergences,
       profile: this.profile(totals, functions, lines, allocations),
       tables: [
+        { table: cache_levels, rows: this.levels(totals).map((row) => ({ process, ...row })) },
         {
           table: cache_lines,
           rows: lines.keys.map((place, i) => ({
@@ -284,13 +312,37 @@ class CachePart implements ReplayPart {
     const text = cachegrindFile(sources, events, totals, {
       ...this.shapes,
       command: commandOf(row.arguments, row.executable),
-      branches: this.branches,
+      names: this.names,
     });
     try {
       writeFileSync(path, text);
     } catch (error) {
       throw new UserError(`Cannot write ${path}: ${(error as Error).message}.`);
     }
+  }
+
+  private summaryOf(totals: Float64Array): Record<string, bigint> {
+    return Object.fromEntries(this.names.map((name) => [name, BigInt(totals[EVENT[name]]!)]));
+  }
+
+  /** The caches simulated, and what became of them. */
+  private levels(totals: Float64Array): LevelRow[] {
+    const { model } = this.shapes;
+    const shapes = model ?? this.shapes;
+    return LEVELS.flatMap((level) => {
+      const shape = level in shapes ? shapes[level as keyof typeof shapes] : undefined;
+      if (!shape) return [];
+      const { sizeBytes, ways, lineBytes } = shape as CacheShape;
+      const misses = LEVEL_MISSES[level].reduce((sum, name) => sum + totals[EVENT[name]]!, 0);
+      const { prefetched, prefetchedUsed } = this.model?.hierarchy.levels[level] ?? NO_PREFETCH;
+      return {
+        ...{ level, size: BigInt(sizeBytes), ways, line: lineBytes },
+        policy: model?.policies[level] ?? 'lru',
+        misses: BigInt(misses),
+        prefetched: BigInt(prefetched),
+        prefetched_used: BigInt(prefetchedUsed),
+      };
+    });
   }
 
   private allocations(symbols: Symbols) {
@@ -322,8 +374,8 @@ class CachePart implements ReplayPart {
     lines: EventSums<Place>,
     allocations: ReturnType<CachePart['allocations']>,
   ): Profile {
-    const { shownRows, branches } = this;
-    const names = EVENTS.slice(0, branches ? EVENT_COUNT : EVENT.Bc);
+    const { shownRows, names } = this;
+    const places = names.map((name) => EVENT[name]);
     const columns = names.map((name) => ({ name: name.toLowerCase(), head: name }));
     const eventTable = <K>(
       name: string,
@@ -337,7 +389,7 @@ class CachePart implements ReplayPart {
       title,
       columns: [...columns, { name: what }],
       rows: order.map((i) => [
-        ...[...sums.row(i).subarray(0, names.length)].map((value) => BigInt(value)),
+        ...places.map((place) => BigInt(sums.row(i)[place]!)),
         text(sums.keys[i]!),
       ]),
       shownRows,
@@ -350,7 +402,7 @@ class CachePart implements ReplayPart {
         0,
       );
     return {
-      lines: summaryLines(this.shapes, totals, branches),
+      lines: summaryLines(this.shapes, this.names, totals, this.levels(totals)),
       tables: [
         eventTable(
           'functions',
@@ -398,10 +450,23 @@ const placeText = ({ fn, file, line, outer }: Place): string =>
 
 const MISSES = (['I1mr', 'D1mr', 'D1mw', 'Bcm', 'Bim'] as const).map((name) => EVENT[name]);
 
-/** Number of the kind of cache sites that write. */
-const WRITE = 2;
+/** Numbers of kinds of cache sites. */
+const [FETCH, WRITE] = [0, 2];
 
 const stackOf = (key: number): number => Math.floor(key / (MOST_OFFSETS + 1));
+
+/** Events that are misses of a cache. */
+const LEVEL_MISSES: Readonly<Record<LevelName, readonly EventName[]>> = {
+  I1: ['I1mr'],
+  D1: ['D1mr', 'D1mw'],
+  L2: ['I2mr', 'D2mr', 'D2mw'],
+  LL: ['ILmr', 'DLmr', 'DLmw'],
+  DTLB: ['DTmr', 'DTmw'],
+  STLB: ['STmr', 'STmw'],
+};
+const NO_PREFETCH = { prefetched: 0, prefetchedUsed: 0 };
+
+type LevelRow = Omit<Row<typeof cache_levels>, 'process' | 'analysis'>;
 
 /** Events as columns of a table. Written out, as there are many rows. */
 function eventColumns(row: Float64Array): Readonly<Record<Lowercase<EventName>, bigint>> {
@@ -420,6 +485,13 @@ function eventColumns(row: Float64Array): Readonly<Record<Lowercase<EventName>, 
     bcm: at('Bcm'),
     bi: at('Bi'),
     bim: at('Bim'),
+    i2mr: at('I2mr'),
+    d2mr: at('D2mr'),
+    d2mw: at('D2mw'),
+    dtmr: at('DTmr'),
+    dtmw: at('DTmw'),
+    stmr: at('STmr'),
+    stmw: at('STmw'),
   };
 }
 
@@ -462,30 +534,64 @@ const describe = ({ sizeBytes, ways, lineBytes }: CacheShape): string =>
 const percent = (part: number, whole: number): string =>
   `${((100 * part) / Math.max(whole, 1)).toFixed(2)} %`;
 
-/** Totals in the way of Cachegrind's own. */
-function summaryLines({ I1, D1, LL }: Shapes, totals: Float64Array, branches: boolean): string[] {
-  const t = (...names: readonly EventName[]): number =>
-    names.reduce((sum, name) => sum + totals[EVENT[name]]!, 0);
+/** Totals in the way of Cachegrind's own, and what it has not. */
+function summaryLines(
+  { I1, D1, LL, model }: Wanted,
+  names: readonly EventName[],
+  totals: Float64Array,
+  levels: readonly LevelRow[],
+): string[] {
+  const t = (...events: readonly EventName[]): number =>
+    events.reduce((sum, name) => sum + totals[EVENT[name]]!, 0);
   const split = (label: string, read: EventName, write: EventName): string =>
     `${label} ${formatCount(t(read, write))}  (${formatCount(t(read))} rd + ${formatCount(t(write))} wr)`;
   const mpki = (misses: number): string => ((1000 * misses) / Math.max(t('Ir'), 1)).toFixed(3);
+  /** Misses of data, as a share of what was asked for. */
+  const data = (label: string, read: EventName, write: EventName): string =>
+    `${split(label, read, write)}  ${percent(t(read, write), t('Dr', 'Dw'))}, ${mpki(t(read, write))} per 1000 instructions`;
   const last = t('ILmr', 'DLmr', 'DLmw');
+  const second = t('I2mr', 'D2mr', 'D2mw');
+  const first = t('I1mr', 'D1mr', 'D1mw');
+  const has = (name: EventName): boolean => names.includes(name);
+  const policy = (level: LevelName): string =>
+    model && model.policies[level] !== 'lru' ? `, ${model.policies[level]}` : '';
   return [
-    `I1 cache:       ${describe(I1)}`,
-    `D1 cache:       ${describe(D1)}`,
-    `LL cache:       ${describe(LL)}`,
+    `I1 cache:       ${describe(I1)}${policy('I1')}`,
+    `D1 cache:       ${describe(D1)}${policy('D1')}`,
+    ...(model?.L2 ? [`L2 cache:       ${describe(model.L2)}${policy('L2')}`] : []),
+    `LL cache:       ${describe(LL)}${policy('LL')}`,
+    ...(['DTLB', 'STLB'] as const).flatMap((level) => {
+      const shape = model?.[level];
+      if (!shape) return [];
+      const { sizeBytes, ways, lineBytes } = shape;
+      return `${`${level}:`.padEnd(16)}${formatCount(sizeBytes / lineBytes)} pages of ${formatCount(lineBytes)} B, ${ways}-way associative${policy(level)}`;
+    }),
     '',
     `I refs:         ${formatCount(t('Ir'))}`,
     `I1 misses:      ${formatCount(t('I1mr'))}  (${percent(t('I1mr'), t('Ir'))}, ${mpki(t('I1mr'))} per 1000 instructions)`,
     `LLi misses:     ${formatCount(t('ILmr'))}  (${percent(t('ILmr'), t('Ir'))})`,
     '',
     split('D refs:        ', 'Dr', 'Dw'),
-    `${split('D1 misses:     ', 'D1mr', 'D1mw')}  ${percent(t('D1mr', 'D1mw'), t('Dr', 'Dw'))}, ${mpki(t('D1mr', 'D1mw'))} per 1000 instructions`,
+    data('D1 misses:     ', 'D1mr', 'D1mw'),
     `${split('LLd misses:    ', 'DLmr', 'DLmw')}  ${percent(t('DLmr', 'DLmw'), t('Dr', 'Dw'))}`,
+    ...(has('DTmr') ? ['', data('DTLB misses:   ', 'DTmr', 'DTmw')] : []),
+    ...(has('STmr') ? [data('STLB misses:   ', 'STmr', 'STmw')] : []),
     '',
-    `LL refs:        ${formatCount(t('I1mr', 'D1mr', 'D1mw'))}`,
+    ...(has('D2mr')
+      ? [
+          `L2 refs:        ${formatCount(first)}`,
+          `L2 misses:      ${formatCount(second)}  (${percent(second, first)} of these, ${mpki(second)} per 1000 instructions)`,
+        ]
+      : []),
+    `LL refs:        ${formatCount(has('D2mr') ? second : first)}`,
     `LL misses:      ${formatCount(last)}  (${percent(last, t('Ir', 'Dr', 'Dw'))}, ${mpki(last)} per 1000 instructions)`,
-    ...(branches
+    ...levels
+      .filter(({ prefetched }) => prefetched > 0n)
+      .map(({ level, prefetched, prefetched_used }) => {
+        const used = percent(Number(prefetched_used), Number(prefetched));
+        return `${`${level} prefetched:`.padEnd(16)}${formatCount(prefetched)}, of which ${formatCount(prefetched_used)} were referenced  (${used})`;
+      }),
+    ...(has('Bc')
       ? [
           '',
           `Branches:       ${formatCount(t('Bc', 'Bi'))}  (${formatCount(t('Bc'))} cond + ${formatCount(t('Bi'))} ind)`,
@@ -493,11 +599,6 @@ function summaryLines({ I1, D1, LL }: Shapes, totals: Float64Array, branches: bo
         ]
       : []),
   ];
-}
-
-function summaryOf(totals: Float64Array, branches: boolean): Record<string, bigint> {
-  const names = EVENTS.slice(0, branches ? EVENT_COUNT : EVENT.Bc);
-  return Object.fromEntries(names.map((name, i) => [name, BigInt(totals[i]!)]));
 }
 
 /** The command line as text. */

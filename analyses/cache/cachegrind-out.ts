@@ -1,13 +1,13 @@
 /** Counts as a file that cg_annotate reads (Valgrind manual, 5.7: file format). */
 import type { CacheShape } from '../../replay/cache-guest.js';
 import type { Source } from '../../replay/symbols.js';
-import { EVENT, EVENT_COUNT, EVENTS } from './counts.js';
+import { EVENT, EVENT_COUNT, type EventName } from './counts.js';
 import type { Shapes } from './shapes.js';
 
 export interface FileHead extends Shapes {
   readonly command: string;
-  /** Branches were predicted. */
-  readonly branches: boolean;
+  /** The columns. */
+  readonly names: readonly EventName[];
 }
 
 /**
@@ -18,23 +18,23 @@ export function cachegrindFile(
   sources: readonly Source[],
   events: Float64Array,
   totals: Float64Array,
-  { I1, D1, LL, command, branches }: FileHead,
+  { I1, D1, LL, command, names }: FileHead,
 ): string {
-  const count = branches ? EVENT_COUNT : EVENT.Bc;
+  const places = names.map((name) => EVENT[name]);
   const files = new Map<string, Map<string, Map<number, Float64Array>>>();
   sources.forEach(({ fn, file, directory, line }, i) => {
     const path = !file ? '???' : directory ? `${directory}/${file}` : file;
     const functions = entry(files, path, () => new Map<string, Map<number, Float64Array>>());
     const lines = entry(functions, fn || '???', () => new Map<number, Float64Array>());
-    const sums = entry(lines, file ? line : 0, () => new Float64Array(count));
-    for (let event = 0; event < count; event++) sums[event]! += events[EVENT_COUNT * i + event]!;
+    const sums = entry(lines, file ? line : 0, () => new Float64Array(names.length));
+    places.forEach((place, column) => (sums[column]! += events[EVENT_COUNT * i + place]!));
   });
   const text = [
     `desc: I1 cache:         ${describe(I1)}`,
     `desc: D1 cache:         ${describe(D1)}`,
     `desc: LL cache:         ${describe(LL)}`,
     `cmd: ${oneLine(command)}`,
-    `events: ${EVENTS.slice(0, count).join(' ')}`,
+    `events: ${names.join(' ')}`,
   ];
   for (const [path, functions] of sorted(files)) {
     text.push(`fl=${oneLine(path)}`);
@@ -44,7 +44,7 @@ export function cachegrindFile(
         text.push(`${line} ${sums.join(' ')}`);
     }
   }
-  text.push(`summary: ${totals.subarray(0, count).join(' ')}`, '');
+  text.push(`summary: ${places.map((place) => totals[place]).join(' ')}`, '');
   return text.join('\n');
 }
 

@@ -4,12 +4,16 @@
  */
 import { COUNTERS_WORDS, isGuarded, type CacheGuest } from '../../replay/cache-guest.js';
 import { GUARDED } from '../../replay/code-tables.js';
+import type { HierarchyShape } from './hierarchy.js';
+import type { Model } from './model.js';
 import type { SegmentTable } from '../../replay/types.js';
 
-/** In the order in which Cachegrind's files have them. */
+/** Those of caches and branches, in the order in which Cachegrind's files have them; those of the second level, of TLBs. */
 export const EVENTS = [
   ...(['Ir', 'I1mr', 'ILmr', 'Dr', 'D1mr', 'DLmr', 'Dw', 'D1mw', 'DLmw'] as const),
   ...(['Bc', 'Bcm', 'Bi', 'Bim'] as const),
+  ...(['I2mr', 'D2mr', 'D2mw'] as const),
+  ...(['DTmr', 'DTmw', 'STmr', 'STmw'] as const),
 ] as const;
 export type EventName = (typeof EVENTS)[number];
 export const EVENT_COUNT = EVENTS.length;
@@ -17,8 +21,25 @@ export const EVENT = Object.fromEntries(EVENTS.map((name, i) => [name, i])) as R
   Record<EventName, number>
 >;
 
+/** The events that a simulation has. */
+export function eventsOf(branches: boolean, model: Partial<HierarchyShape> = {}): EventName[] {
+  const has: readonly [RegExp, unknown][] = [
+    [/^B/, branches],
+    [/^[ID]2/, model.L2],
+    [/^DT/, model.DTLB],
+    [/^ST/, model.STLB],
+  ];
+  return EVENTS.filter((name) => has.every(([those, isThere]) => isThere || !those.test(name)));
+}
+
 /** By number of the kind of a cache site: the event of its executions; misses stand after it, then those of the last level. */
 const FIRST_EVENT = [EVENT.Ir, EVENT.Dr, EVENT.Dw, EVENT.Bc, EVENT.Bi];
+/** By the same: misses of the second level, of the TLB, of the second TLB. */
+const MODEL_EVENTS = [
+  [EVENT.I2mr],
+  [EVENT.D2mr, EVENT.DTmr, EVENT.STmr],
+  [EVENT.D2mw, EVENT.DTmw, EVENT.STmw],
+];
 /** Kinds that have no last level. */
 const FIRST_BRANCH = 3;
 
@@ -28,6 +49,7 @@ const HIGH = 2 ** 32;
 function addUp(
   cache: CacheGuest,
   segments: SegmentTable,
+  model: Model | undefined,
   add: (site: number) => number,
 ): Float64Array {
   const { sites } = cache;
@@ -45,7 +67,11 @@ function addUp(
     const executed = isGuarded(kind)
       ? counters[at + 4]! + HIGH * counters[at + 5]!
       : executions[segment]! + HIGH * executions[segment + 1]!;
-    const misses = counters[at]! + HIGH * counters[at + 1]!;
+    const isBranch = (kind & ~GUARDED) >= FIRST_BRANCH;
+    const modelled = isBranch ? undefined : model;
+    const misses = modelled
+      ? modelled.misses(site, 'first')
+      : counters[at]! + HIGH * counters[at + 1]!;
     // An instruction that was interrupted is fetched, but its segment is not counted.
     if (executed === 0 && misses === 0) continue;
     const row = EVENT_COUNT * add(site);
@@ -53,8 +79,15 @@ function addUp(
     const first = row + FIRST_EVENT[kind & ~GUARDED]!;
     sums[first]! += executed;
     sums[first + 1]! += misses;
-    if ((kind & ~GUARDED) < FIRST_BRANCH)
-      sums[first + 2]! += counters[at + 2]! + HIGH * counters[at + 3]!;
+    if (isBranch) continue;
+    sums[first + 2]! += modelled
+      ? modelled.misses(site, 'last')
+      : counters[at + 2]! + HIGH * counters[at + 3]!;
+    if (!modelled) continue;
+    const [second, tlb, walk] = MODEL_EVENTS[kind & ~GUARDED]!;
+    sums[row + second!]! += modelled.misses(site, 'second');
+    if (tlb !== undefined) sums[row + tlb]! += modelled.misses(site, 'tlb');
+    if (walk !== undefined) sums[row + walk]! += modelled.misses(site, 'walk');
   }
   return sums;
 }
@@ -66,8 +99,8 @@ function grown(sums: Float64Array): Float64Array<ArrayBuffer> {
 }
 
 /** Sums over all of the program. */
-export const totalsOf = (cache: CacheGuest, segments: SegmentTable): Float64Array =>
-  addUp(cache, segments, () => 0).slice(0, EVENT_COUNT);
+export const totalsOf = (cache: CacheGuest, segments: SegmentTable, model?: Model): Float64Array =>
+  addUp(cache, segments, model, () => 0).slice(0, EVENT_COUNT);
 
 /** Instructions with their events, as columns: those of instruction `i` begin at `events[EVENT_COUNT * i]`. */
 export interface InstructionCounts {
@@ -76,11 +109,15 @@ export interface InstructionCounts {
 }
 
 /** Sums by address of the instruction: code that was translated several times counts together. */
-export function countsByInstruction(cache: CacheGuest, segments: SegmentTable): InstructionCounts {
+export function countsByInstruction(
+  cache: CacheGuest,
+  segments: SegmentTable,
+  model?: Model,
+): InstructionCounts {
   const { sites } = cache;
   const pcs: bigint[] = [];
   const numbers = new Map<number, number>();
-  const events = addUp(cache, segments, (site) => {
+  const events = addUp(cache, segments, model, (site) => {
     const key = sites.pcsHigh[site]! * HIGH + sites.pcs[site]!;
     let number = numbers.get(key);
     if (number === undefined) {
