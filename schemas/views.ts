@@ -429,6 +429,11 @@ export const cache_allocations = table(
   },
 );
 
+const callEvents = {
+  allocations: u64('Heap blocks that were allocated meanwhile.'),
+  allocated: u64('Bytes of these blocks.'),
+};
+
 /** Kept in the run folder as findings are. */
 export const function_costs = table(
   'function_costs',
@@ -446,6 +451,7 @@ export const function_costs = table(
     inclusive: u64(
       'Instructions executed from its call to its return, with all that it called; of recursive calls only the outermost counts.',
     ),
+    ...callEvents,
   },
 );
 
@@ -472,6 +478,7 @@ export const call_edges = table(
     line,
     calls: u64('How many calls.'),
     inclusive: u64('Instructions executed while at least one of these calls was under way.'),
+    ...callEvents,
   },
 );
 
@@ -481,7 +488,6 @@ export const trace_damage = table('trace_damage', 'Stored tables that are not wh
   detail: string('What is missing.'),
 });
 
-/** Tables that scans in replay/ compute. */
 /** Tables that analyses store with a run (analyses/finding.ts). */
 export const ANALYSIS_TABLES = [
   findings,
@@ -500,6 +506,7 @@ export const ANALYSIS_TABLES = [
   call_edges,
 ] as const;
 
+/** Tables that scans in replay/ compute. */
 export const COMPUTED_TABLES = [
   run,
   accesses,

@@ -11,6 +11,8 @@ const FUNCTIONS = 7;
 /** A function's sites: its beginning, two calls, a return and a jump; its number is the page of its address. */
 const SITES: readonly CallSiteKind[] = ['enter', 'call', 'call', 'return', 'jump'];
 const PAGE = 4096;
+/** Kinds of events besides ticks. */
+const EVENTS = 2;
 
 function sites(): CallSites {
   const table = new CallSites();
@@ -31,24 +33,27 @@ interface Frame {
 class Thread {
   readonly frames: Frame[] = [];
   sp: number;
-  /** Calls, and ticks while each edge, and each function, was under way; and ticks by context. */
   readonly calls = new Map<string, number>();
-  readonly edgeTicks = new Map<string, number>();
-  readonly inclusive = new Map<number, number>();
-  readonly self = new Map<string, number>();
+  /** By event, ticks being the first: while each edge, and each function, was under way; and by context. */
+  readonly costs = Array.from({ length: 1 + EVENTS }, () => ({
+    edges: new Map<string, number>(),
+    inclusive: new Map<number, number>(),
+    self: new Map<string, number>(),
+  }));
 
   constructor(readonly number: number) {
     this.sp = 1_000_000 * (number + 1);
   }
 
-  /** All that is under way takes so many ticks. */
-  pass(ticks: number): void {
-    if (ticks === 0) return;
+  /** All that is under way takes so many ticks, or is the cause of another event. */
+  pass(times: number, event = 0): void {
+    if (times === 0) return;
     const add = <K>(map: Map<K, number>, key: K): void => {
-      map.set(key, (map.get(key) ?? 0) + ticks);
+      map.set(key, (map.get(key) ?? 0) + times);
     };
-    for (const edge of new Set(this.frames.map((frame) => frame.edge))) add(this.edgeTicks, edge);
-    for (const fn of new Set(this.frames.map((frame) => frame.fn))) add(this.inclusive, fn);
+    const { edges, inclusive, self } = this.costs[event]!;
+    for (const edge of new Set(this.frames.map((frame) => frame.edge))) add(edges, edge);
+    for (const fn of new Set(this.frames.map((frame) => frame.fn))) add(inclusive, fn);
     // Recursion goes back to the outermost call.
     const outermost = new Map<number, readonly number[]>();
     let path: readonly number[] = [];
@@ -56,7 +61,7 @@ class Thread {
       path = outermost.get(fn) ?? [...path, fn];
       outermost.set(fn, path);
     }
-    add(this.self, path.join(' '));
+    add(self, path.join(' '));
   }
 
   push(fn: number, how: string): void {
@@ -73,6 +78,7 @@ function compare(seed: number): void {
   const stacks = new CallStacks(
     () => false,
     (pc) => (Number(pc) / PAGE) | 0,
+    EVENTS,
   );
   const threads = [0, 1, 2].map((number) => new Thread(number + 1));
   let tick = 0;
@@ -110,6 +116,12 @@ function compare(seed: number): void {
   for (let step = 0; step < 3000; step++) {
     pass();
     const top = thread.frames.at(-1)!;
+    if (random(6) === 0) {
+      flush();
+      const [event, times] = [random(EVENTS), 1 + random(1000)];
+      stacks.happened(event, times);
+      thread.pass(times, 1 + event);
+    }
     switch (random(9)) {
       case 0:
       case 1:
@@ -180,26 +192,37 @@ function compare(seed: number): void {
     [...entries].sort(([a], [b]) => (a < b ? -1 : 1));
   const edges = edgeCosts(stacks);
   const costs = functionCosts(stacks);
-  for (const { number, calls, edgeTicks, inclusive, self } of threads) {
+  for (const { number, calls, costs: expected } of threads) {
     const own = edges.filter((edge) => edge.thread === number);
     const nameOf = ({ caller, callee, how, pc }: (typeof edges)[number]): string =>
       `${caller} ${how}${how === 'call' ? Number(pc) % PAGE : ''} ${callee}`;
     assert.deepEqual(sorted(own.map((edge) => [nameOf(edge), edge.calls])), sorted(calls));
-    const ticked = own.filter((edge) => edge.inclusive > 0);
-    assert.deepEqual(
-      sorted(ticked.map((edge) => [nameOf(edge), edge.inclusive])),
-      sorted(edgeTicks),
-    );
-    const cost = costs.filter((one) => one.thread === number && one.inclusive > 0);
-    assert.deepEqual(
-      sorted(cost.map((one) => [String(one.fn), one.inclusive])),
-      sorted([...inclusive].map(([fn, ticks]) => [String(fn), ticks])),
-    );
+    const ofThread = costs.filter((one) => one.thread === number);
     const paths = [...contexts(stacks)].filter((one) => one.thread === number);
-    assert.deepEqual(sorted(paths.map((one) => [one.path.join(' '), one.self])), sorted(self));
-    const pairs = new Map(own.map((edge) => [`${edge.caller} ${edge.callee}`, edge.pairInclusive]));
-    for (const edge of own)
-      assert.ok(pairs.get(`${edge.caller} ${edge.callee}`)! >= edge.inclusive);
+    const some = (entries: readonly (readonly [string, number])[]) =>
+      sorted(entries.filter(([, cost]) => cost > 0));
+    for (const [event, { edges: ofEdges, inclusive, self }] of expected.entries()) {
+      const cost = (ticks: number, others: readonly number[]): number => [ticks, ...others][event]!;
+      assert.deepEqual(
+        some(own.map((edge) => [nameOf(edge), cost(edge.inclusive, edge.inclusiveEvents)])),
+        sorted(ofEdges),
+      );
+      assert.deepEqual(
+        some(ofThread.map((one) => [String(one.fn), cost(one.inclusive, one.inclusiveEvents)])),
+        sorted([...inclusive].map(([fn, times]) => [String(fn), times])),
+      );
+      assert.deepEqual(
+        some(paths.map((one) => [one.path.join(' '), cost(one.self, one.selfEvents)])),
+        sorted(self),
+      );
+      for (const { caller, callee } of own) {
+        const all = own.filter((edge) => edge.caller === caller && edge.callee === callee);
+        for (const edge of all)
+          assert.ok(
+            cost(edge.pairInclusive, edge.pairEvents) >= cost(edge.inclusive, edge.inclusiveEvents),
+          );
+      }
+    }
   }
 }
 

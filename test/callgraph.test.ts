@@ -98,7 +98,7 @@ test('callgrind_annotate reads the file, and its counts are those of executed in
   const { paths, recording } = analysed();
   const ticks = recording.cell('select ticks from processes') as bigint;
   const { status, stdout, stderr } = run([
-    ...['callgrind_annotate', '--threshold=100', '--auto=no', paths.callgrind],
+    ...['callgrind_annotate', '--threshold=100', '--auto=no', '--show=Ir', paths.callgrind],
   ]);
   assert.equal(status, 0, stderr);
   const counts = new Map<string, bigint>();
@@ -120,6 +120,7 @@ test('callgrind_annotate reads the file, and its counts are those of executed in
     '--threshold=100',
     '--auto=no',
     '--tree=calling',
+    '--show=Ir',
     paths.callgrind,
   ]);
   assert.match(calls.stdout, />\s+\S*calls\.cpp:second \(10x\)/);
@@ -137,8 +138,7 @@ test('collapsed stacks, speedscope and pprof have the same contexts', () => {
         return [path!, Number(count)] as const;
       }),
   );
-  const total = [...collapsed.values()].reduce((sum, count) => sum + count, 0);
-  assert.equal(total, ticks);
+  assert.equal(sumOf(collapsed), ticks);
   assert.ok([...collapsed.keys()].some((path) => /;start_thread;work;step;leaf$/.test(path)));
 
   const speedscope = JSON.parse(readFileSync(paths.speedscope, 'utf8')) as {
@@ -159,8 +159,12 @@ test('collapsed stacks, speedscope and pprof have the same contexts', () => {
   });
   assert.deepEqual(sums(ofSpeedscope), collapsed);
 
-  const ofPprof = pprofSamples(gunzipSync(readFileSync(paths.pprof)));
-  assert.deepEqual(sums(ofPprof), collapsed);
+  const profile = gunzipSync(readFileSync(paths.pprof));
+  assert.deepEqual(sums(pprofSamples(profile, 'instructions')), collapsed);
+  assert.deepEqual(
+    sumOf(sums(pprofSamples(profile, 'allocated'))),
+    Number(recording.cell("select sum(size)::ubigint from heap where op not like '%free%'")),
+  );
 });
 
 /** Functions of the same name are the same here. */
@@ -169,6 +173,9 @@ function sums(costs: Iterable<readonly [string, number]>): Map<string, number> {
   for (const [path, count] of costs) found.set(path, (found.get(path) ?? 0) + count);
   return found;
 }
+
+const sumOf = (costs: ReadonlyMap<string, number>): number =>
+  [...costs.values()].reduce((sum, cost) => sum + cost, 0);
 
 /** Field numbers and values of a message of Protocol Buffers. */
 function* fields(bytes: Uint8Array): Generator<[number, number | Uint8Array]> {
@@ -196,7 +203,7 @@ const fieldsOf = (bytes: Uint8Array, wanted: number): (number | Uint8Array)[] =>
   [...fields(bytes)].filter(([field]) => field === wanted).map(([, value]) => value);
 
 /** Samples of a profile as paths of function names, thread first, read by profile.proto's own words. */
-function* pprofSamples(profile: Uint8Array): Generator<[string, number]> {
+function* pprofSamples(profile: Uint8Array, event: string): Generator<[string, number]> {
   const texts = fieldsOf(profile, 6).map((text) => Buffer.from(text as Uint8Array).toString());
   const one = (message: Uint8Array, field: number) => fieldsOf(message, field)[0] as never;
   const functions = new Map(
@@ -211,7 +218,9 @@ function* pprofSamples(profile: Uint8Array): Generator<[string, number]> {
       functions.get(one(one(message, 4), 1)),
     ]),
   );
-  assert.equal(texts[one(one(profile, 1), 1)], 'instructions');
+  const events = (fieldsOf(profile, 1) as Uint8Array[]).map((type) => texts[one(type, 1)]);
+  const value = events.indexOf(event);
+  assert.ok(value >= 0);
   const packed = (bytes: Uint8Array): number[] => {
     const values: number[] = [];
     for (let at = 0; at < bytes.length;) {
@@ -229,12 +238,54 @@ function* pprofSamples(profile: Uint8Array): Generator<[string, number]> {
     const label: Uint8Array = one(sample, 3);
     assert.equal(texts[one(label, 1)], 'thread');
     const path = packed(one(sample, 1)).map((id) => locations.get(id)!);
-    yield [
-      [`thread ${one(label, 3) as number}`, ...path.reverse()].join(';'),
-      packed(one(sample, 2))[0]!,
-    ];
+    const cost = packed(one(sample, 2))[value]!;
+    if (cost > 0) yield [[`thread ${one(label, 3) as number}`, ...path.reverse()].join(';'), cost];
   }
 }
+
+test('who allocated is who stands in the recorded call stacks, and all callers of it', () => {
+  const recording = record(['heap-use.c']);
+  const file = scratch('allocations.out');
+  const { status, stderr } = grind([
+    ...['analyze', 'callgraph', recording.folder, '--callgrind-out', file],
+  ]);
+  assert.equal(status, 0, stderr);
+  const ofStacks = recording.query(
+    `with own as (
+       select stack, arg_min(function, depth) caller from frames
+       where not inlined and module not like '%/vgpreload_%' group by stack)
+     select caller, count(*)::ubigint allocations, sum(size)::ubigint allocated
+     from heap join own using (stack)
+     where op not in ('free', 'delete', 'delete_array', 'resize') and address <> 0
+     group by caller order by caller`,
+  );
+  assert.ok(ofStacks.length > 3);
+  const ofCalls = recording.query(
+    `select caller, sum(allocations)::ubigint allocations, sum(allocated)::ubigint allocated
+     from call_edges
+     where callee_module like '%/vgpreload_%' and caller_module not like '%/vgpreload_%' and allocations > 0
+     group by caller order by caller`,
+  );
+  assert.deepEqual(ofCalls, ofStacks);
+  const total = recording.row(
+    `select sum(allocations)::ubigint allocations, sum(allocated)::ubigint allocated
+     from (from heap select 1 allocations, size allocated
+           where op not in ('free', 'delete', 'delete_array', 'resize') and address <> 0)`,
+  );
+  assert.deepEqual(
+    recording.row("select allocations, allocated from function_costs where function = 'main'"),
+    total,
+  );
+  const annotated = run(['callgrind_annotate', '--show=Al,AlB', '--sort=AlB', file]);
+  assert.equal(annotated.status, 0, annotated.stderr);
+  const numbers = /^([\d,]+) \(100\.0%\) +([\d,]+) \(100\.0%\) +PROGRAM TOTALS$/m.exec(
+    annotated.stdout,
+  )!;
+  assert.deepEqual(
+    numbers.slice(1).map((number) => BigInt(number.replaceAll(',', ''))),
+    [total['allocations'], total['allocated']],
+  );
+});
 
 /** All rows of a replay as text. */
 function rowsOf(trace: Trace, how: (replay: ProcessReplay) => void): string[] {

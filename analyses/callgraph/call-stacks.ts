@@ -11,6 +11,8 @@
  * but that of its outermost call. So its size depends on the program and not on the depth of its recursion, and no function
  * stands below itself; but what is called from the inner call is not below the functions in between. The inclusive cost of a
  * function or an edge is the time during which at least one of its calls is under way.
+ *
+ * Besides ticks there can be other events, such as allocations: what happens while a call is under way is part of its cost.
  */
 import { CALL_SITE_KINDS } from '../../replay/call-sites.js';
 import type { CallHooks, CallRows } from '../../replay/calls-guest.js';
@@ -44,6 +46,35 @@ function copyOf<T extends Numbers>(array: T, length: number): T {
   return result;
 }
 
+/** Rows of one number for each event besides ticks. */
+export class EventRows {
+  of: Float64Array;
+
+  constructor(private readonly width: number) {
+    this.of = new Float64Array(64 * width);
+  }
+
+  /** One number of a row, 0 if nothing was ever added to it. */
+  at(row: number, event: number): number {
+    return this.of[row * this.width + event] ?? 0;
+  }
+
+  set(row: number, values: Float64Array): void {
+    this.reserve(row);
+    this.of.set(values, row * this.width);
+  }
+
+  add(row: number, event: number, amount: number): void {
+    this.reserve(row);
+    this.of[row * this.width + event]! += amount;
+  }
+
+  private reserve(row: number): void {
+    if ((row + 1) * this.width > this.of.length)
+      this.of = copyOf(this.of, 2 * (row + 1) * this.width);
+  }
+}
+
 /** The calls of one thread that are under way. */
 class ThreadStack {
   count = 0;
@@ -66,11 +97,20 @@ class ThreadStack {
   last = 0;
   /** A signal interrupted it whose handler has not begun. */
   signal: 'own' | 'other' | undefined;
+  /** Of events besides ticks: how many happened; by function those while it was under way, and how many there were before. */
+  readonly events: Float64Array;
+  readonly inclusiveEvents: EventRows;
+  readonly eventsBefore: EventRows;
 
   constructor(
     readonly thread: number,
     readonly root: number,
-  ) {}
+    width: number,
+  ) {
+    this.events = new Float64Array(width);
+    this.inclusiveEvents = new EventRows(width);
+    this.eventsBefore = new EventRows(width);
+  }
 
   /** Makes room for functions up to a number. */
   growFunctions(fn: number): void {
@@ -126,6 +166,12 @@ export class CallStacks implements CallHooks {
   ]);
   /** The same of each pair of functions, whatever the call site. */
   readonly pairs = new Columns(['ticks', 'active', 'since']);
+  /** Events besides ticks: of each node its own; of each edge and pair those while its calls were under way, and those before. */
+  readonly selfEvents: EventRows;
+  readonly edgeEvents: EventRows;
+  readonly pairEvents: EventRows;
+  private readonly edgeEventsBefore: EventRows;
+  private readonly pairEventsBefore: EventRows;
   /** Contexts that did not fit in the tree were put together. */
   isCut = false;
   /** Addresses of call sites, by the number that edges have. */
@@ -146,11 +192,19 @@ export class CallStacks implements CallHooks {
   /**
    * @param isFunction - whether a function begins at an address
    * @param functionAt - number of the function that an instruction belongs to
+   * @param width - how many kinds of events there are besides ticks
    */
   constructor(
     readonly isFunction: (address: bigint) => boolean,
     private readonly functionAt: (pc: bigint) => number,
-  ) {}
+    readonly width = 0,
+  ) {
+    this.selfEvents = new EventRows(width);
+    this.edgeEvents = new EventRows(width);
+    this.pairEvents = new EventRows(width);
+    this.edgeEventsBefore = new EventRows(width);
+    this.pairEventsBefore = new EventRows(width);
+  }
 
   rows({ count, sites, ticks, stacks }: CallRows, table: CallSites): void {
     this.sites = table;
@@ -205,11 +259,19 @@ export class CallStacks implements CallHooks {
     let stack = this.threads.get(thread);
     if (!stack) {
       const root = this.addNode(-1, thread);
-      this.threads.set(thread, (stack = new ThreadStack(thread, root)));
+      this.threads.set(thread, (stack = new ThreadStack(thread, root, this.width)));
       this.begin(stack);
     }
     this.current = stack;
     stack.last = Number(tick);
+  }
+
+  /** The function that runs now is the cause of an event, so many times. All rows so far have been handed over. */
+  happened(event: number, times: number): void {
+    const stack = this.current;
+    if (!stack) return;
+    stack.events[event]! += times;
+    this.selfEvents.add(stack.nodes[stack.count - 1]!, event, times);
   }
 
   signal(onOtherStack: boolean): void {
@@ -221,15 +283,21 @@ export class CallStacks implements CallHooks {
     this.edges.of.calls.fill(0);
     this.edges.of.ticks.fill(0);
     this.pairs.of.ticks.fill(0);
+    for (const rows of [this.selfEvents, this.edgeEvents, this.pairEvents]) rows.of.fill(0);
     for (const stack of this.threads.values()) {
       stack.last = Number(tick);
       stack.inclusive.fill(0);
       stack.since.fill(stack.time);
+      stack.inclusiveEvents.of.fill(0);
       for (let i = 1; i < stack.count; i++)
         if (!(stack.flags[i]! & PENDING)) {
           const edge = stack.edges[i]!;
+          const pair = this.edges.of.pair[edge]!;
           this.edges.of.since[edge] = stack.time;
-          this.pairs.of.since[this.edges.of.pair[edge]!] = stack.time;
+          this.pairs.of.since[pair] = stack.time;
+          stack.eventsBefore.set(stack.functions[i]!, stack.events);
+          this.edgeEventsBefore.set(edge, stack.events);
+          this.pairEventsBefore.set(pair, stack.events);
         }
     }
   }
@@ -250,6 +318,11 @@ export class CallStacks implements CallHooks {
   /** Ticks during which a function was under way in a thread, once the replay is over. */
   inclusive(thread: number, fn: number): number {
     return this.threads.get(thread)?.inclusive[fn] ?? 0;
+  }
+
+  /** The same of another event. */
+  inclusiveEvents(thread: number, fn: number, event: number): number {
+    return this.threads.get(thread)?.inclusiveEvents.at(fn, event) ?? 0;
   }
 
   /** The bottom of a stack: the thread, and its first function, which is not known yet. Neither is ever left. */
@@ -340,6 +413,7 @@ export class CallStacks implements CallHooks {
     if (outer === 0) {
       stack.active[fn] = node;
       stack.since[fn] = stack.time;
+      if (this.width > 0) stack.eventsBefore.set(fn, stack.events);
     }
     stack.nodes[frame] = node;
     stack.functions[frame] = fn;
@@ -347,10 +421,16 @@ export class CallStacks implements CallHooks {
     stack.flags[frame] = outer === 0 ? flags | OUTERMOST : flags;
     const { calls, active, since, pair } = this.edges.of;
     calls[edge]!++;
-    if (active[edge]!++ === 0) since[edge] = stack.time;
+    if (active[edge]!++ === 0) {
+      since[edge] = stack.time;
+      if (this.width > 0) this.edgeEventsBefore.set(edge, stack.events);
+    }
     const both = pair[edge]!;
     const { of } = this.pairs;
-    if (of.active[both]!++ === 0) of.since[both] = stack.time;
+    if (of.active[both]!++ === 0) {
+      of.since[both] = stack.time;
+      if (this.width > 0) this.pairEventsBefore.set(both, stack.events);
+    }
   }
 
   private pop(stack: ThreadStack, frame: number): void {
@@ -362,6 +442,7 @@ export class CallStacks implements CallHooks {
       const fn = stack.functions[frame]!;
       stack.active[fn] = 0;
       stack.inclusive[fn]! += stack.time - stack.since[fn]!;
+      this.addEvents(stack, fn, stack.inclusiveEvents, stack.eventsBefore);
     }
     if (flags & OTHER_STACK) {
       let below = frame - 1;
@@ -369,10 +450,22 @@ export class CallStacks implements CallHooks {
       stack.base = Math.max(below - 1, 1);
     }
     const { active, since, ticks, pair } = this.edges.of;
-    if (--active[edge]! === 0) ticks[edge]! += stack.time - since[edge]!;
+    if (--active[edge]! === 0) {
+      ticks[edge]! += stack.time - since[edge]!;
+      this.addEvents(stack, edge, this.edgeEvents, this.edgeEventsBefore);
+    }
     const both = pair[edge]!;
     const { of } = this.pairs;
-    if (--of.active[both]! === 0) of.ticks[both]! += stack.time - of.since[both]!;
+    if (--of.active[both]! === 0) {
+      of.ticks[both]! += stack.time - of.since[both]!;
+      this.addEvents(stack, both, this.pairEvents, this.pairEventsBefore);
+    }
+  }
+
+  /** Adds what happened since the events `before` were noted. */
+  private addEvents(stack: ThreadStack, row: number, sums: EventRows, before: EventRows): void {
+    for (let event = 0; event < this.width; event++)
+      sums.add(row, event, stack.events[event]! - before.at(row, event));
   }
 
   /** A jump to a place outside of the stack of a signal handler: it is not returned from. */

@@ -1,6 +1,6 @@
 /**
  * callgraph: instructions by function and by call, as Callgrind counts them (Valgrind manual, 6), inclusive and exclusive,
- * for each thread; and the calling contexts as files for other tools. What is under way when is in call-stacks.ts.
+ * for each thread, and heap blocks allocated meanwhile; and the calling contexts as files for other tools. What is under way when is in call-stacks.ts.
  *
  * An instruction's own executions are counted apart from the calls, so costs by source line are exact whatever the stack
  * pointer does.
@@ -9,7 +9,9 @@ import { basename } from 'node:path';
 import type { ProcessReplay } from '../../replay/replay.js';
 import { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
+import type { EventRow } from '../../replay/types.js';
 import { UserError } from '../../schemas/errors.js';
+import { heap } from '../../schemas/tables.js';
 import { call_edges, function_costs } from '../../schemas/views.js';
 import { formatCount } from '../../schemas/numbers.js';
 import type { AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
@@ -28,6 +30,7 @@ import {
   type FunctionCost,
 } from './costs.js';
 import { collapsedStacks, speedscopeFile } from './flame-files.js';
+import { ALLOCATION_EVENTS } from './events.js';
 import { executionsByInstruction, Functions } from './functions.js';
 import { pprofFile } from './pprof-file.js';
 
@@ -56,6 +59,8 @@ class CallGraphPart implements ReplayPart {
   private readonly functions: Functions;
   private readonly stacks: CallStacks;
   private readonly shownRows: number;
+  private readonly events = ALLOCATION_EVENTS;
+  private replay!: ProcessReplay;
 
   constructor(
     private readonly trace: Trace,
@@ -68,15 +73,34 @@ class CallGraphPart implements ReplayPart {
       throw new UserError('--rows takes a whole number from 1.');
     this.symbols = new Symbols(trace, process);
     this.functions = new Functions(this.symbols);
-    this.stacks = new CallStacks(this.functions.isStart, this.functions.at);
-    this.wants = { counts: true, calls: this.stacks };
+    const { isStart, at } = this.functions;
+    this.stacks = new CallStacks(isStart, at, this.events.length);
+    this.wants = {
+      counts: true,
+      calls: this.stacks,
+      observer: { tables: [heap], applied: (row: EventRow) => this.heapCall(row) },
+    };
+  }
+
+  begin(replay: ProcessReplay): void {
+    this.replay = replay;
+  }
+
+  /** Whoever runs when a block is allocated is the cause of it. */
+  private heapCall(row: EventRow): void {
+    const op = row.name('op')!;
+    if (op === 'free' || op === 'delete' || op === 'delete_array' || op === 'resize') return;
+    if (row.u64('address') === 0n) return;
+    this.replay.guest.calls!.take();
+    this.stacks.happened(0, 1);
+    this.stacks.happened(1, Number(row.u64('size')));
   }
 
   finish(replay: ProcessReplay): Outcome {
     const { process, stacks } = this;
     const functions = functionCosts(stacks);
     const edges = edgeCosts(stacks);
-    this.writeFiles(replay, edges);
+    this.writeFiles(replay, functions, edges);
     const total = functions.reduce((sum, { self }) => sum + self, 0);
     return {
       process,
@@ -93,8 +117,12 @@ class CallGraphPart implements ReplayPart {
     };
   }
 
-  private writeFiles(replay: ProcessReplay, edges: readonly EdgeCost[]): void {
-    const { trace, functions, symbols, stacks, options } = this;
+  private writeFiles(
+    replay: ProcessReplay,
+    costs: readonly FunctionCost[],
+    edges: readonly EdgeCost[],
+  ): void {
+    const { trace, functions, symbols, stacks, options, events } = this;
     const row = trace.processes.find((one) => one.process === this.process)!;
     const command = commandOf(row);
     const write = (option: keyof typeof OPTIONS, content: () => string | Uint8Array): void => {
@@ -110,7 +138,8 @@ class CallGraphPart implements ReplayPart {
       }));
     write('callgrind-out', () => {
       const executions = executionsByInstruction(replay.segments(), symbols);
-      return callgrindFile({ pid: row.pid, command }, functions, symbols, executions, edges);
+      const head = { pid: row.pid, command };
+      return callgrindFile(head, functions, symbols, executions, edges, costs, events);
     });
     write('collapsed-out', () =>
       collapsedStacks(
@@ -119,7 +148,7 @@ class CallGraphPart implements ReplayPart {
       ),
     );
     write('speedscope-out', () => speedscopeFile(contexts(stacks), frames(), command));
-    write('pprof-out', () => pprofFile(contexts(stacks), frames()));
+    write('pprof-out', () => pprofFile(contexts(stacks), frames(), events));
   }
 
   /** The name of a function for people. */
@@ -137,7 +166,7 @@ class CallGraphPart implements ReplayPart {
     const { shownRows } = this;
     const sums = sumBy(functions, ({ fn }) => fn).sort((a, b) => b.inclusive - a.inclusive);
     const ofPairs = sumBy(edges, ({ pair }) => pair).map((edge) => {
-      return { ...edge, inclusive: edge.pairInclusive };
+      return { ...edge, inclusive: edge.pairInclusive, inclusiveEvents: edge.pairEvents };
     });
     const calls = sumBy(ofPairs, ({ caller, callee }) => `${caller} ${callee}`).sort(
       (a, b) => b.inclusive - a.inclusive,
@@ -146,7 +175,10 @@ class CallGraphPart implements ReplayPart {
     const share = (part: number): number => (total === 0 ? 0 : part / total);
     const nameOf = (fn: number): string => this.nameOf(fn);
     return {
-      lines: [`Instructions: ${formatCount(total)}`],
+      lines: [
+        `Instructions: ${formatCount(total)}`,
+        `Heap blocks allocated: ${formatCount(functions.reduce((sum, { selfEvents }) => sum + selfEvents[0]!, 0))}`,
+      ],
       tables: [
         {
           name: 'functions',
@@ -157,13 +189,15 @@ class CallGraphPart implements ReplayPart {
             { name: 'inclusive', head: 'instructions' },
             { name: 'self', head: 'of its own' },
             { name: 'calls' },
+            ...this.events.map(({ column }) => ({ name: column })),
             { name: 'function' },
             { name: 'module' },
           ],
-          rows: sums.map(({ fn, calls: count, self, inclusive }) => [
+          rows: sums.map(({ fn, calls: count, self, inclusive, inclusiveEvents }) => [
             share(inclusive),
             share(self),
             ...[inclusive, self, count],
+            ...inclusiveEvents,
             nameOf(fn),
             basename(this.functions.list[fn]!.module),
           ]),
@@ -176,14 +210,16 @@ class CallGraphPart implements ReplayPart {
             { name: 'inclusive_share', head: 'inclusive', isShare: true },
             { name: 'inclusive', head: 'instructions' },
             { name: 'calls' },
+            ...this.events.map(({ column }) => ({ name: column })),
             { name: 'caller' },
             { name: 'callee' },
           ],
           rows: calls
             .filter(({ caller }) => caller !== NO_FUNCTION)
-            .map(({ caller, callee, calls: count, inclusive }) => [
+            .map(({ caller, callee, calls: count, inclusive, inclusiveEvents }) => [
               share(inclusive),
               ...[inclusive, count],
+              ...inclusiveEvents,
               ...[nameOf(caller), nameOf(callee)],
             ]),
           shownRows,
@@ -230,36 +266,49 @@ class CallGraphPart implements ReplayPart {
     return [
       {
         table: function_costs,
-        rows: functions.map(({ thread, fn, calls, self, inclusive }) => {
+        rows: functions.map(({ thread, fn, calls, self, inclusive, inclusiveEvents }) => {
           const { name, module, source } = this.functions.list[fn]!;
           return {
             ...{ process, thread, function: name, module, file: source.file, line: source.line },
             calls: BigInt(calls),
             self: BigInt(self),
             inclusive: BigInt(inclusive),
+            ...this.eventColumns(inclusiveEvents),
           };
         }),
       },
       {
         table: call_edges,
-        rows: edges.map(({ thread, caller, callee, how, pc, calls, inclusive }) => {
-          const from = named(caller);
-          const to = named(callee);
-          const { file, line } = how === 'call' ? symbols.source(pc) : { file: '', line: 0 };
-          return {
-            ...{ process, thread, how, pc, file, line },
-            ...{ caller: from.name, caller_module: from.module },
-            ...{ callee: to.name, callee_module: to.module },
-            calls: BigInt(calls),
-            inclusive: BigInt(inclusive),
-          };
-        }),
+        rows: edges.map(
+          ({ thread, caller, callee, how, pc, calls, inclusive, inclusiveEvents }) => {
+            const from = named(caller);
+            const to = named(callee);
+            const { file, line } = how === 'call' ? symbols.source(pc) : { file: '', line: 0 };
+            return {
+              ...{ process, thread, how, pc, file, line },
+              ...{ caller: from.name, caller_module: from.module },
+              ...{ callee: to.name, callee_module: to.module },
+              calls: BigInt(calls),
+              inclusive: BigInt(inclusive),
+              ...this.eventColumns(inclusiveEvents),
+            };
+          },
+        ),
       },
     ];
   }
+
+  private eventColumns(values: readonly number[]): Record<string, bigint> {
+    return Object.fromEntries(this.events.map(({ column }, i) => [column, BigInt(values[i]!)]));
+  }
 }
 
-type Summed = { calls: number; inclusive: number; self?: number };
+type Summed = {
+  calls: number;
+  inclusive: number;
+  self?: number;
+  inclusiveEvents: readonly number[];
+};
 
 /** Costs with the same key as one, with all else of the first. */
 function sumBy<T extends Summed>(costs: readonly T[], keyOf: (cost: T) => unknown): T[] {
@@ -273,6 +322,7 @@ function sumBy<T extends Summed>(costs: readonly T[], keyOf: (cost: T) => unknow
     }
     sum.calls += cost.calls;
     sum.inclusive += cost.inclusive;
+    sum.inclusiveEvents = sum.inclusiveEvents.map((value, i) => value + cost.inclusiveEvents[i]!);
     if (sum.self !== undefined) sum.self += cost.self!;
   }
   return [...sums.values()];

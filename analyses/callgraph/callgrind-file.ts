@@ -4,7 +4,8 @@
  */
 import type { Source, Symbols } from '../../replay/symbols.js';
 import { NO_FUNCTION } from './call-stacks.js';
-import type { EdgeCost } from './costs.js';
+import type { EdgeCost, FunctionCost } from './costs.js';
+import type { CallEvent } from './events.js';
 import type { FunctionName, Functions } from './functions.js';
 
 export interface CallgrindHead {
@@ -13,8 +14,8 @@ export interface CallgrindHead {
 }
 
 interface FunctionLines {
-  /** Own instructions by file, then by line. */
-  readonly own: Map<string, Map<number, number>>;
+  /** Own instructions and other events by file, then by line. */
+  readonly own: Map<string, Map<number, number[]>>;
   /** Calls by file, line and callee. */
   readonly calls: Map<string, Call>;
 }
@@ -24,38 +25,50 @@ interface Call {
   readonly line: number;
   readonly callee: number;
   calls: number;
-  inclusive: number;
+  readonly inclusive: number[];
 }
 
-/** @param executions of each instruction, by address */
+/**
+ * @param executions of each instruction, by address
+ * @param costs of functions, for events that are not counted by instruction: they stand at a line of the function
+ */
 export function callgrindFile(
   { pid, command }: CallgrindHead,
   functions: Functions,
   symbols: Symbols,
   executions: ReadonlyMap<number, number>,
   edges: readonly EdgeCost[],
+  costs: readonly FunctionCost[],
+  events: readonly CallEvent[],
 ): string {
   const all = new Map<number, FunctionLines>();
   const linesOf = (fn: number): FunctionLines =>
     entry(all, fn, () => ({ own: new Map(), calls: new Map() }));
-  let total = 0;
+  const nothing = (): number[] => [0, ...events.map(() => 0)];
+  const totals = nothing();
+  const addTo = (sums: number[], values: readonly number[]): void =>
+    values.forEach((value, i) => (sums[i]! += value));
+  const addOwn = (fn: number, source: Source, values: readonly number[]): void => {
+    const lines = entry(linesOf(fn).own, pathOf(source), () => new Map<number, number[]>());
+    addTo(entry(lines, source.file ? source.line : 0, nothing), values);
+    addTo(totals, values);
+  };
   for (const [at, count] of executions) {
     const pc = BigInt(at);
-    const source = symbols.source(pc);
-    const lines = entry(linesOf(functions.at(pc)).own, pathOf(source), () => new Map());
-    const line = source.file ? source.line : 0;
-    lines.set(line, (lines.get(line) ?? 0) + count);
-    total += count;
+    addOwn(functions.at(pc), symbols.source(pc), [count]);
   }
-  for (const { caller, callee, how, pc, calls, inclusive } of edges) {
+  for (const { fn, selfEvents } of costs)
+    if (fn !== NO_FUNCTION && selfEvents.some(Boolean))
+      addOwn(fn, functions.list[fn]!.source, [0, ...selfEvents]);
+  for (const { caller, callee, how, pc, calls, inclusive, inclusiveEvents } of edges) {
     if (caller === NO_FUNCTION) continue;
     const source = how === 'call' ? symbols.source(pc) : functions.list[caller]!.source;
     const [file, line] = [pathOf(source), source.file ? source.line : 0];
     const call = entry(linesOf(caller).calls, `${file}\n${line}\n${callee}`, () => {
-      return { file, line, callee, calls: 0, inclusive: 0 };
+      return { file, line, callee, calls: 0, inclusive: nothing() };
     });
     call.calls += calls;
-    call.inclusive += inclusive;
+    addTo(call.inclusive, [inclusive, ...inclusiveEvents]);
   }
 
   const files = new Names();
@@ -64,7 +77,9 @@ export function callgrindFile(
   const text = [
     '# callgrind format',
     ...['version: 1', 'creator: grind', `pid: ${pid}`, `cmd: ${oneLine(command)}`, 'part: 1', ''],
-    ...['positions: line', 'events: Ir', `summary: ${total}`, ''],
+    ...events.map(({ short, long }) => `event: ${short} : ${long}`),
+    ...['positions: line', `events: ${['Ir', ...events.map(({ short }) => short)].join(' ')}`],
+    ...[`summary: ${totals.join(' ')}`, ''],
   ];
   const nameOf = (prefix: string, { name, module, source }: FunctionName): string[] => [
     `${prefix}ob=${objects.of(module || '???')}`,
@@ -82,8 +97,8 @@ export function callgrindFile(
     };
     for (const [file, lines] of own) {
       goTo(file);
-      for (const [line, count] of [...lines].sort(([a], [b]) => a - b))
-        text.push(`${line} ${count}`);
+      for (const [line, counts] of [...lines].sort(([a], [b]) => a - b))
+        text.push(`${line} ${counts.join(' ')}`);
     }
     for (const { file, line, callee, calls: count, inclusive } of calls.values()) {
       goTo(file);
@@ -91,12 +106,12 @@ export function callgrindFile(
       text.push(
         ...nameOf('c', target),
         `calls=${count} ${target.source.line}`,
-        `${line} ${inclusive}`,
+        `${line} ${inclusive.join(' ')}`,
       );
     }
     text.push('');
   }
-  text.push(`totals: ${total}`, '');
+  text.push(`totals: ${totals.join(' ')}`, '');
   return text.join('\n');
 }
 

@@ -11,6 +11,9 @@ export interface FunctionCost {
   self: number;
   /** From its call to its return; of recursive calls the outermost. */
   readonly inclusive: number;
+  /** The same of other events, by their numbers. */
+  readonly selfEvents: number[];
+  readonly inclusiveEvents: readonly number[];
 }
 
 export interface EdgeCost {
@@ -27,6 +30,9 @@ export interface EdgeCost {
   /** Number of the pair of functions, in its thread; and the same for all call sites of the pair. */
   readonly pair: number;
   readonly pairInclusive: number;
+  /** The same of other events, by their numbers. */
+  readonly inclusiveEvents: readonly number[];
+  readonly pairEvents: readonly number[];
 }
 
 /** A context that has a cost of its own. */
@@ -35,6 +41,7 @@ export interface Context {
   /** Functions, the outermost first. */
   readonly path: readonly number[];
   readonly self: number;
+  readonly selfEvents: readonly number[];
 }
 
 /** Nodes stand after their parents; 0 is none. */
@@ -90,13 +97,17 @@ export function seenContexts({ tree }: CallStacks): SeenContext[] {
 /** By thread and function, in order of first call. */
 export function functionCosts(stacks: CallStacks): FunctionCost[] {
   const { tree, edges } = stacks;
+  const numbers = eventNumbers(stacks);
   const { parent, function: functions, self } = tree.of;
   const costs = new Map<string, FunctionCost>();
   const costOf = (thread: number, fn: number): FunctionCost => {
     const key = `${thread} ${fn}`;
     let cost = costs.get(key);
     if (!cost) {
-      cost = { thread, fn, calls: 0, self: 0, inclusive: stacks.inclusive(thread, fn) };
+      const inclusiveEvents = numbers.map((event) => stacks.inclusiveEvents(thread, fn, event));
+      const inclusive = stacks.inclusive(thread, fn);
+      const selfEvents = numbers.map(() => 0);
+      cost = { thread, fn, calls: 0, self: 0, inclusive, selfEvents, inclusiveEvents };
       costs.set(key, cost);
     }
     return cost;
@@ -104,13 +115,19 @@ export function functionCosts(stacks: CallStacks): FunctionCost[] {
   const threads = threadsOf(tree);
   for (let node = FIRST_NODE; node < tree.count; node++) {
     if (parent[node]! < 0) continue;
-    costOf(threads[node]!, functions[node]!).self += self[node]!;
+    const cost = costOf(threads[node]!, functions[node]!);
+    cost.self += self[node]!;
+    for (const event of numbers) cost.selfEvents[event]! += stacks.selfEvents.at(node, event);
   }
   const { thread, callee, calls } = edges.of;
   for (let edge = 0; edge < edges.count; edge++)
     costOf(thread[edge]!, callee[edge]!).calls += calls[edge]!;
   return [...costs.values()];
 }
+
+/** Numbers of the events besides ticks. */
+const eventNumbers = ({ width }: CallStacks): number[] =>
+  Array.from({ length: width }, (_, i) => i);
 
 /** By node: the thread whose calls it is of. */
 function threadsOf(tree: CallStacks['tree']): Float64Array {
@@ -125,9 +142,11 @@ function threadsOf(tree: CallStacks['tree']): Float64Array {
 export function edgeCosts(stacks: CallStacks): EdgeCost[] {
   const { thread, caller, callee, site, calls, ticks, pair } = stacks.edges.of;
   const pcs = (stacks.sites as CallSites | undefined)?.pcs;
+  const numbers = eventNumbers(stacks);
   const costs: EdgeCost[] = [];
   for (let edge = 0; edge < stacks.edges.count; edge++) {
-    if (calls[edge] === 0 && ticks[edge] === 0) continue;
+    const inclusiveEvents = numbers.map((event) => stacks.edgeEvents.at(edge, event));
+    if (calls[edge] === 0 && ticks[edge] === 0 && !inclusiveEvents.some(Boolean)) continue;
     const at = site[edge]!;
     costs.push({
       thread: thread[edge]!,
@@ -139,13 +158,17 @@ export function edgeCosts(stacks: CallStacks): EdgeCost[] {
       inclusive: ticks[edge]!,
       pair: pair[edge]!,
       pairInclusive: stacks.pairs.of.ticks[pair[edge]!]!,
+      inclusiveEvents,
+      pairEvents: numbers.map((event) => stacks.pairEvents.at(pair[edge]!, event)),
     });
   }
   return costs;
 }
 
 /** Contexts with a cost of their own, each before those that it calls, children in the order of their first call. */
-export function* contexts({ tree }: CallStacks): Generator<Context> {
+export function* contexts(stacks: CallStacks): Generator<Context> {
+  const { tree } = stacks;
+  const numbers = eventNumbers(stacks);
   const { parent, function: functions, self } = tree.of;
   const threads = threadsOf(tree);
   // Siblings as lists: the first child, and the next of the same parent.
@@ -161,7 +184,9 @@ export function* contexts({ tree }: CallStacks): Generator<Context> {
     const path: number[] = [];
     const nodes = [root];
     for (let node = root; ;) {
-      if (self[node]! > 0) yield { thread: threads[node]!, path: [...path], self: self[node]! };
+      const selfEvents = numbers.map((event) => stacks.selfEvents.at(node, event));
+      if (self[node]! > 0 || selfEvents.some(Boolean))
+        yield { thread: threads[node]!, path: [...path], self: self[node]!, selfEvents };
       let down = first[node]!;
       while (down === 0 && nodes.length > 1) {
         down = next[nodes.pop()!]!;

@@ -1,4 +1,4 @@
-/** Calling contexts as files for flame graphs. Costs are instructions. */
+/** Calling contexts as files for flame graphs. Costs are instructions; what has none is left out. */
 import type { Context } from './costs.js';
 
 /**
@@ -6,7 +6,7 @@ import type { Context } from './costs.js';
  * semicolons, then its cost. Where there are several threads, each is the outermost frame.
  */
 export function collapsedStacks(all: Iterable<Context>, names: readonly string[]): string {
-  const list = [...all];
+  const list = [...all].filter(({ self }) => self > 0);
   const hasThreads = new Set(list.map(({ thread }) => thread)).size > 1;
   const lines = list.map(({ thread, path, self }) => {
     const frames = path.map((fn) => names[fn]!.replace(/[;\n]/g, ':'));
@@ -24,6 +24,7 @@ export function speedscopeFile(
 ): string {
   const threads = new Map<number, { samples: (readonly number[])[]; weights: number[] }>();
   for (const { thread, path, self } of all) {
+    if (self === 0) continue;
     let own = threads.get(thread);
     if (!own) threads.set(thread, (own = { samples: [], weights: [] }));
     own.samples.push(path);

@@ -4,6 +4,7 @@
  */
 import { gzipSync } from 'node:zlib';
 import type { Context } from './costs.js';
+import type { CallEvent } from './events.js';
 
 /** Numbers of fields. */
 const PROFILE = {
@@ -65,6 +66,7 @@ class Message {
 export function pprofFile(
   all: Iterable<Context>,
   functions: readonly { readonly name: string; readonly file: string; readonly line: number }[],
+  events: readonly CallEvent[],
 ): Uint8Array {
   const strings = new Map<string, number>([['', 0]]);
   const text = (value: string): number => {
@@ -72,16 +74,18 @@ export function pprofFile(
     strings.set(value, number);
     return number;
   };
-  const type = new Message()
-    .number(VALUE_TYPE.type, text('instructions'))
-    .number(VALUE_TYPE.unit, text('count'));
-  const profile = new Message().message(PROFILE.sampleType, type);
-  for (const { thread, path, self } of all) {
+  const [type, ...others] = [{ column: 'instructions', unit: 'count' }, ...events].map(
+    ({ column, unit }) =>
+      new Message().number(VALUE_TYPE.type, text(column)).number(VALUE_TYPE.unit, text(unit)),
+  );
+  const profile = new Message().message(PROFILE.sampleType, type!);
+  for (const one of others) profile.message(PROFILE.sampleType, one);
+  for (const { thread, path, self, selfEvents } of all) {
     const label = new Message().number(LABEL.key, text('thread')).number(LABEL.number, thread);
     const sample = new Message()
       // numbers of locations, the innermost first
       .numbers(SAMPLE.locations, path.map((fn) => fn + 1).reverse())
-      .numbers(SAMPLE.values, [self])
+      .numbers(SAMPLE.values, [self, ...selfEvents])
       .message(SAMPLE.label, label);
     profile.message(PROFILE.sample, sample);
   }
@@ -103,6 +107,6 @@ export function pprofFile(
       );
   });
   for (const value of strings.keys()) profile.message(PROFILE.strings, Buffer.from(value));
-  profile.message(PROFILE.periodType, type).number(PROFILE.period, 1);
+  profile.message(PROFILE.periodType, type!).number(PROFILE.period, 1);
   return gzipSync(profile.encode());
 }
