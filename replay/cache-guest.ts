@@ -11,6 +11,7 @@ import { CacheSites, GUARDED } from './code-tables.js';
 import { ModuleContext } from './emit.js';
 import type { GuestMemory } from './guest-memory.js';
 import {
+  AFTER_WAYS,
   CACHE,
   CACHE_D1,
   CACHE_I1,
@@ -18,8 +19,8 @@ import {
   CACHE_SETS,
   DATA_LINES,
   FETCH_LINES,
-  FIRST_LEVEL_SIZE,
-  LAST_LEVEL_SIZE,
+  FIRST_LEVEL_LINES,
+  LAST_LEVEL_LINES,
   LINE_BITS,
   LINE_ENTRIES,
   MAX_CACHE_SITES,
@@ -32,6 +33,7 @@ import {
   SITE_COUNTERS,
   SITE_COUNTERS_BITS,
   TLB_ENTRY_SIZE,
+  roomOf,
 } from './layout.js';
 import { UserError } from '../schemas/errors.js';
 
@@ -73,9 +75,9 @@ export function checkShape(name: string, { sizeBytes, ways, lineBytes }: CacheSh
   if (!isPowerOfTwo(lineBytes) || lineBytes < 16 || lineBytes > 4096)
     fail(`its lines of ${lineBytes} bytes are no power of two from 16 to 4096`);
   if (!isPowerOfTwo(sets)) fail(`its ${sets} sets are no power of two`);
-  const room = name === 'LL' ? LAST_LEVEL_SIZE : FIRST_LEVEL_SIZE;
-  if (8 * sets * strideWays(ways) > room)
-    fail(`it has ${sizeBytes / lineBytes} lines, and at most ${room / 8} are supported`);
+  const most = name === 'LL' ? LAST_LEVEL_LINES : FIRST_LEVEL_LINES;
+  if (sets * strideWays(ways) > most)
+    fail(`it has ${sizeBytes / lineBytes} lines, and at most ${most} are supported`);
 }
 
 export const isPowerOfTwo = (n: number): boolean => Number.isInteger(Math.log2(n)) && n > 0;
@@ -97,21 +99,28 @@ export function cacheModes(hooks: CacheHooks): CacheModes {
 function layOut({ I1, D1, LL }: CacheHooks): { at: number; value: bigint; isWide: boolean }[] {
   // Entries are for whole lines, or parts of them.
   const dataLines = D1.lineBytes < 2 ** LINE_BITS ? 0 : DATA_LINES;
+  const first = roomOf(FIRST_LEVEL_LINES);
   const caches = [
     { cache: CACHE_I1, shape: I1, sets: CACHE_SETS, lines: FETCH_LINES },
-    { cache: CACHE_D1, shape: D1, sets: CACHE_SETS + FIRST_LEVEL_SIZE, lines: dataLines },
-    { cache: CACHE_LL, shape: LL, sets: CACHE_SETS + 2 * FIRST_LEVEL_SIZE, lines: 0 },
+    { cache: CACHE_D1, shape: D1, sets: CACHE_SETS + first, lines: dataLines },
+    { cache: CACHE_LL, shape: LL, sets: CACHE_SETS + 2 * first, lines: 0 },
   ];
   return caches.flatMap(({ cache, shape: { sizeBytes, ways, lineBytes }, sets, lines }) => {
     const lineBits = Math.log2(lineBytes);
+    const setCount = sizeBytes / lineBytes / ways;
+    // Of two lines of a set, the later one often takes the entry of the other.
+    const isReplaced = lineBits === LINE_BITS && setCount >= LINE_ENTRIES;
     const fields = {
       sets,
       lineBits,
-      setMask: sizeBytes / lineBytes / ways - 1,
+      setMask: setCount - 1,
       waysSize: 8 * ways,
       strideBits: 3 + Math.log2(strideWays(ways)),
       lines,
       chunkBits: Math.min(lineBits, LINE_BITS),
+      orders: sets + 8 * setCount * strideWays(ways) + AFTER_WAYS,
+      forgets: isReplaced ? 0 : lines,
+      oldestBits: 4 * (ways - 1),
     };
     const words = Object.entries(fields).map(([name, value]) => {
       const at = cache + CACHE[name as keyof typeof fields];

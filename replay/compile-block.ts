@@ -647,21 +647,23 @@ export class BlockCompiler {
     const bits = BigInt(fetchBits);
     const first = mark.address >> bits;
     const last = (mark.address + BigInt(size - 1)) >> bits;
-    if (first === last && first === this.lastFetched) return;
+    // What the last instruction came from is the latest of its set.
+    const parts = [...new Set([first, last])].filter((part) => part !== this.lastFetched);
+    if (parts.length === 0) return;
     this.lastFetched = last;
-    const isWithin = first === last;
-    if (isWithin) {
-      const entry = Number(first & BigInt(LINE_ENTRIES - 1));
+    parts.forEach((part, i) => {
+      const entry = Number(part & BigInt(LINE_ENTRIES - 1));
       loadAt(code, FETCH_LINES + TLB_ENTRY_SIZE * entry, I64);
-      code.i64(first << bits);
+      code.i64(part << bits);
       code.op('i64_ne');
-      code.open('if');
-    }
+      if (i > 0) code.op('i32_or');
+    });
+    code.open('if');
     code.i64(mark.address);
     code.i32(size);
     code.i32(site);
     this.e.support('fetchCode');
-    if (isWithin) code.end();
+    code.end();
   }
 
   /** Addresses of the last instruction and of what follows it. */

@@ -35,7 +35,7 @@ import {
   TLB_FOR_STORES,
   TLB_PLACE,
 } from './layout.js';
-import { I32, I64, type Code, type ValueType } from './wasm.js';
+import { I32, I64, V128, type Code, type ValueType } from './wasm.js';
 
 interface Support {
   readonly parameters: readonly ValueType[];
@@ -46,12 +46,6 @@ interface Support {
 const ENTRY_BITS = Math.log2(TLB_ENTRY_SIZE);
 const FOR_STORES = TLB_FOR_STORES - TLB;
 const PLACE = TLB_PLACE - TLB;
-
-/** Pushes a field of a cache that is a local. */
-function field(c: Code, cache: number, name: keyof typeof CACHE): void {
-  c.get(cache);
-  c.memory(name === 'lineSize' || name === 'lineMask' ? 'i64_load' : 'i32_load', CACHE[name]);
-}
 
 /** Adds 1 to a counter of a site that is a local: 0 misses, 1 those of the last level, 2 executions. */
 export function countSite(c: Code, pushSite: () => void, counter: 0 | 1 | 2): void {
@@ -67,88 +61,342 @@ export function countSite(c: Code, pushSite: () => void, counter: 0 | 1 | 2): vo
   c.memory('i64_store', SITE_COUNTERS + 8 * counter);
 }
 
-/** (cache, line): takes the entries of a line out of the cache's table. */
-function forgetLine(c: Code): void {
-  const [cache, line] = [0, 1];
-  const chunk = c.local(I64);
-  const end = c.local(I64);
-  const entry = c.local(I32);
-  c.get(line);
-  c.tee(chunk);
-  field(c, cache, 'lineSize');
-  c.op('i64_add');
-  c.set(end);
-  c.open('loop');
-  c.get(chunk);
-  field(c, cache, 'chunkBits');
-  c.ops('i64_extend_i32_u', 'i64_shr_u', 'i32_wrap_i64');
-  c.i32(LINE_ENTRIES - 1);
-  c.op('i32_and');
-  c.i32(ENTRY_BITS);
-  c.op('i32_shl');
-  field(c, cache, 'lines');
-  c.op('i32_add');
-  c.tee(entry);
-  c.memory('i64_load', 0);
-  c.get(chunk);
-  c.op('i64_eq');
-  c.open('if');
-  for (const offset of [0, FOR_STORES]) {
-    c.get(entry);
-    c.i64(NO_GRANULE);
-    c.memory('i64_store', offset);
+/** Where what is known of each cache stands. */
+const CACHES = { I1: CACHE_I1, D1: CACHE_D1, LL: CACHE_LL } as const;
+type Level = keyof typeof CACHES;
+type FirstLevel = Exclude<Level, 'LL'>;
+type Field = keyof typeof CACHE;
+
+/** Code on one cache: its shape is in constants where it is known when the code is made. */
+class CacheCode {
+  private readonly cache: number;
+
+  constructor(
+    private readonly c: Code,
+    private readonly context: ModuleContext,
+    readonly level: Level,
+  ) {
+    this.cache = CACHES[level];
   }
-  c.end();
-  c.get(chunk);
-  c.i64(1n);
-  field(c, cache, 'chunkBits');
-  c.ops('i64_extend_i32_u', 'i64_shl', 'i64_add');
-  c.tee(chunk);
-  c.get(end);
-  c.op('i64_lt_u');
-  c.brIf(0);
-  c.end();
+
+  known(name: Field): number | undefined {
+    const value = this.context.fixed.get(this.cache + CACHE[name]);
+    return value === undefined ? undefined : Number(value);
+  }
+
+  push(name: Field): void {
+    const { c } = this;
+    const isWide = name === 'lineSize' || name === 'lineMask';
+    const value = this.context.fixed.get(this.cache + CACHE[name]);
+    if (value === undefined) loadAt(c, this.cache + CACHE[name], isWide ? I64 : I32);
+    else if (isWide) c.i64(value);
+    else c.i32(Number(value));
+  }
+
+  /** Emits code for where a field is not 0. */
+  ifNotZero(name: Field, emit: () => void): void {
+    const value = this.known(name);
+    if (value === 0) return;
+    if (value === undefined) {
+      this.push(name);
+      this.c.open('if');
+    }
+    emit();
+    if (value === undefined) this.c.end();
+  }
+
+  /** Pushes the line that holds an address, a local, plus `size - 1` if there is a local with a size. */
+  pushLine(address: number, size?: number): void {
+    const { c } = this;
+    c.get(address);
+    if (size !== undefined) {
+      c.get(size);
+      c.ops('i64_extend_i32_u', 'i64_add');
+      c.i64(1n);
+      c.op('i64_sub');
+    }
+    this.push('lineMask');
+    c.op('i64_and');
+  }
 }
 
-/** (cache, line): 1 for a miss. The line is the latest of its set then, and each that was later is one place further. */
-function touchLine(c: Code, context: ModuleContext): void {
-  const [cache, line] = [0, 1];
+/** Takes the entries of a line out of the cache's table. */
+function forgetLine(level: FirstLevel) {
+  return (c: Code, context: ModuleContext): void => {
+    const line = 0;
+    const cache = new CacheCode(c, context, level);
+    const chunk = c.local(I64);
+    const end = c.local(I64);
+    const entry = c.local(I32);
+    c.get(line);
+    c.tee(chunk);
+    cache.push('lineSize');
+    c.op('i64_add');
+    c.set(end);
+    c.open('loop');
+    c.get(chunk);
+    cache.push('chunkBits');
+    c.ops('i64_extend_i32_u', 'i64_shr_u', 'i32_wrap_i64');
+    c.i32(LINE_ENTRIES - 1);
+    c.op('i32_and');
+    c.i32(ENTRY_BITS);
+    c.op('i32_shl');
+    cache.push('lines');
+    c.op('i32_add');
+    c.tee(entry);
+    c.memory('i64_load', 0);
+    c.get(chunk);
+    c.op('i64_eq');
+    c.open('if');
+    for (const offset of [0, FOR_STORES]) {
+      c.get(entry);
+      c.i64(NO_GRANULE);
+      c.memory('i64_store', offset);
+    }
+    c.end();
+    c.get(chunk);
+    c.i64(1n);
+    cache.push('chunkBits');
+    c.ops('i64_extend_i32_u', 'i64_shl', 'i64_add');
+    c.tee(chunk);
+    c.get(end);
+    c.op('i64_lt_u');
+    c.brIf(0);
+    c.end();
+  };
+}
+
+/** The order of a set while nothing has been accessed, the number of a way in each four bits, the latest in the lowest. */
+const FIRST_ORDER = 0xfedc_ba98_7654_3210n;
+/** Sets of at most so many ways have their order in a word. */
+const MOST_ORDERED = 16;
+/** 1 in each four bits. */
+const ONES = 0x1111_1111_1111_1111n;
+
+/**
+ * Looks for a line, a local, in its set, and makes it the latest; returns a local, 1 for a miss. At first line
+ * 0 stands in each way, as in Cachegrind.
+ * @param forgets - the line that was the latest is taken out of the table of lines where this field is not 0
+ */
+function emitTouch(
+  cache: CacheCode,
+  c: Code,
+  context: ModuleContext,
+  line: number,
+  forgets: Field,
+): number {
+  const isMiss = c.local(I32);
+  const set = c.local(I32);
   const at = c.local(I32);
+  c.get(line);
+  cache.push('lineBits');
+  c.ops('i64_extend_i32_u', 'i64_shr_u', 'i32_wrap_i64');
+  cache.push('setMask');
+  c.op('i32_and');
+  c.tee(set);
+  cache.push('strideBits');
+  c.op('i32_shl');
+  cache.push('sets');
+  c.op('i32_add');
+  c.set(at);
+  /** The line that was the latest is not any more, unless it is this one. */
+  const forget = (pushLatest: () => void): void => {
+    const { level } = cache;
+    if (level === 'LL') return;
+    cache.ifNotZero(forgets, () => {
+      const latest = c.local(I64);
+      pushLatest();
+      c.tee(latest);
+      c.get(line);
+      c.op('i64_ne');
+      c.open('if');
+      c.get(latest);
+      c.call(context.support(`forget${level}`));
+      c.end();
+    });
+  };
+  const locals = { set, at, line, isMiss };
+  const waysSize = cache.level === 'LL' ? Infinity : cache.known('waysSize');
+  if (waysSize === undefined) {
+    cache.push('waysSize');
+    c.i32(8 * MOST_ORDERED);
+    c.op('i32_le_u');
+    c.open('if');
+    touchOrdered(cache, c, locals, forget);
+    c.else();
+    touchListed(cache, c, locals, forget);
+    c.end();
+  } else if (waysSize <= 8 * MOST_ORDERED) touchOrdered(cache, c, locals, forget);
+  else touchListed(cache, c, locals, forget);
+  return isMiss;
+}
+
+/** What the parts of `emitTouch` share: number of the set, where its ways are, what to look for, and the result. */
+interface TouchLocals {
+  readonly set: number;
+  readonly at: number;
+  readonly line: number;
+  readonly isMiss: number;
+}
+
+/** Lines stay in their ways, and a word has the order: no branch depends on where the line is found, nor on whether it is. */
+function touchOrdered(
+  cache: CacheCode,
+  c: Code,
+  { set, at, line, isMiss }: TouchLocals,
+  forget: (pushLatest: () => void) => void,
+): void {
+  const orderAt = c.local(I32);
+  const order = c.local(I64);
+  const way = c.local(I64);
+  const found = c.local(I32);
+  const bit = c.local(I64);
+  c.get(set);
+  c.i32(3);
+  c.op('i32_shl');
+  cache.push('orders');
+  c.op('i32_add');
+  c.tee(orderAt);
+  c.memory('i64_load', 0);
+  c.i64(FIRST_ORDER);
+  c.op('i64_xor');
+  c.set(order);
+  forget(() => {
+    c.get(order);
+    c.op('i32_wrap_i64');
+    c.i32(15);
+    c.op('i32_and');
+    c.i32(3);
+    c.op('i32_shl');
+    c.get(at);
+    c.op('i32_add');
+    c.memory('i64_load', 0);
+  });
+  searchWays(c, at, line, cache.known('waysSize') ?? 8 * MOST_ORDERED);
+  c.tee(found);
+  c.op('i32_eqz');
+  c.set(isMiss);
+  // The way that was used longest ago, if there is none.
+  c.get(order);
+  cache.push('oldestBits');
+  c.ops('i64_extend_i32_u', 'i64_shr_u');
+  c.i64(15n);
+  c.op('i64_and');
+  c.get(found);
+  c.op('i32_ctz');
+  c.i32(1);
+  c.ops('i32_shr_u', 'i64_extend_i32_u');
+  c.get(isMiss);
+  c.op('select');
+  c.tee(way);
+  c.op('i32_wrap_i64');
+  c.i32(3);
+  c.op('i32_shl');
+  c.get(at);
+  c.op('i32_add');
+  c.get(line);
+  c.memory('i64_store', 0);
+  // The highest bit of the four with its number is the lowest where subtraction of ones borrows.
+  c.get(way);
+  c.i64(ONES);
+  c.op('i64_mul');
+  c.get(order);
+  c.op('i64_xor');
+  c.tee(bit);
+  c.i64(ONES);
+  c.op('i64_sub');
+  c.get(bit);
+  c.i64(-1n);
+  c.ops('i64_xor', 'i64_and');
+  c.i64(8n * ONES);
+  c.op('i64_and');
+  c.tee(bit);
+  c.i64(0n);
+  c.get(bit);
+  c.ops('i64_sub', 'i64_and');
+  c.set(bit);
+  // Those that were later than it are one place further.
+  c.get(orderAt);
+  c.get(order);
+  c.i64(0n);
+  c.get(bit);
+  c.i64(1n);
+  c.ops('i64_shl', 'i64_sub', 'i64_and');
+  c.get(order);
+  c.get(bit);
+  c.i64(3n);
+  c.op('i64_shr_u');
+  c.i64(1n);
+  c.ops('i64_sub', 'i64_and');
+  c.i64(4n);
+  c.ops('i64_shl', 'i64_or');
+  c.get(way);
+  c.op('i64_or');
+  c.i64(FIRST_ORDER);
+  c.op('i64_xor');
+  c.memory('i64_store', 0);
+}
+
+/**
+ * Pushes two bits for each way that has a line, those of the first way lowest. Behind the last of a set are ways of others,
+ * which cannot have it.
+ */
+function searchWays(c: Code, at: number, line: number, waysSize: number): void {
+  const key = c.local(V128);
+  c.get(line);
+  c.simd('i64x2_splat');
+  c.set(key);
+  const comparePair = (offset: number): void => {
+    c.get(at);
+    c.memoryV128('v128_load', offset);
+    c.get(key);
+    c.simd('i64x2_eq');
+  };
+  const GROUP = 8 * 8;
+  for (let group = 0; group < waysSize; group += GROUP) {
+    for (const half of [group, group + GROUP / 2]) {
+      if (half > group && half >= waysSize) continue;
+      comparePair(half);
+      comparePair(half + 16);
+      c.simd('i16x8_narrow_i32x4_s');
+    }
+    if (group + GROUP / 2 >= waysSize) c.v128(0n);
+    c.simd('i8x16_narrow_i16x8_s');
+    c.simd('i8x16_bitmask');
+    if (group > 0) {
+      c.i32(16);
+      c.ops('i32_shl', 'i32_or');
+    }
+  }
+}
+
+/** Lines stand in their order, the latest first: for many ways, and where the line is the latest as a rule, as in the last level. */
+function touchListed(
+  cache: CacheCode,
+  c: Code,
+  { at, line, isMiss }: TouchLocals,
+  forget: (pushLatest: () => void) => void,
+): void {
   const end = c.local(I32);
   const moved = c.local(I64);
   const next = c.local(I64);
-  c.get(line);
-  field(c, cache, 'lineBits');
-  c.ops('i64_extend_i32_u', 'i64_shr_u', 'i32_wrap_i64');
-  field(c, cache, 'setMask');
-  c.op('i32_and');
-  field(c, cache, 'strideBits');
-  c.op('i32_shl');
-  field(c, cache, 'sets');
-  c.op('i32_add');
-  c.tee(at);
+  c.i32(0);
+  c.set(isMiss);
+  c.open('block');
+  c.get(at);
   c.memory('i64_load', 0);
   c.tee(moved);
   c.get(line);
   c.op('i64_eq');
-  c.open('if');
-  c.i32(0);
-  c.op('return');
-  c.end();
-  field(c, cache, 'lines');
-  c.open('if');
-  c.get(cache);
-  c.get(moved);
-  c.call(context.support('forgetLine'));
-  c.end();
+  c.brIf(0);
+  forget(() => c.get(moved));
   c.get(at);
   c.get(line);
   c.memory('i64_store', 0);
   c.get(at);
-  field(c, cache, 'waysSize');
+  cache.push('waysSize');
   c.op('i32_add');
   c.set(end);
-  c.open('block');
   c.open('loop');
   c.get(at);
   c.i32(8);
@@ -156,7 +404,11 @@ function touchLine(c: Code, context: ModuleContext): void {
   c.tee(at);
   c.get(end);
   c.op('i32_eq');
-  c.brIf(1);
+  c.open('if');
+  c.i32(1);
+  c.set(isMiss);
+  c.br(2);
+  c.end();
   c.get(at);
   c.memory('i64_load', 0);
   c.set(next);
@@ -164,317 +416,188 @@ function touchLine(c: Code, context: ModuleContext): void {
   c.get(moved);
   c.memory('i64_store', 0);
   c.get(next);
-  c.set(moved);
-  c.get(next);
-  c.get(line);
-  c.op('i64_ne');
-  c.brIf(0);
-  c.i32(0);
-  c.op('return');
-  c.end();
-  c.end();
-  c.i32(1);
-}
-
-/** (cache, address, size): 1 if one of the lines is missed; all of them are referenced. */
-function touchLines(c: Code, context: ModuleContext): void {
-  const [cache, address, size] = [0, 1, 2];
-  const last = c.local(I64);
-  const misses = c.local(I32);
-  c.get(address);
-  c.get(size);
-  c.ops('i64_extend_i32_u', 'i64_add');
-  c.i64(1n);
-  c.op('i64_sub');
-  field(c, cache, 'lineMask');
-  c.op('i64_and');
-  c.set(last);
-  c.get(address);
-  field(c, cache, 'lineMask');
-  c.op('i64_and');
-  c.set(address);
-  c.open('loop');
-  c.get(cache);
-  c.get(address);
-  c.call(context.support('touchLine'));
-  c.get(misses);
-  c.op('i32_or');
-  c.set(misses);
-  c.get(address);
-  c.get(last);
-  c.op('i64_ne');
-  c.open('if');
-  c.get(address);
-  field(c, cache, 'lineSize');
-  c.op('i64_add');
-  c.set(address);
-  c.br(1);
-  c.end();
-  c.end();
-  c.get(misses);
-}
-
-/** In what says how many caches missed: the reference was to two lines. */
-const TWO_LINES = 4;
-
-/** (cache, address, size, site): a reference to two lines of a first level, and on a miss to the last; how many of them missed. */
-function reference(c: Code, context: ModuleContext): void {
-  const [cache, address, size, site] = [0, 1, 2, 3];
-  c.get(cache);
-  c.get(address);
-  c.get(size);
-  c.call(context.support('touchLines'));
-  c.op('i32_eqz');
-  c.open('if');
-  c.i32(0);
-  c.op('return');
-  c.end();
-  countSite(c, () => c.get(site), 0);
-  c.i32(CACHE_LL);
-  c.get(address);
-  c.get(size);
-  c.call(context.support('touchLines'));
-  c.op('i32_eqz');
-  c.open('if');
-  c.i32(TWO_LINES + 1);
-  c.op('return');
-  c.end();
-  countSite(c, () => c.get(site), 1);
-  c.i32(TWO_LINES + 2);
-}
-
-/** Pushes a field of a cache: as a constant where it is known. */
-function fixedField(
-  c: Code,
-  context: ModuleContext,
-  cache: number,
-  name: keyof typeof CACHE,
-): void {
-  const isWide = name === 'lineSize' || name === 'lineMask';
-  const value = context.fixed.get(cache + CACHE[name]);
-  if (value === undefined) loadAt(c, cache + CACHE[name], isWide ? I64 : I32);
-  else if (isWide) c.i64(value);
-  else c.i32(Number(value));
-}
-
-/** A set of at most so many ways is searched without a loop. */
-const MOST_UNROLLED = 16;
-
-/**
- * Looks for a line, a local, in its set, and makes it the latest; leaves with label depth 0 if it was there.
- * @param isForgotten - the line that was the latest must be taken out of the table of lines
- */
-function emitSearch(
-  c: Code,
-  context: ModuleContext,
-  cache: number,
-  line: number,
-  isForgotten: boolean,
-): void {
-  const at = c.local(I32);
-  const moved = c.local(I64);
-  const next = c.local(I64);
-  const known = (name: keyof typeof CACHE): number =>
-    Number(context.fixed.get(cache + CACHE[name]) ?? -1);
-  c.get(line);
-  fixedField(c, context, cache, 'lineBits');
-  c.ops('i64_extend_i32_u', 'i64_shr_u', 'i32_wrap_i64');
-  fixedField(c, context, cache, 'setMask');
-  c.op('i32_and');
-  fixedField(c, context, cache, 'strideBits');
-  c.op('i32_shl');
-  fixedField(c, context, cache, 'sets');
-  c.op('i32_add');
-  c.tee(at);
-  c.memory('i64_load', 0);
   c.tee(moved);
   c.get(line);
-  c.op('i64_eq');
+  c.op('i64_ne');
   c.brIf(0);
-  if (isForgotten && known('lines') !== 0) {
-    fixedField(c, context, cache, 'lines');
-    c.open('if');
-    c.i32(cache);
-    c.get(moved);
-    c.call(context.support('forgetLine'));
-    c.end();
-  }
-  c.get(at);
-  c.get(line);
-  c.memory('i64_store', 0);
-  const shift = (offset: number): void => {
-    c.get(at);
-    c.memory('i64_load', offset);
-    c.set(next);
-    c.get(at);
-    c.get(moved);
-    c.memory('i64_store', offset);
-    c.get(next);
-    c.get(line);
-    c.op('i64_eq');
-  };
-  const waysSize = known('waysSize');
-  if (waysSize > 0 && waysSize <= 8 * MOST_UNROLLED) {
-    for (let offset = 8; offset < waysSize; offset += 8) {
-      shift(offset);
-      c.brIf(0);
-      c.get(next);
-      c.set(moved);
-    }
-  } else {
-    const end = c.local(I32);
-    c.get(at);
-    fixedField(c, context, cache, 'waysSize');
-    c.op('i32_add');
-    c.set(end);
-    c.open('block');
-    c.open('loop');
-    c.get(at);
-    c.i32(8);
-    c.op('i32_add');
-    c.tee(at);
-    c.get(end);
-    c.op('i32_eq');
-    c.brIf(1);
-    shift(0);
-    c.brIf(2);
-    c.get(next);
-    c.set(moved);
-    c.br(0);
-    c.end();
-    c.end();
-  }
+  c.end();
+  c.end();
 }
 
-/** (line): 1 if the last level misses it; used where the shape of that is known. */
-function touchLast(c: Code, context: ModuleContext): void {
-  const line = 0;
-  c.open('block');
-  emitSearch(c, context, CACHE_LL, line, false);
-  c.i32(1);
-  c.op('return');
-  c.end();
-  c.i32(0);
+/** (line): 1 for a miss. */
+function touchLine(level: Level) {
+  return (c: Code, context: ModuleContext): void => {
+    c.get(emitTouch(new CacheCode(c, context, level), c, context, 0, 'lines'));
+  };
+}
+
+/** (address, size): 1 if one of the lines is missed; all of them are referenced. */
+function touchLines(level: Level) {
+  return (c: Code, context: ModuleContext): void => {
+    const [address, size] = [0, 1];
+    const cache = new CacheCode(c, context, level);
+    const last = c.local(I64);
+    const misses = c.local(I32);
+    cache.pushLine(address, size);
+    c.set(last);
+    cache.pushLine(address);
+    c.set(address);
+    c.open('loop');
+    c.get(address);
+    c.call(context.support(`touch${level}`));
+    c.get(misses);
+    c.op('i32_or');
+    c.set(misses);
+    c.get(address);
+    c.get(last);
+    c.op('i64_ne');
+    c.open('if');
+    c.get(address);
+    cache.push('lineSize');
+    c.op('i64_add');
+    c.set(address);
+    c.br(1);
+    c.end();
+    c.end();
+    c.get(misses);
+  };
 }
 
 /**
- * The same for any access, in fewer instructions if it is to one line; sets a local to how many caches missed.
+ * A reference to a first level, and on a miss to the last, of a local address, size and site.
  * @param isKept - an entry of the table of lines is made of the line afterwards
  */
 function emitReference(
   c: Code,
   context: ModuleContext,
-  cache: number,
-  [address, size, site]: readonly [number, number, number],
+  level: FirstLevel,
+  [address, size, site]: Reference,
   isKept: boolean,
-): number {
-  const misses = c.local(I32);
+): void {
+  const cache = new CacheCode(c, context, level);
   const line = c.local(I64);
-  const known = (name: keyof typeof CACHE): number =>
-    Number(context.fixed.get(cache + CACHE[name]) ?? -1);
-  c.get(address);
-  fixedField(c, context, cache, 'lineMask');
-  c.op('i64_and');
-  c.tee(line);
-  c.get(address);
-  c.get(size);
-  c.ops('i64_extend_i32_u', 'i64_add');
-  c.i64(1n);
-  c.op('i64_sub');
-  fixedField(c, context, cache, 'lineMask');
-  c.ops('i64_and', 'i64_ne');
-  c.open('if');
-  c.i32(cache);
-  for (const local of [address, size, site]) c.get(local);
-  c.call(context.support('reference'));
-  c.set(misses);
-  c.else();
-  // Of two lines of a set, the later one often takes the entry of the other.
-  const isReplaced =
-    isKept && known('lineBits') === LINE_BITS && known('setMask') >= LINE_ENTRIES - 1;
   c.open('block');
-  emitSearch(c, context, cache, line, !isReplaced);
-  countSite(c, () => c.get(site), 0);
-  const lastBits = context.fixed.get(CACHE_LL + CACHE.lineBits);
-  if (lastBits !== undefined && Number(lastBits) === known('lineBits')) {
-    c.get(line);
-    c.call(context.support('touchLast'));
-  } else {
-    c.i32(CACHE_LL);
+  cache.pushLine(address);
+  c.tee(line);
+  cache.pushLine(address, size);
+  c.op('i64_ne');
+  c.open('if');
+  for (const local of [address, size, site]) c.get(local);
+  c.call(context.support(`cross${level}`));
+  c.br(1);
+  c.end();
+  c.get(emitTouch(cache, c, context, line, isKept ? 'forgets' : 'lines'));
+  c.op('i32_eqz');
+  c.brIf(0);
+  const lineBits = cache.known('lineBits');
+  const isOneLine =
+    lineBits !== undefined && lineBits === new CacheCode(c, context, 'LL').known('lineBits');
+  emitMiss(c, context, level, [address, size, site], isOneLine ? { line } : {});
+  c.end();
+}
+
+type Reference = readonly [address: number, size: number, site: number];
+
+/** (address, size, site): the same of more than one line. */
+function crossLines(level: FirstLevel) {
+  return (c: Code, context: ModuleContext): void => {
+    const [address, size, site] = [0, 1, 2];
     c.get(address);
     c.get(size);
-    c.call(context.support('touchLines'));
+    c.call(context.support(`touchLines${level}`));
+    c.open('if');
+    emitMiss(c, context, level, [address, size, site], { isCrossing: true });
+    c.end();
+  };
+}
+
+/**
+ * A first level is missed: the last level is referred to. Misses are written down if somebody wants them.
+ * @param line - a local with the only line of the last level that is referred to, if there is one
+ * @param isCrossing - it was a reference to two lines of the first level
+ */
+function emitMiss(
+  c: Code,
+  context: ModuleContext,
+  level: FirstLevel,
+  [address, size, site]: Reference,
+  { line, isCrossing }: { readonly line?: number; readonly isCrossing?: boolean },
+): void {
+  const isLastMissed = c.local(I32);
+  countSite(c, () => c.get(site), 0);
+  if (line !== undefined) {
+    c.get(line);
+    c.call(context.support('touchLL'));
+  } else {
+    c.get(address);
+    c.get(size);
+    c.call(context.support('touchLinesLL'));
   }
-  c.tee(misses);
+  c.tee(isLastMissed);
   c.open('if');
   countSite(c, () => c.get(site), 1);
   c.end();
-  c.get(misses);
-  c.i32(1);
-  c.op('i32_add');
-  c.set(misses);
+  loadAt(c, level === 'D1' ? NOTES_MISSES : NOTES_FETCHES, I32);
+  c.open('if');
+  for (const local of [address, site, isLastMissed]) c.get(local);
+  if (isCrossing) {
+    c.i32(2);
+    c.op('i32_or');
+  }
+  c.call(context.support('noteMiss'));
   c.end();
-  c.end();
-  return misses;
 }
 
 /** (address, size, site): an instruction is fetched. */
 function fetchCode(c: Code, context: ModuleContext): void {
   const [address, size, site] = [0, 1, 2];
+  const cache = new CacheCode(c, context, 'I1');
   const bits = c.local(I64);
-  const misses = emitReference(c, context, CACHE_I1, [address, size, site], true);
-  emitNote(c, context, NOTES_FETCHES, [address, site, misses]);
-  // Its last line is the latest of a set.
-  fixedField(c, context, CACHE_I1, 'chunkBits');
+  const chunk = c.local(I64);
+  cache.push('chunkBits');
   c.op('i64_extend_i32_u');
   c.set(bits);
-  c.get(address);
-  c.get(size);
-  c.ops('i64_extend_i32_u', 'i64_add');
-  c.i64(1n);
-  c.op('i64_sub');
-  c.get(bits);
-  c.op('i64_shr_u');
-  c.tee(address);
-  c.op('i32_wrap_i64');
-  c.i32(LINE_ENTRIES - 1);
-  c.op('i32_and');
-  c.i32(ENTRY_BITS);
-  c.op('i32_shl');
-  c.get(address);
-  c.get(bits);
-  c.op('i64_shl');
-  c.memory('i64_store', FETCH_LINES);
+  /** The chunk whose number is pushed is of the line that is the latest of its set. */
+  const enter = (pushNumber: () => void): void => {
+    pushNumber();
+    c.tee(chunk);
+    c.op('i32_wrap_i64');
+    c.i32(LINE_ENTRIES - 1);
+    c.op('i32_and');
+    c.i32(ENTRY_BITS);
+    c.op('i32_shl');
+    c.get(chunk);
+    c.get(bits);
+    c.op('i64_shl');
+    c.memory('i64_store', FETCH_LINES);
+  };
+  // The first line is until the last is referred to.
+  enter(() => {
+    c.get(address);
+    c.get(bits);
+    c.op('i64_shr_u');
+  });
+  emitReference(c, context, 'I1', [address, size, site], true);
+  enter(() => {
+    c.get(address);
+    c.get(size);
+    c.ops('i64_extend_i32_u', 'i64_add');
+    c.i64(1n);
+    c.op('i64_sub');
+    c.get(bits);
+    c.op('i64_shr_u');
+  });
 }
 
 /** (address, size, site): data is accessed. */
 function accessData(c: Code, context: ModuleContext): void {
   const [address, size, site] = [0, 1, 2];
-  const misses = emitReference(c, context, CACHE_D1, [address, size, site], false);
-  emitNote(c, context, NOTES_MISSES, [address, site, misses]);
+  emitReference(c, context, 'D1', [address, size, site], false);
 }
 
-/** Writes a miss down if there is one and the word at `flag` is not 0. */
-function emitNote(
-  c: Code,
-  context: ModuleContext,
-  flag: number,
-  [address, site, misses]: readonly [number, number, number],
-): void {
-  c.get(misses);
-  loadAt(c, flag, I32);
-  c.op('i32_mul');
-  c.open('if');
-  c.get(address);
-  c.get(site);
-  c.get(misses);
-  c.call(context.support('noteMiss'));
-  c.end();
-}
-
-/** (address, site, misses): writes a miss down. */
+/** (address, site, what the lowest bits of `CacheMisses.sites` say): writes a miss down. */
 function noteMiss(c: Code, context: ModuleContext): void {
-  const [address, site, misses] = [0, 1, 2];
+  const [address, site, how] = [0, 1, 2];
   const count = c.local(I32);
   loadAt(c, MISS_COUNT, I32);
   c.tee(count);
@@ -488,10 +611,8 @@ function noteMiss(c: Code, context: ModuleContext): void {
   c.get(site);
   c.i32(2);
   c.op('i32_shl');
-  // Of 1, 2, and these with TWO_LINES: the last level missed, and two lines.
-  c.get(misses);
-  c.i32(1);
-  c.ops('i32_shr_u', 'i32_or');
+  c.get(how);
+  c.op('i32_or');
   c.memory('i32_store', MISS_SITES);
   c.i32(0);
   c.get(count);
@@ -526,8 +647,7 @@ function accessPlace(isStore: boolean) {
     const line = c.local(I32);
     const within = c.local(I64);
     const canStore = c.local(I64);
-    const misses = emitReference(c, context, CACHE_D1, [address, size, site], true);
-    emitNote(c, context, NOTES_MISSES, [address, site, misses]);
+    emitReference(c, context, 'D1', [address, size, site], true);
     c.open('block');
     c.open('block');
     locate(
@@ -559,43 +679,42 @@ function accessPlace(isStore: boolean) {
     c.op('return');
     c.end();
     // What lies within one line can be accessed again without this; unless the cache has no table.
-    c.get(address);
-    c.op('i32_wrap_i64');
-    c.i32(2 ** LINE_BITS - 1);
-    c.op('i32_and');
-    c.tee(line);
-    c.get(size);
-    c.op('i32_add');
-    c.i32(2 ** LINE_BITS);
-    c.op('i32_le_u');
-    loadAt(c, CACHE_D1 + CACHE.lines, I32);
-    c.i32(0);
-    c.ops('i32_ne', 'i32_and');
-    c.open('if');
-    c.i64(NO_GRANULE);
-    c.get(address);
-    c.i64(BigInt(-(2 ** LINE_BITS)));
-    c.op('i64_and');
-    c.tee(address);
-    c.get(entry);
-    c.memory('i64_load', TLB_FOR_STORES);
-    c.i64(NO_GRANULE);
-    c.op('i64_eq');
-    c.op('select');
-    c.set(canStore);
-    pushEntry(c, address);
-    c.tee(entry);
-    c.get(address);
-    c.memory('i64_store', DATA_LINES);
-    c.get(entry);
-    c.get(canStore);
-    c.memory('i64_store', DATA_LINES + FOR_STORES);
-    c.get(entry);
-    c.get(at);
-    c.get(line);
-    c.op('i32_sub');
-    c.memory('i32_store', DATA_LINES + PLACE);
-    c.end();
+    new CacheCode(c, context, 'D1').ifNotZero('lines', () => {
+      c.get(address);
+      c.op('i32_wrap_i64');
+      c.i32(2 ** LINE_BITS - 1);
+      c.op('i32_and');
+      c.tee(line);
+      c.get(size);
+      c.op('i32_add');
+      c.i32(2 ** LINE_BITS);
+      c.op('i32_le_u');
+      c.open('if');
+      c.i64(NO_GRANULE);
+      c.get(address);
+      c.i64(BigInt(-(2 ** LINE_BITS)));
+      c.op('i64_and');
+      c.tee(address);
+      c.get(entry);
+      c.memory('i64_load', TLB_FOR_STORES);
+      c.i64(NO_GRANULE);
+      c.op('i64_eq');
+      c.op('select');
+      c.set(canStore);
+      pushEntry(c, address);
+      c.tee(entry);
+      c.get(address);
+      c.memory('i64_store', DATA_LINES);
+      c.get(entry);
+      c.get(canStore);
+      c.memory('i64_store', DATA_LINES + FOR_STORES);
+      c.get(entry);
+      c.get(at);
+      c.get(line);
+      c.op('i32_sub');
+      c.memory('i32_store', DATA_LINES + PLACE);
+      c.end();
+    });
     c.get(at);
   };
 }
@@ -671,12 +790,20 @@ function predictTarget(c: Code): void {
 
 const ACCESS = [I64, I32, I32] as const;
 
+const LINE = [I64] as const;
+const LINES_OF = [I64, I32] as const;
+
 export const CACHE_SUPPORT = {
-  forgetLine: { parameters: [I32, I64], results: [], emit: forgetLine },
-  touchLine: { parameters: [I32, I64], results: [I32], emit: touchLine },
-  touchLines: { parameters: [I32, I64, I32], results: [I32], emit: touchLines },
-  touchLast: { parameters: [I64], results: [I32], emit: touchLast },
-  reference: { parameters: [I32, I64, I32, I32], results: [I32], emit: reference },
+  forgetI1: { parameters: LINE, results: [], emit: forgetLine('I1') },
+  forgetD1: { parameters: LINE, results: [], emit: forgetLine('D1') },
+  touchI1: { parameters: LINE, results: [I32], emit: touchLine('I1') },
+  touchD1: { parameters: LINE, results: [I32], emit: touchLine('D1') },
+  touchLL: { parameters: LINE, results: [I32], emit: touchLine('LL') },
+  touchLinesI1: { parameters: LINES_OF, results: [I32], emit: touchLines('I1') },
+  touchLinesD1: { parameters: LINES_OF, results: [I32], emit: touchLines('D1') },
+  touchLinesLL: { parameters: LINES_OF, results: [I32], emit: touchLines('LL') },
+  crossI1: { parameters: ACCESS, results: [], emit: crossLines('I1') },
+  crossD1: { parameters: ACCESS, results: [], emit: crossLines('D1') },
   fetchCode: { parameters: ACCESS, results: [], emit: fetchCode },
   noteMiss: { parameters: [I64, I32, I32], results: [], emit: noteMiss },
   accessData: { parameters: ACCESS, results: [], emit: accessData },

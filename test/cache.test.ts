@@ -16,7 +16,13 @@ import {
 } from '../replay/cache-guest.js';
 import { IMPORTS, ModuleContext } from '../replay/emit.js';
 import { GuestMemory } from '../replay/guest-memory.js';
-import { DATA_LINES, LINE_ENTRIES, NO_GRANULE, TLB_ENTRY_SIZE } from '../replay/layout.js';
+import {
+  DATA_LINES,
+  FETCH_LINES,
+  LINE_ENTRIES,
+  NO_GRANULE,
+  TLB_ENTRY_SIZE,
+} from '../replay/layout.js';
 import { openReplay } from '../replay/replay.js';
 import { Trace } from '../replay/trace.js';
 import type { ReplayOptions } from '../replay/types.js';
@@ -325,9 +331,12 @@ test('the compiled simulation of random references is the plain one', () => {
   }
 });
 
-/** What stands in the table of lines is the latest of its set, and its place is right. */
+/** What stands in the tables of lines is the latest of its set, and its place is right. */
 function checkEntries(memory: GuestMemory, plain: PlainCaches): void {
   for (let entry = 0; entry < LINE_ENTRIES; entry++) {
+    const fetched = memory.view.getBigUint64(FETCH_LINES + TLB_ENTRY_SIZE * entry, true);
+    if (fetched !== NO_GRANULE)
+      assert.ok(plain.I1.isLatest(fetched), `fetched 0x${fetched.toString(16)}`);
     const at = DATA_LINES + TLB_ENTRY_SIZE * entry;
     const chunk = memory.view.getBigUint64(at, true);
     const toStore = memory.view.getBigUint64(at + 8, true);

@@ -231,13 +231,15 @@ static void put_fetch(struct block* b, const u32* flow, u64 address, u32 length,
 {
    u32 site = note_cache_site(b, CACHE_FETCH, address, segment), bits = b->in_out[IN_FETCH_BITS], size = length > 0 ? length : 1;
    u64 first = address >> bits, last = (address + size - 1) >> bits;
-   if (first == last && b->has_fetched && first == b->fetched) return;
+   /* What the last instruction came from is the latest of its set. */
+   int knows_first = b->has_fetched && first == b->fetched;
+   if (first == last && knows_first) return;
    b->fetched = last;
    b->has_fetched = 1;
    put_handler(b, flow[FLOW_FETCH]);
-   put_word(b, FETCH_LINES + TLB_ENTRY_SIZE * (first % LINE_ENTRIES));
+   put_word(b, FETCH_LINES + TLB_ENTRY_SIZE * (last % LINE_ENTRIES));
    /* No entry has 1. */
-   put_wide(b, first == last ? first << bits : 1);
+   put_wide(b, first == last || knows_first ? last << bits : 1);
    put_wide(b, address);
    put_word(b, size);
    put_word(b, site);
