@@ -5,6 +5,7 @@
 import { openReplay, type ProcessReplay } from '../replay/replay.js';
 import type { Trace } from '../replay/trace.js';
 import type { AccessBatch, AccessColumn, EventRow, ReplayOptions } from '../replay/types.js';
+import { UserError } from '../schemas/errors.js';
 import type { Table } from '../schemas/schema.js';
 import type { Analysis, AnalysisContext, OptionValues } from './analysis.js';
 import type { Outcome } from './finding.js';
@@ -105,7 +106,12 @@ function unite(all: readonly ReplayOptions[]): ReplayOptions {
   let united: ReplayOptions = {};
   for (const { accesses, columns, counts, observer: _, ...rest } of all) {
     for (const name of Object.keys(rest))
-      if (Object.hasOwn(united, name)) throw new Error(`two analyses want ${name} of one replay`);
+      if (Object.hasOwn(united, name) && name === 'cache')
+        throw new UserError(
+          'Two of these analyses simulate caches, which one replay does only once: ask for them one after the other.',
+        );
+      else if (Object.hasOwn(united, name))
+        throw new Error(`two analyses want ${name} of one replay`);
     united = { ...united, ...rest, ...(counts && { counts }) };
     if (!accesses) continue;
     const wanted: ReadonlySet<AccessColumn> | undefined =

@@ -5,7 +5,7 @@
  */
 import { CallSites } from './code-tables.js';
 import type { GuestMemory } from './guest-memory.js';
-import { CALL_SITES, CALL_STACKS, CALL_TICKS, CELL, STATE } from './layout.js';
+import { CALL_MISSES, CALL_SITES, CALL_STACKS, CALL_TICKS, CELL, STATE } from './layout.js';
 
 /** Rows in order: entry `i` of each for `i < count`. The arrays are valid during the call. */
 export interface CallRows {
@@ -15,7 +15,12 @@ export interface CallRows {
   readonly ticks: Float64Array;
   /** The stack pointer then: after a call it points to the return address. */
   readonly stacks: Float64Array;
+  /** `MISS_COUNTERS` of each: see `CallsGuest.misses`. */
+  readonly misses: Uint32Array;
 }
+
+/** Numbers of misses in a row, of which the last is not used. */
+export const MISS_COUNTERS = 4;
 
 /** What a reader of calls is told. */
 export interface CallHooks {
@@ -45,6 +50,14 @@ export class CallsGuest {
     private readonly RSP: number,
   ) {}
 
+  /**
+   * Misses of simulated caches until now, modulo 2^32: of the first level for instructions, of that for data, of the last
+   * level. Valid until more is replayed.
+   */
+  misses(): Uint32Array {
+    return new Uint32Array(this.memory.wasm.buffer, CELL.misses, MISS_COUNTERS);
+  }
+
   /** Hands over the rows that were written since. */
   take(): void {
     const { view, wasm } = this.memory;
@@ -58,6 +71,7 @@ export class CallsGuest {
         sites: new Uint32Array(buffer, CALL_SITES, count),
         ticks: new Float64Array(buffer, CALL_TICKS, count),
         stacks: new Float64Array(buffer, CALL_STACKS, count),
+        misses: new Uint32Array(buffer, CALL_MISSES, MISS_COUNTERS * count),
       },
       this.sites,
     );
@@ -71,6 +85,9 @@ export class CallsGuest {
     view.setFloat64(CALL_TICKS + at, Number(tick), true);
     const stackPointer = view.getBigUint64(STATE + this.RSP, true);
     view.setFloat64(CALL_STACKS + at, Number(stackPointer), true);
+    new Uint32Array(this.memory.wasm.buffer, CALL_MISSES + 2 * at, MISS_COUNTERS).set(
+      this.misses(),
+    );
     view.setUint32(CELL.calls, at + 8, true);
     this.take();
   }

@@ -38,6 +38,8 @@ export const CELL = {
   storeTag: 160,
   /** Calls written down, in units of 8. */
   calls: 176,
+  /** Misses of simulated caches modulo 2^32: of the first levels for instructions and data, of the last level, and a spare word. */
+  misses: 192,
 } as const;
 
 /** Operands (32 bytes each, at most 5) and after them the result of an operation done by the host. */
@@ -111,14 +113,18 @@ export const ROW_VALUES = ROW_ADDRESSES + 8 * MAX_ROWS;
 export const WIDE = ROW_VALUES + 8 * MAX_ROWS;
 export const WIDE_SIZE = 1 << 20;
 
-/** Calls, returns and entries of functions (calls-guest.ts), as columns: sites (u32), ticks and stack pointers (f64). */
+/**
+ * Calls, returns and entries of functions (calls-guest.ts), as columns: sites (u32), ticks and stack pointers (f64), and
+ * misses until then as in `CELL`.
+ */
 export const MAX_CALLS = 1 << 14;
 export const CALL_SITES = WIDE + WIDE_SIZE;
 export const CALL_TICKS = CALL_SITES + 4 * MAX_CALLS;
 export const CALL_STACKS = CALL_TICKS + 8 * MAX_CALLS;
+export const CALL_MISSES = CALL_STACKS + 8 * MAX_CALLS;
 
 /** Where the slow path of a load leaves the value, as if it were a place in a granule. */
-const SLOW_LOAD = CALL_STACKS + 8 * MAX_CALLS;
+const SLOW_LOAD = CALL_MISSES + 16 * MAX_CALLS;
 
 /** One u64 per segment. */
 export const COUNTS = SLOW_LOAD + 64;

@@ -16,6 +16,7 @@ import {
   CACHE_D1,
   CACHE_I1,
   CACHE_LL,
+  CELL,
   DATA_LINES,
   FETCH_LINES,
   GRANULE_SIZE,
@@ -59,6 +60,16 @@ export function countSite(c: Code, pushSite: () => void, counter: 0 | 1 | 2): vo
   c.i64(1n);
   c.op('i64_add');
   c.memory('i64_store', SITE_COUNTERS + 8 * counter);
+}
+
+/** Adds 1 to the misses of a cache. */
+function countMiss(c: Code, level: Level): void {
+  const at = CELL.misses + 4 * ['I1', 'D1', 'LL'].indexOf(level);
+  c.i32(0);
+  loadAt(c, at, I32);
+  c.i32(1);
+  c.op('i32_add');
+  c.memory('i32_store', at);
 }
 
 /** Where what is known of each cache stands. */
@@ -525,6 +536,7 @@ function emitMiss(
 ): void {
   const isLastMissed = c.local(I32);
   countSite(c, () => c.get(site), 0);
+  countMiss(c, level);
   if (line !== undefined) {
     c.get(line);
     c.call(context.support('touchLL'));
@@ -536,6 +548,7 @@ function emitMiss(
   c.tee(isLastMissed);
   c.open('if');
   countSite(c, () => c.get(site), 1);
+  countMiss(c, 'LL');
   c.end();
   loadAt(c, level === 'D1' ? NOTES_MISSES : NOTES_FETCHES, I32);
   c.open('if');

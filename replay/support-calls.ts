@@ -1,6 +1,6 @@
 /** The shared function of compiled code that writes down calls, returns and entries of functions (calls-guest.ts). */
 import { loadAt, type ModuleContext } from './emit.js';
-import { CALL_SITES, CALL_STACKS, CALL_TICKS, CELL, MAX_CALLS } from './layout.js';
+import { CALL_MISSES, CALL_SITES, CALL_STACKS, CALL_TICKS, CELL, MAX_CALLS } from './layout.js';
 import { I32, I64, type Code } from './wasm.js';
 
 /** Writes a row of a call site, so many instructions after the block was entered, with the stack pointer, which stands there. */
@@ -24,6 +24,12 @@ function noteCall(c: Code, context: ModuleContext): void {
   c.memory('i64_load', 0);
   c.op('f64_convert_i64_s');
   c.memory('f64_store', CALL_STACKS);
+  c.get(rows);
+  c.i32(1);
+  c.op('i32_shl');
+  c.i32(0);
+  c.memoryV128('v128_load', CELL.misses);
+  c.memoryV128('v128_store', CALL_MISSES);
   c.i32(0);
   c.get(rows);
   c.i32(8);

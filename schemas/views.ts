@@ -432,6 +432,14 @@ export const cache_allocations = table(
 const callEvents = {
   allocations: u64('Heap blocks that were allocated meanwhile.'),
   allocated: u64('Bytes of these blocks.'),
+  i1_misses: u64('Misses of the first-level instruction cache meanwhile; 0 without --cache-sim.'),
+  d1_misses: u64('Misses of the first-level data cache meanwhile; 0 without --cache-sim.'),
+  ll_misses: u64('Misses of the last level meanwhile; 0 without --cache-sim.'),
+};
+const selfMisses = {
+  self_i1_misses: u64('Misses of the first-level instruction cache in the function itself.'),
+  self_d1_misses: u64('Misses of the first-level data cache in the function itself.'),
+  self_ll_misses: u64('Misses of the last level in the function itself.'),
 };
 
 /** Kept in the run folder as findings are. */
@@ -452,6 +460,7 @@ export const function_costs = table(
       'Instructions executed from its call to its return, with all that it called; of recursive calls only the outermost counts.',
     ),
     ...callEvents,
+    ...selfMisses,
   },
 );
 

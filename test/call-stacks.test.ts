@@ -4,6 +4,7 @@ import test from 'node:test';
 import { CallStacks, NO_FUNCTION } from '../analyses/callgraph/call-stacks.js';
 import { contexts, edgeCosts, functionCosts } from '../analyses/callgraph/costs.js';
 import { CALL_SITE_KINDS, type CallSiteKind } from '../replay/call-sites.js';
+import { MISS_COUNTERS } from '../replay/calls-guest.js';
 import { CallSites } from '../replay/code-tables.js';
 import { randomOf } from './random.js';
 
@@ -11,8 +12,10 @@ const FUNCTIONS = 7;
 /** A function's sites: its beginning, two calls, a return and a jump; its number is the page of its address. */
 const SITES: readonly CallSiteKind[] = ['enter', 'call', 'call', 'return', 'jump'];
 const PAGE = 4096;
-/** Kinds of events besides ticks. */
-const EVENTS = 2;
+/** Kinds of events besides ticks: those that are told of one by one, and misses, which rows have counters of. */
+const TOLD = 2;
+const MISSES = 3;
+const EVENTS = TOLD + MISSES;
 
 function sites(): CallSites {
   const table = new CallSites();
@@ -75,10 +78,15 @@ class Thread {
 function compare(seed: number): void {
   const random = randomOf(seed);
   const table = sites();
+  // They begin anew at 2^32.
+  const counters = new Uint32Array(MISS_COUNTERS).fill(2 ** 32 - 500);
+  const missRows: number[] = [];
   const stacks = new CallStacks(
     () => false,
     (pc) => (Number(pc) / PAGE) | 0,
     EVENTS,
+    TOLD,
+    () => counters,
   );
   const threads = [0, 1, 2].map((number) => new Thread(number + 1));
   let tick = 0;
@@ -91,6 +99,7 @@ function compare(seed: number): void {
         sites: Uint32Array.from(column(0)),
         ticks: column(1),
         stacks: column(2),
+        misses: Uint32Array.from(missRows.splice(0)),
       },
       table,
     );
@@ -98,6 +107,7 @@ function compare(seed: number): void {
   };
   const row = (fn: number, kind: number, { sp }: Thread): void => {
     rows.push([SITES.length * fn + kind, tick, sp]);
+    missRows.push(...counters);
     if (random(10) === 0) flush();
   };
   let thread = threads[0]!;
@@ -106,6 +116,11 @@ function compare(seed: number): void {
     const ticks = random(5);
     thread.pass(ticks);
     tick += ticks;
+    for (let miss = 0; miss < MISSES; miss++) {
+      const times = random(3);
+      counters[miss]! += times;
+      thread.pass(times, 1 + TOLD + miss);
+    }
   };
   const begin = (): void => {
     const fn = random(FUNCTIONS);
@@ -118,7 +133,7 @@ function compare(seed: number): void {
     const top = thread.frames.at(-1)!;
     if (random(6) === 0) {
       flush();
-      const [event, times] = [random(EVENTS), 1 + random(1000)];
+      const [event, times] = [random(TOLD), 1 + random(1000)];
       stacks.happened(event, times);
       thread.pass(times, 1 + event);
     }

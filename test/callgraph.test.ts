@@ -287,6 +287,54 @@ test('who allocated is who stands in the recorded call stacks, and all callers o
   );
 });
 
+test('misses of functions are those that the simulation counts by instruction, and add up along calls', () => {
+  const recording = record(['fields.c']);
+  const caches = ['--I1=1024,2,64', '--D1=512,2,64', '--LL=16384,8,64'];
+  const file = scratch('misses.out');
+  for (const [analysis, ...options] of [
+    ['callgraph', '--cache-sim=yes', '--callgrind-out', file],
+    ['cache', '--by-allocation=no'],
+  ]) {
+    const { status, stderr } = grind([
+      ...['analyze', analysis!, recording.folder, ...caches, ...options],
+    ]);
+    assert.equal(status, 0, stderr);
+  }
+  const sums = 'sum(i1)::ubigint i1, sum(d1)::ubigint d1, sum(ll)::ubigint as "last"';
+  const bySite = `(from cache_lines select "outer" as function, i1mr i1, d1mr + d1mw d1, ilmr + dlmr + dlmw ll)`;
+  const byCall = `(from function_costs select function, self_i1_misses i1, self_d1_misses d1, self_ll_misses ll)`;
+  const total = recording.row(`select ${sums} from ${bySite}`);
+  assert.deepEqual(recording.row(`select ${sums} from ${byCall}`), total);
+  // It calls nothing by a stub, whose misses would be its own.
+  const own = (of: string) =>
+    recording.query(
+      `select function, ${sums} from ${of} where function = 'walk' group by function`,
+    );
+  assert.equal(own(byCall).length, 1);
+  assert.deepEqual(own(byCall), own(bySite));
+  assert.deepEqual(
+    recording.query(
+      `with below as (from call_edges select caller, sum(d1_misses)::ubigint misses group by caller)
+       select function from function_costs f left join below b on b.caller = f.function
+       where f.function in ('main', 'walk', 'make_nodes') and f.d1_misses <> f.self_d1_misses + coalesce(b.misses, 0)`,
+    ),
+    [],
+  );
+  const annotated = run(['callgrind_annotate', '--show=I1m,D1m,LLm', '--sort=D1m', file]);
+  assert.equal(annotated.status, 0, annotated.stderr);
+  const [, ...numbers] =
+    /^([\d,]+) \(.*?\) +([\d,]+) \(.*?\) +([\d,]+) \(.*?\) +PROGRAM TOTALS$/m.exec(
+      annotated.stdout,
+    )!;
+  assert.deepEqual(
+    numbers.map((number) => BigInt(number.replaceAll(',', ''))),
+    [total['i1'], total['d1'], total['last']],
+  );
+  const both = grind(['analyze', 'cache,callgraph', recording.folder, '--cache-sim=yes']);
+  assert.equal(both.status, 2);
+  assert.match(both.stderr, /Two of these analyses simulate caches/);
+});
+
 /** All rows of a replay as text. */
 function rowsOf(trace: Trace, how: (replay: ProcessReplay) => void): string[] {
   const symbols = new Symbols(trace, 0);

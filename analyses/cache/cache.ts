@@ -39,10 +39,11 @@ import {
 import { HeapMap } from './heap-map.js';
 import { LEVELS, MISSED, type LevelName } from './hierarchy.js';
 import { Model, strippingShapes } from './model.js';
-import { SHAPE_OPTIONS, shapesOf, type Wanted } from './shapes.js';
+import { CACHE_OPTIONS, MODEL_OPTIONS, shapesOf, type Wanted } from './shapes.js';
 
 const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
-  ...SHAPE_OPTIONS,
+  ...CACHE_OPTIONS,
+  ...MODEL_OPTIONS,
   'branch-sim': {
     describe: 'Predict branches and jumps, too',
     default: 'no',

@@ -106,7 +106,8 @@ const PROCESSORS: Readonly<Record<string, Preset>> = {
 /** Where the machine says nothing: Cachegrind's defaults for amd64. */
 const DEFAULTS: Shapes = { I1: shape(64 * KB, 2), D1: shape(64 * KB, 2), LL: shape(256 * KB, 8) };
 
-export const SHAPE_OPTIONS: Readonly<Record<string, AnalysisOption>> = {
+/** Options of the caches that Cachegrind simulates. */
+export const CACHE_OPTIONS: Readonly<Record<string, AnalysisOption>> = {
   ...Object.fromEntries(
     [
       ['I1', 'Instruction cache'],
@@ -117,6 +118,15 @@ export const SHAPE_OPTIONS: Readonly<Record<string, AnalysisOption>> = {
       { describe: `${what}: size in bytes, associativity, line size (65536,2,64)`, default: '' },
     ]),
   ),
+  processor: {
+    describe: 'The caches that are not given one by one: those of this machine, or of a processor',
+    default: 'host',
+    values: ['host', ...Object.keys(PROCESSORS)],
+  },
+};
+
+/** Options of what it does not simulate. */
+export const MODEL_OPTIONS: Readonly<Record<string, AnalysisOption>> = {
   L2: {
     describe: 'Second-level cache between them, which Cachegrind has not: as above, or `preset`',
     default: '',
@@ -134,11 +144,6 @@ export const SHAPE_OPTIONS: Readonly<Record<string, AnalysisOption>> = {
     describe: 'Prefetcher, which sees what misses the first level, and fills the level behind it',
     default: 'none',
     values: PREFETCHERS,
-  },
-  processor: {
-    describe: 'The caches that are not given one by one: those of this machine, or of a processor',
-    default: 'host',
-    values: ['host', ...Object.keys(PROCESSORS)],
   },
 };
 

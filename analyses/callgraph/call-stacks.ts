@@ -15,7 +15,7 @@
  * Besides ticks there can be other events, such as allocations: what happens while a call is under way is part of its cost.
  */
 import { CALL_SITE_KINDS } from '../../replay/call-sites.js';
-import type { CallHooks, CallRows } from '../../replay/calls-guest.js';
+import { MISS_COUNTERS, type CallHooks, type CallRows } from '../../replay/calls-guest.js';
 import type { CallSites } from '../../replay/code-tables.js';
 
 const [ENTER, CALL, RETURN] = CALL_SITE_KINDS.map((_, number) => number) as [0, 1, 2, 3];
@@ -73,6 +73,18 @@ export class EventRows {
     if ((row + 1) * this.width > this.of.length)
       this.of = copyOf(this.of, 2 * (row + 1) * this.width);
   }
+}
+
+/** Misses of caches, which rows tell of by counters. */
+interface Misses {
+  /** Number of the first such event. */
+  readonly first: number;
+  /** Counters when they were looked at last. */
+  readonly before: Uint32Array;
+  readonly now: () => Uint32Array;
+  /** Those to be looked at stand from `at` on. */
+  counters: Uint32Array;
+  at: number;
 }
 
 /** The calls of one thread that are under way. */
@@ -172,6 +184,7 @@ export class CallStacks implements CallHooks {
   readonly pairEvents: EventRows;
   private readonly edgeEventsBefore: EventRows;
   private readonly pairEventsBefore: EventRows;
+  private readonly misses: Misses | undefined;
   /** Contexts that did not fit in the tree were put together. */
   isCut = false;
   /** Addresses of call sites, by the number that edges have. */
@@ -193,12 +206,24 @@ export class CallStacks implements CallHooks {
    * @param isFunction - whether a function begins at an address
    * @param functionAt - number of the function that an instruction belongs to
    * @param width - how many kinds of events there are besides ticks
+   * @param firstMiss - where caches are simulated: the events from this one on are the misses that rows have
+   * @param missesNow - see `CallsGuest.misses`
    */
   constructor(
     readonly isFunction: (address: bigint) => boolean,
     private readonly functionAt: (pc: bigint) => number,
     readonly width = 0,
+    firstMiss?: number,
+    missesNow: () => Uint32Array = () => new Uint32Array(MISS_COUNTERS),
   ) {
+    if (firstMiss !== undefined)
+      this.misses = {
+        first: firstMiss,
+        before: new Uint32Array(width - firstMiss),
+        now: missesNow,
+        counters: new Uint32Array(MISS_COUNTERS),
+        at: 0,
+      };
     this.selfEvents = new EventRows(width);
     this.edgeEvents = new EventRows(width);
     this.pairEvents = new EventRows(width);
@@ -206,7 +231,7 @@ export class CallStacks implements CallHooks {
     this.pairEventsBefore = new EventRows(width);
   }
 
-  rows({ count, sites, ticks, stacks }: CallRows, table: CallSites): void {
+  rows({ count, sites, ticks, stacks, misses }: CallRows, table: CallSites): void {
     this.sites = table;
     if (table.count > this.siteFunctions.length) this.growSites(table.count);
     const stack = this.current;
@@ -214,11 +239,13 @@ export class CallStacks implements CallHooks {
     const { kinds } = table;
     const { self } = this.tree.of;
     let ownSelf = self;
+    if (this.misses) this.misses.counters = misses;
     for (let i = 0; i < count; i++) {
       const site = sites[i]!;
       const sp = stacks[i]!;
       const tick = ticks[i]!;
       const kind = kinds[site];
+      if (this.misses) this.misses.at = MISS_COUNTERS * i;
       let top = stack.count - 1;
       if (kind === ENTER) {
         this.enter(stack, site, tick, sp);
@@ -235,6 +262,7 @@ export class CallStacks implements CallHooks {
       stack.last = tick;
       stack.time += passed;
       ownSelf[stack.nodes[top]!]! += passed;
+      if (this.misses) this.chargeMisses(stack, this.misses);
       if (kind === CALL) {
         while (stack.stackPointers[top]! <= sp && top > stack.base) this.pop(stack, top--);
         top++;
@@ -255,7 +283,9 @@ export class CallStacks implements CallHooks {
   }
 
   select(thread: number, tick: bigint): void {
+    this.lookAtMisses();
     if (this.current) this.charge(this.current, Number(tick));
+    else this.misses?.before.set(this.misses.counters.subarray(0, this.misses.before.length));
     let stack = this.threads.get(thread);
     if (!stack) {
       const root = this.addNode(-1, thread);
@@ -268,8 +298,10 @@ export class CallStacks implements CallHooks {
 
   /** The function that runs now is the cause of an event, so many times. All rows so far have been handed over. */
   happened(event: number, times: number): void {
-    const stack = this.current;
-    if (!stack) return;
+    if (this.current) this.happenedTo(this.current, event, times);
+  }
+
+  private happenedTo(stack: ThreadStack, event: number, times: number): void {
     stack.events[event]! += times;
     this.selfEvents.add(stack.nodes[stack.count - 1]!, event, times);
   }
@@ -279,6 +311,10 @@ export class CallStacks implements CallHooks {
   }
 
   fork(tick: bigint): void {
+    if (this.current && this.misses) {
+      this.lookAtMisses();
+      this.chargeMisses(this.current, this.misses);
+    }
     this.tree.of.self.fill(0);
     this.edges.of.calls.fill(0);
     this.edges.of.ticks.fill(0);
@@ -311,8 +347,16 @@ export class CallStacks implements CallHooks {
   }
 
   end(tick: bigint): void {
+    this.lookAtMisses();
     if (this.current) this.charge(this.current, Number(tick));
     for (const stack of this.threads.values()) this.drop(stack);
+  }
+
+  /** Misses are those until now, and not until a row. */
+  private lookAtMisses(): void {
+    if (!this.misses) return;
+    this.misses.counters = this.misses.now();
+    this.misses.at = 0;
   }
 
   /** Ticks during which a function was under way in a thread, once the replay is over. */
@@ -347,6 +391,17 @@ export class CallStacks implements CallHooks {
     stack.last = tick;
     stack.time += passed;
     this.tree.of.self[stack.nodes[stack.count - 1]!]! += passed;
+    if (this.misses) this.chargeMisses(stack, this.misses);
+  }
+
+  /** The same of misses of caches. */
+  private chargeMisses(stack: ThreadStack, { counters, at, before, first }: Misses): void {
+    for (let i = 0; i < before.length; i++) {
+      const count = (counters[at + i]! - before[i]!) >>> 0;
+      if (count === 0) continue;
+      before[i] = counters[at + i]!;
+      this.happenedTo(stack, first + i, count);
+    }
   }
 
   /** A function is at its beginning. */

@@ -1,6 +1,6 @@
 /**
  * callgraph: instructions by function and by call, as Callgrind counts them (Valgrind manual, 6), inclusive and exclusive,
- * for each thread, and heap blocks allocated meanwhile; and the calling contexts as files for other tools. What is under way when is in call-stacks.ts.
+ * for each thread, and heap blocks allocated and cache misses meanwhile; and the calling contexts as files for other tools. What is under way when is in call-stacks.ts.
  *
  * An instruction's own executions are counted apart from the calls, so costs by source line are exact whatever the stack
  * pointer does.
@@ -19,6 +19,8 @@ import type { AnalysisRows, Outcome } from '../finding.js';
 import { commandOf, writeOutput } from '../output-file.js';
 import type { Profile } from '../profile.js';
 import { analysisOfPart, type ReplayPart } from '../replay-parts.js';
+import { countsByInstruction, EVENT, EVENT_COUNT, type EventName } from '../cache/counts.js';
+import { CACHE_OPTIONS, shapesOf, type Shapes } from '../cache/shapes.js';
 import { CallStacks, NO_FUNCTION } from './call-stacks.js';
 import { callgrindFile } from './callgrind-file.js';
 import {
@@ -30,7 +32,7 @@ import {
   type FunctionCost,
 } from './costs.js';
 import { collapsedStacks, speedscopeFile } from './flame-files.js';
-import { ALLOCATION_EVENTS } from './events.js';
+import { ALLOCATION_EVENTS, MISS_EVENTS, type CallEvent } from './events.js';
 import { executionsByInstruction, Functions } from './functions.js';
 import { pprofFile } from './pprof-file.js';
 
@@ -43,6 +45,12 @@ const OPTIONS = {
   'collapsed-out': fileOption('collapsed stacks, for flame graphs,'),
   'speedscope-out': fileOption("call stacks as speedscope's JSON"),
   'pprof-out': fileOption('call stacks for pprof'),
+  'cache-sim': {
+    describe: 'Simulate caches, too, and count their misses',
+    default: 'no',
+    values: ['no', 'yes'],
+  },
+  ...CACHE_OPTIONS,
   rows: { describe: 'Rows of each table that the text shows', default: '25' },
 } as const satisfies Readonly<Record<string, AnalysisOption>>;
 
@@ -59,7 +67,8 @@ class CallGraphPart implements ReplayPart {
   private readonly functions: Functions;
   private readonly stacks: CallStacks;
   private readonly shownRows: number;
-  private readonly events = ALLOCATION_EVENTS;
+  private readonly events: readonly CallEvent[];
+  private readonly caches: Shapes | undefined;
   private replay!: ProcessReplay;
 
   constructor(
@@ -74,10 +83,17 @@ class CallGraphPart implements ReplayPart {
     this.symbols = new Symbols(trace, process);
     this.functions = new Functions(this.symbols);
     const { isStart, at } = this.functions;
-    this.stacks = new CallStacks(isStart, at, this.events.length);
+    this.caches = options['cache-sim'] === 'yes' ? shapesOf(options) : undefined;
+    this.events = [...ALLOCATION_EVENTS, ...(this.caches ? MISS_EVENTS : [])];
+    this.stacks = new CallStacks(
+      ...([isStart, at, this.events.length] as const),
+      this.caches && ALLOCATION_EVENTS.length,
+      () => this.replay.guest.calls!.misses(),
+    );
     this.wants = {
       counts: true,
       calls: this.stacks,
+      ...(this.caches && { cache: { ...this.caches, branches: false } }),
       observer: { tables: [heap], applied: (row: EventRow) => this.heapCall(row) },
     };
   }
@@ -137,9 +153,9 @@ class CallGraphPart implements ReplayPart {
         line,
       }));
     write('callgrind-out', () => {
-      const executions = executionsByInstruction(replay.segments(), symbols);
       const head = { pid: row.pid, command };
-      return callgrindFile(head, functions, symbols, executions, edges, costs, events);
+      const instructions = this.instructions(replay);
+      return callgrindFile(head, functions, symbols, instructions, edges, costs, events);
     });
     write('collapsed-out', () =>
       collapsedStacks(
@@ -149,6 +165,22 @@ class CallGraphPart implements ReplayPart {
     );
     write('speedscope-out', () => speedscopeFile(contexts(stacks), frames(), command));
     write('pprof-out', () => pprofFile(contexts(stacks), frames(), events));
+  }
+
+  /** Addresses of instructions with their executions and the other events, of which allocations are no instruction's. */
+  private *instructions(replay: ProcessReplay): Generator<readonly [number, readonly number[]]> {
+    const segments = replay.segments();
+    const none = ALLOCATION_EVENTS.map(() => 0);
+    for (const [pc, count] of executionsByInstruction(segments, this.symbols))
+      yield [pc, [count, ...none]];
+    if (!this.caches) return;
+    const { pcs, events } = countsByInstruction(replay.guest.cache!, segments);
+    for (const [i, pc] of pcs.entries()) {
+      const of = (...names: readonly EventName[]): number =>
+        names.reduce((sum, name) => sum + events[EVENT_COUNT * i + EVENT[name]]!, 0);
+      const misses = [of('I1mr'), of('D1mr', 'D1mw'), of('ILmr', 'DLmr', 'DLmw')];
+      if (misses.some(Boolean)) yield [Number(pc), [0, ...none, ...misses]];
+    }
   }
 
   /** The name of a function for people. */
@@ -266,16 +298,19 @@ class CallGraphPart implements ReplayPart {
     return [
       {
         table: function_costs,
-        rows: functions.map(({ thread, fn, calls, self, inclusive, inclusiveEvents }) => {
-          const { name, module, source } = this.functions.list[fn]!;
-          return {
-            ...{ process, thread, function: name, module, file: source.file, line: source.line },
-            calls: BigInt(calls),
-            self: BigInt(self),
-            inclusive: BigInt(inclusive),
-            ...this.eventColumns(inclusiveEvents),
-          };
-        }),
+        rows: functions.map(
+          ({ thread, fn, calls, self, inclusive, inclusiveEvents, selfEvents }) => {
+            const { name, module, source } = this.functions.list[fn]!;
+            return {
+              ...{ process, thread, function: name, module, file: source.file, line: source.line },
+              calls: BigInt(calls),
+              self: BigInt(self),
+              inclusive: BigInt(inclusive),
+              ...this.eventColumns(inclusiveEvents),
+              ...this.eventColumns(selfEvents, 'self_'),
+            };
+          },
+        ),
       },
       {
         table: call_edges,
@@ -298,8 +333,15 @@ class CallGraphPart implements ReplayPart {
     ];
   }
 
-  private eventColumns(values: readonly number[]): Record<string, bigint> {
-    return Object.fromEntries(this.events.map(({ column }, i) => [column, BigInt(values[i]!)]));
+  /** Columns of all events that there can be; what a function allocates itself is of no interest. */
+  private eventColumns(values: readonly number[], prefix = ''): Record<string, bigint> {
+    const all = [...(prefix ? [] : ALLOCATION_EVENTS), ...MISS_EVENTS];
+    return Object.fromEntries(
+      all.map((event) => {
+        const value = values[this.events.indexOf(event)] ?? 0;
+        return [`${prefix}${event.column}`, BigInt(value)];
+      }),
+    );
   }
 }
 

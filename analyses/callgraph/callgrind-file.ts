@@ -5,7 +5,7 @@
 import type { Source, Symbols } from '../../replay/symbols.js';
 import { NO_FUNCTION } from './call-stacks.js';
 import type { EdgeCost, FunctionCost } from './costs.js';
-import type { CallEvent } from './events.js';
+import { ALLOCATION_EVENTS, type CallEvent } from './events.js';
 import type { FunctionName, Functions } from './functions.js';
 
 export interface CallgrindHead {
@@ -29,14 +29,14 @@ interface Call {
 }
 
 /**
- * @param executions of each instruction, by address
- * @param costs of functions, for events that are not counted by instruction: they stand at a line of the function
+ * @param instructions addresses with their executions and other events
+ * @param costs of functions, for the first events, which are not counted by instruction: they stand at a line of the function
  */
 export function callgrindFile(
   { pid, command }: CallgrindHead,
   functions: Functions,
   symbols: Symbols,
-  executions: ReadonlyMap<number, number>,
+  instructions: Iterable<readonly [number, readonly number[]]>,
   edges: readonly EdgeCost[],
   costs: readonly FunctionCost[],
   events: readonly CallEvent[],
@@ -53,13 +53,15 @@ export function callgrindFile(
     addTo(entry(lines, source.file ? source.line : 0, nothing), values);
     addTo(totals, values);
   };
-  for (const [at, count] of executions) {
+  for (const [at, counts] of instructions) {
     const pc = BigInt(at);
-    addOwn(functions.at(pc), symbols.source(pc), [count]);
+    addOwn(functions.at(pc), symbols.source(pc), counts);
   }
-  for (const { fn, selfEvents } of costs)
-    if (fn !== NO_FUNCTION && selfEvents.some(Boolean))
-      addOwn(fn, functions.list[fn]!.source, [0, ...selfEvents]);
+  for (const { fn, selfEvents } of costs) {
+    const allocations = selfEvents.slice(0, ALLOCATION_EVENTS.length);
+    if (fn !== NO_FUNCTION && allocations.some(Boolean))
+      addOwn(fn, functions.list[fn]!.source, [0, ...allocations]);
+  }
   for (const { caller, callee, how, pc, calls, inclusive, inclusiveEvents } of edges) {
     if (caller === NO_FUNCTION) continue;
     const source = how === 'call' ? symbols.source(pc) : functions.list[caller]!.source;
