@@ -17,6 +17,9 @@ function grown<T extends Uint8Array | Uint16Array | Uint32Array | BigUint64Array
   return larger;
 }
 
+/** In `SiteTable.stores`: it is neither a store nor a load. */
+export const FETCH = 2;
+
 export class Sites implements SiteTable {
   count = 0;
   pcs = new BigUint64Array(0);
@@ -32,6 +35,7 @@ export class Sites implements SiteTable {
     this.reserve(first + sites.length);
     for (const site of sites) {
       const at = this.addPlain(block, site.pc, site.size, site.kind === 'store');
+      if (site.kind === 'fetch') this.stores[at] = FETCH;
       this.atomics[at] = site.atomic ? 1 : 0;
       this.guarded[at] = site.guarded ? 1 : 0;
     }

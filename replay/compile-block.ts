@@ -16,6 +16,7 @@ import {
 } from './emit.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
 import {
+  FetchedLines,
   JUMP_INVALIDATE,
   JUMP_NO_REDIRECT,
   TYPE,
@@ -73,6 +74,8 @@ export interface Modes {
   readonly columns?: ReadonlySet<AccessColumn>;
   /** … that begins at an address from the first to the second of these, inclusive; compiled code has them in `CELL`. */
   readonly addresses?: readonly [bigint, bigint];
+  /** … and for fetches of instructions from lines of so many bits. */
+  readonly fetches?: number;
   /** … of which only fresh ones are of interest. */
   readonly fresh?: FreshHooks;
   /** Count accesses to the bytes that have counters (access-tally.ts). */
@@ -92,7 +95,7 @@ export interface CompileUnit {
   readonly block: Block;
   /** Cells for constant jump targets. */
   slotFor(target: bigint, noRedirect: boolean): number;
-  /** In access mode: the sites, of which the first has this number. */
+  /** In access mode: the sites, those of fetches last, of which the first has this number. */
   readonly sites: readonly AccessSite[];
   readonly firstSite: number;
   /** In a replay that simulates caches: number of its first cache site. */
@@ -146,6 +149,9 @@ export class BlockCompiler {
   /** What places of granules are relative to. */
   protected readonly base: number;
   private nextSite: number;
+  /** In a replay that tells of fetches: number of the next one's site. */
+  private nextFetch: number;
+  private readonly fetched: FetchedLines | undefined;
   private nextCacheSite: number;
   /** Of the access that is being compiled; -1 when it is not simulated. */
   private cacheSite = -1;
@@ -182,6 +188,8 @@ export class BlockCompiler {
     this.base = base;
     this.slowPlace = slowLoad - base;
     this.nextSite = unit.firstSite;
+    this.nextFetch = unit.firstSite + unit.sites.findIndex(({ kind }) => kind === 'fetch');
+    if (modes.fetches !== undefined) this.fetched = new FetchedLines(modes.fetches);
     this.nextCacheSite = unit.firstCacheSite;
     const writesRows = modes.accesses && !modes.fresh && unit.sites.length > 0;
     this.tick = writesRows ? this.code.local(I64) : -1;
@@ -334,10 +342,12 @@ export class BlockCompiler {
 
   protected statement(statement: Statement): void {
     const { e, code } = this;
+    const isFetched = this.fetched?.isNew(statement);
     switch (statement.tag) {
       case 'IMark':
         this.instructions++;
         if (this.modes.cache) this.fetch(statement, this.modes.cache);
+        if (isFetched) this.fetchRow(statement.address);
         break;
       case 'AbiHint':
       case 'MBE':
@@ -855,22 +865,10 @@ export class BlockCompiler {
       }
       code.open('if');
     }
-    const at = (column: number, width: 4 | 8): number => column + width * this.rowsAhead;
-    code.get(this.rows4);
-    this.push('site', () => this.nextSite++);
-    code.memory('i32_store', at(ROW_SITES, 4));
-    if (this.writes('ticks')) {
-      code.get(this.rows8);
-      code.get(this.tick);
-      this.push('instruction', () => Math.max(this.instructions - 1, 0));
-      code.ops('i64_extend_i32_u', 'i64_add');
-      code.memory('i64_store', at(ROW_TICKS, 8));
-    }
-    if (this.writes('addresses')) {
-      code.get(this.rows8);
-      e.push(address);
-      code.memory('i64_store', at(ROW_ADDRESSES, 8));
-    }
+    this.beginRow(
+      () => this.push('site', () => this.nextSite++),
+      () => e.push(address),
+    );
     if (this.writes('values')) {
       code.get(this.rows8);
       push(0);
@@ -887,7 +885,7 @@ export class BlockCompiler {
           if (type === TYPE.F32) code.ops('i32_reinterpret_f32', 'i64_extend_i32_u');
           else code.op('i64_reinterpret_f64');
       }
-      code.memory('i64_store', at(ROW_VALUES, 8));
+      code.memory('i64_store', this.inRow(ROW_VALUES, 8));
     }
     const size = TYPE_SIZES[type];
     if (size > 8 && this.writes('wide')) {
@@ -899,6 +897,40 @@ export class BlockCompiler {
     }
     this.advance(size, addresses ? () => code.i32(1) : guard);
     if (addresses) code.end();
+  }
+
+  /** Site, tick and address of a row. */
+  private beginRow(pushSite: () => void, pushAddress: () => void): void {
+    const { code } = this;
+    code.get(this.rows4);
+    pushSite();
+    code.memory('i32_store', this.inRow(ROW_SITES, 4));
+    if (this.writes('ticks')) {
+      code.get(this.rows8);
+      code.get(this.tick);
+      this.push('instruction', () => Math.max(this.instructions - 1, 0));
+      code.ops('i64_extend_i32_u', 'i64_add');
+      code.memory('i64_store', this.inRow(ROW_TICKS, 8));
+    }
+    if (this.writes('addresses')) {
+      code.get(this.rows8);
+      pushAddress();
+      code.memory('i64_store', this.inRow(ROW_ADDRESSES, 8));
+    }
+  }
+
+  /** Where the row that is written next has a column, relative to the positions in the locals. */
+  private inRow(column: number, width: 4 | 8): number {
+    return column + width * this.rowsAhead;
+  }
+
+  /** Appends the row of the next fetch. */
+  private fetchRow(address: bigint): void {
+    this.beginRow(
+      () => this.code.i32(this.nextFetch++),
+      () => this.code.i64(address),
+    );
+    this.rowsAhead++;
   }
 
   /** The same where only fresh accesses are told of: `at` is the place that was just accessed. */

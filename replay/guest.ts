@@ -27,6 +27,7 @@ import {
   assignedBy,
   decodeBlock,
   endsSegment,
+  fetchSites,
   segmentsOf,
   type AccessSite,
   type Block,
@@ -390,7 +391,9 @@ export class Guest implements Machine {
     for (const slot of [BAIL_SLOT, HOT_SLOT])
       assert.equal(SLOTS + SLOT_SIZE * this.addSlot({ ...NOWHERE }), slot);
     this.threaded =
-      nativeEngine && !(this.cache && (modes.accesses || modes.tally))
+      nativeEngine &&
+      modes.fetches === undefined &&
+      !(this.cache && (modes.accesses || modes.tally))
         ? this.makeThreaded(nativeEngine, implementations, hooks?.trackedWords ?? 0n)
         : undefined;
     this.memory.view.setUint32(CELL.values, VALUES, true);
@@ -709,6 +712,12 @@ export class Guest implements Machine {
     return record;
   }
 
+  private sitesOf(block: Block, address: bigint): readonly AccessSite[] {
+    const accesses = accessSites(block, address);
+    const { fetches } = this.modes;
+    return fetches === undefined ? accesses : [...accesses, ...fetchSites(block, fetches)];
+  }
+
   /** Decodes a block; the first time, enters what it consists of in the tables. */
   private decode(record: BlockRecord): CompileUnit {
     const { id, address, ir } = record.definition;
@@ -718,7 +727,7 @@ export class Guest implements Machine {
         'The trace is damaged: a block of code has too many values; record the program again.',
       );
     }
-    const sites = this.modes.accesses ? accessSites(block, address) : NO_SITES;
+    const sites = this.modes.accesses ? this.sitesOf(block, address) : NO_SITES;
     const ownCalls = this.calls
       ? callSites(block, address, this.layout.RSP, this.calls.hooks.isFunction(address))
       : [];
@@ -1141,18 +1150,23 @@ export class Guest implements Machine {
       this.cache!.refer().accessData(address, Math.min(size, cache.mostBytes), cacheSite);
     if (!accesses) return;
     if (addresses && (address < addresses[0] || address > addresses[1])) return;
-    const { view, bytes } = this.memory;
+    this.writeRow(site, instruction, address, bits);
+    if (size > 8) {
+      const { view, bytes } = this.memory;
+      const wide = view.getUint32(CELL.wide, true);
+      bytes.set(bytesOf(bits, size), WIDE + wide);
+      view.setUint32(CELL.wide, wide + size, true);
+    }
+  }
+
+  private writeRow(site: number, instruction: number, address: bigint, bits: bigint): void {
+    const { view } = this.memory;
     const row = view.getUint32(CELL.rows, true) / 8;
     view.setUint32(ROW_SITES + 4 * row, this.interpreting.firstSite + site, true);
     view.setBigUint64(ROW_TICKS + 8 * row, this.interpreting.tick + BigInt(instruction), true);
     view.setBigUint64(ROW_ADDRESSES + 8 * row, address, true);
     view.setBigUint64(ROW_VALUES + 8 * row, BigInt.asUintN(64, bits), true);
     view.setUint32(CELL.rows, 8 * (row + 1), true);
-    if (size > 8) {
-      const wide = view.getUint32(CELL.wide, true);
-      bytes.set(bytesOf(bits, size), WIDE + wide);
-      view.setUint32(CELL.wide, wide + size, true);
-    }
   }
 
   private interpret(
@@ -1163,7 +1177,8 @@ export class Guest implements Machine {
     const { block, firstSite, firstSegment } = unit;
     this.interpreting = { firstSite, tick: this.tick };
     this.noteCall(unit, false);
-    const stop = this.cache ? this.fetching(unit, record, stopBefore) : stopBefore;
+    let stop = this.cache ? this.fetching(unit, record, stopBefore) : stopBefore;
+    if (this.modes.fetches !== undefined) stop = this.tellingFetches(unit, stop);
     const outcome = interpretBlock(this, block, stop, this.shadow && this.shadowMachine());
     this.tick += BigInt(outcome.instructions);
     // the last segment was completed: it was not left by a side exit
@@ -1208,6 +1223,23 @@ export class Guest implements Machine {
       const mark = block.statements[sites[number]!.statement]!;
       const size = mark.tag === 'IMark' ? Math.max(mark.length, 1) : 1;
       this.cache!.refer().fetchCode(sites[number]!.pc, size, firstCacheSite + number);
+      return false;
+    };
+  }
+
+  /** Writes rows of the fetches of a block that is interpreted; returns what is to be asked before each instruction. */
+  private tellingFetches(
+    { sites }: CompileUnit,
+    stopBefore?: (instructions: number, pc: bigint) => boolean,
+  ): (instructions: number, pc: bigint) => boolean {
+    const byInstruction = new Map<number, number>();
+    sites.forEach(({ kind, instruction }, site) => {
+      if (kind === 'fetch') byInstruction.set(instruction, site);
+    });
+    return (instructions, pc) => {
+      if (stopBefore?.(instructions, pc)) return true;
+      const site = byInstruction.get(instructions);
+      if (site !== undefined) this.writeRow(site, instructions, pc, 0n);
       return false;
     };
   }

@@ -735,12 +735,12 @@ export function constantBits(block: Block, operand: Operand | undefined): bigint
   return operand !== undefined && operand & 1 ? block.constants[operand >>> 1]!.bits : undefined;
 }
 
-/** A place in the code that loads or stores guest memory. */
+/** A place in the code that loads or stores guest memory, or where instructions are fetched. */
 export interface AccessSite {
   /** Number of the statement in the block. */
   readonly statement: number;
   readonly pc: bigint;
-  readonly kind: 'load' | 'store';
+  readonly kind: 'load' | 'store' | 'fetch';
   /** Part of a compare-and-swap. */
   readonly atomic: boolean;
   /** Happens only when a guard holds. */
@@ -808,6 +808,55 @@ export function accessSites(block: Block, address: bigint): AccessSite[] {
     }
   });
   return sites;
+}
+
+/** Whether a statement has access sites. */
+const accessesMemory = (one: Statement): boolean =>
+  one.tag === 'WrTmp'
+    ? one.expr.tag === 'Load'
+    : one.tag === 'Dirty'
+      ? one.memory !== undefined
+      : one.tag === 'Store' || one.tag === 'StoreG' || one.tag === 'LoadG' || one.tag === 'CAS';
+
+/**
+ * Which instructions of a block are fetched from another line than the one before, or after an access to memory: told by
+ * its statements in their order.
+ */
+export class FetchedLines {
+  private last: bigint | undefined;
+
+  /** @param lineBits - logarithm of a line's size in bytes */
+  constructor(private readonly lineBits: number) {}
+
+  /** Whether the statement is such an instruction. */
+  isNew(statement: Statement): boolean {
+    if (statement.tag !== 'IMark') {
+      if (accessesMemory(statement)) this.last = undefined;
+      return false;
+    }
+    const { address, length } = statement;
+    const bits = BigInt(this.lineBits);
+    const first = address >> bits;
+    const last = (address + BigInt(Math.max(length, 1) - 1)) >> bits;
+    const isNew = first !== last || first !== this.last;
+    this.last = last;
+    return isNew;
+  }
+}
+
+/** Sites of such instructions; of the first in any case. */
+export function fetchSites(block: Block, lineBits: number): AccessSite[] {
+  const lines = new FetchedLines(lineBits);
+  let instruction = 0;
+  return block.statements.flatMap((mark, statement): AccessSite[] => {
+    const isNew = lines.isNew(mark);
+    if (mark.tag !== 'IMark') return [];
+    const number = instruction++;
+    if (!isNew) return [];
+    const size = Math.max(mark.length, 1);
+    const flags = { atomic: false, guarded: false };
+    return [{ statement, pc: mark.address, kind: 'fetch', ...flags, size, instruction: number }];
+  });
 }
 
 /** A straight-line part of a block: up to a side exit, or to the end. */

@@ -170,6 +170,7 @@ export class ProcessReplay implements Replay {
         counts: options.counts ?? false,
         ...(options.columns && { columns: withTicks(options) }),
         ...(options.addresses && { addresses: options.addresses }),
+        ...(options.fetches !== undefined && { fetches: options.fetches }),
         ...(options.fresh && { fresh: options.fresh }),
         ...(options.tally && { tally: true }),
       },

@@ -44,7 +44,7 @@ export interface SiteTable {
   readonly blocks: Uint32Array;
   /** Width of the access in bytes. */
   readonly sizes: Uint16Array;
-  /** 1 for a store, 0 for a load. */
+  /** 1 for a store, 0 for a load; 2 for a fetch of an instruction, of which there are none unless asked for. */
   readonly stores: Uint8Array;
   /** 1 when part of a compare-and-swap or another locked operation. */
   readonly atomics: Uint8Array;
@@ -109,6 +109,12 @@ export interface ReplayOptions {
   readonly tallied?: boolean;
   /** Accesses that begin at an address below the first or above the second of these may be left out. */
   readonly addresses?: readonly [bigint, bigint];
+  /**
+   * Deliver, with accesses to all addresses, also fetches of instructions: where an instruction is in another line of code
+   * than the one before it in its superblock, or follows an access. All others are from the line of the row before. The
+   * number is the logarithm of a line's size. Such a row has no value.
+   */
+  readonly fetches?: number;
   /** Deliver only accesses that are fresh (fresh-accesses.ts), with neither values nor counts. */
   readonly fresh?: FreshHooks;
   /** Count accesses to each byte of chosen memory (access-tally.ts). */
