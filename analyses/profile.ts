@@ -24,6 +24,8 @@ export type Drawing =
       readonly x: string;
       readonly lines: readonly string[];
       readonly isLogX?: boolean;
+      /** Values that are 0 are not drawn then. */
+      readonly isLogY?: boolean;
       /** A value holds until the next row. */
       readonly isStepped?: boolean;
     }

@@ -139,6 +139,7 @@ function profileTable(table: ProfileTable): Section[] {
     x: { head: head(drawn.x), values: numbers(drawn.x) },
     lines: drawn.lines.map((name) => ({ head: head(name), values: numbers(name) })),
     ...(drawn.isLogX && { isLogX: true }),
+    ...(drawn.isLogY && { isLogY: true }),
     ...(drawn.isStepped && { isStepped: true }),
   };
   return table.shownRows === 0 ? [picture] : [picture, { ...shown, title: `${title}, in numbers` }];

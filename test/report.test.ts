@@ -6,7 +6,7 @@ import test from 'node:test';
 import type { ReportData, Section } from '../bin/page/data.js';
 import { compile, grind, record, scratch } from './guest.js';
 
-/** A profile with a curve and a flame graph: main calls f twice as long as g, and f calls g. */
+/** A profile with curves and a flame graph: main calls f twice as long as g, and f calls g. */
 const PROFILE = `export const analysis = {
   name: 'drawn', describe: 'Draws', options: {}, part: () => {},
   *run(trace, options, { processes }) {
@@ -14,6 +14,8 @@ const PROFILE = `export const analysis = {
       yield { process, findings: [], summary: {}, missing: [], profile: { lines: ['A line.'], sketch: ['###'], tables: [
         { name: 'curve', title: 'Curve', columns: [{ name: 'size_bytes', head: 'size' }, { name: 'misses' }],
           rows: [[1, 5n], [2, 3n], [4, 2n]], drawn: { as: 'lines', x: 'size_bytes', lines: ['misses'], isLogX: true } },
+        { name: 'logs', title: 'Over logarithms', shownRows: 0, columns: [{ name: 'size_bytes' }, { name: 'misses' }],
+          rows: [[1, 1000n], [2, 3n], [4, 0n]], drawn: { as: 'lines', x: 'size_bytes', lines: ['misses'], isLogX: true, isLogY: true } },
         { name: 'calls', title: 'Calls', shownRows: 0, columns: [{ name: 'caller' }, { name: 'function' }, { name: 'instructions' }],
           rows: [[-1, 'main<int>', 1n], [0, 'f', 20n], [0, 'g', 10n], [1, 'g', 5n]],
           drawn: { as: 'flame', parent: 'caller', name: 'function', self: 'instructions', unit: 'instructions' } },
@@ -99,8 +101,8 @@ test('a page holds what was found and counted, and a browser draws it', () => {
   const times = (pattern: RegExp): number => drawn.match(pattern)?.length ?? 0;
   assert.equal(times(/<section /g), data.sections.length);
   assert.equal(times(/<details/g), known.length);
-  assert.equal(times(/class="uplot/g), 1);
-  assert.ok(times(/<canvas/g) >= 2, 'a curve and memory over time');
+  assert.equal(times(/class="uplot/g), 2);
+  assert.ok(times(/<canvas/g) >= 3, 'curves and memory over time');
   const calls = [
     ...drawn.matchAll(/class="call" style="left: ?([\d.]+)%; ?width: ?([\d.]+)%;[^>]*>([^<]*)/g),
   ];

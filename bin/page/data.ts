@@ -30,6 +30,7 @@ export interface LinesSection extends Titled {
   readonly x: { readonly head: string; readonly values: readonly number[] };
   readonly lines: readonly { readonly head: string; readonly values: readonly number[] }[];
   readonly isLogX?: boolean;
+  readonly isLogY?: boolean;
   /** The value holds until the next one. */
   readonly isStepped?: boolean;
 }

@@ -5,7 +5,7 @@ import { brief, count, element } from './dom.js';
 
 const HEIGHT = 280;
 
-export function drawLines({ x, lines, isLogX, isStepped }: LinesSection): HTMLElement {
+export function drawLines({ x, lines, isLogX, isLogY, isStepped }: LinesSection): HTMLElement {
   const place = element('div', { class: 'lines' });
   const colour = (i: number): string =>
     getComputedStyle(document.documentElement).getPropertyValue(`--line${(i % 6) + 1}`);
@@ -21,7 +21,10 @@ export function drawLines({ x, lines, isLogX, isStepped }: LinesSection): HTMLEl
   const options: uPlot.Options = {
     width: 900,
     height: HEIGHT,
-    scales: { x: { time: false, ...(isLogX && { distr: 3, log: 2 }) }, y: { range: [0, null] } },
+    scales: {
+      x: { time: false, ...(isLogX && { distr: 3, log: 2 }) },
+      y: isLogY ? { distr: 3, log: 10 } : { range: [0, null] },
+    },
     axes: [
       { ...axis, label: x.head, labelSize: 20 },
       { ...axis, size: 70 },
@@ -38,7 +41,8 @@ export function drawLines({ x, lines, isLogX, isStepped }: LinesSection): HTMLEl
       })),
     ],
   };
-  const data = [x.values, ...lines.map(({ values }) => values)] as unknown as uPlot.AlignedData;
+  const shown = (y: number): number | null => (isLogY && y === 0 ? null : y);
+  const data: uPlot.AlignedData = [[...x.values], ...lines.map(({ values }) => values.map(shown))];
   // Its width is known once it stands in the page.
   requestAnimationFrame(() => {
     const plot = new uPlot({ ...options, width: place.clientWidth }, data, place);
