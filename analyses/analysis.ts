@@ -99,6 +99,7 @@ const BUILT_IN: Readonly<Record<string, string>> = {
   heap: './heap/heap.js',
   cache: './cache/cache.js',
   callgraph: './callgraph/callgraph.js',
+  reuse: './reuse/reuse.js',
 };
 
 export const ANALYSIS_NAMES: readonly string[] = Object.keys(BUILT_IN);

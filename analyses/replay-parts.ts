@@ -103,6 +103,14 @@ export function replayParts(
 function unite(all: readonly ReplayOptions[]): ReplayOptions {
   const [first] = all;
   if (all.length === 1 && first) return first;
+  // Their rows would be taken for accesses.
+  if (
+    all.some(({ fetches }) => fetches !== undefined) &&
+    all.filter(({ accesses }) => accesses).length > 1
+  )
+    throw new UserError(
+      'An analysis that looks at fetches of instructions cannot share a replay with one of accesses: ask for them one by one.',
+    );
   let united: ReplayOptions = {};
   for (const { accesses, columns, counts, observer: _, ...rest } of all) {
     for (const name of Object.keys(rest))

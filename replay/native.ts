@@ -65,12 +65,16 @@ export interface NativeEngine {
     needs: Float64Array,
     reads: Uint32Array,
   ): void;
+  takeReferences(tables: readonly ArrayBufferView[], from: number, to: number): number;
   takeAccesses(history: NativeHistory, replay: NativeReplay, from: number, count: number): number;
   run(replay: NativeReplay, slot: number, functions: readonly unknown[]): number;
 }
 
 const FILE = 'engine.node';
-const SOURCES = ['engine.c', 'history.h', 'machine-code.h', 'stencils.c', 'translate.h', 'wasm.h'];
+const SOURCES = [
+  ...['engine.c', 'history.h', 'machine-code.h', 'reuse.h'],
+  ...['stencils.c', 'translate.h', 'wasm.h'],
+];
 const MODULE_FLAGS = ['-O2', '-std=gnu99', '-fPIC', '-fvisibility=hidden', '-shared'];
 const STENCIL_FLAGS = [
   ...[

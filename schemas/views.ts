@@ -491,6 +491,68 @@ export const call_edges = table(
   },
 );
 
+/** Kept in the run folder as findings are. */
+export const reuse_distances = table(
+  'reuse_distances',
+  'How many other cache lines were referenced between a reference to a line and the next one, as the last run of an analysis of reuse counted it. A fully associative LRU cache of n lines misses the references at distances from n on, and the first ones to each line, which are not in this table.',
+  {
+    process,
+    analysis: findings.columns.analysis,
+    distance: u64('Distance in lines: 0 for a reference to the line referenced last.'),
+    last_distance: u64(
+      'The largest that is counted together with it: the same below 4096; from there on a power of two is divided into 16.',
+    ),
+    references: u64('References at these distances.'),
+  },
+);
+
+const curveColumns = {
+  cache_bytes: u64('Size of a fully associative cache that replaces the least recently used line.'),
+  references: u64('References to cache lines.'),
+  misses: u64('Of these, misses.'),
+};
+
+/** Kept in the run folder as findings are. */
+export const miss_curve = table(
+  'miss_curve',
+  'Misses by size of the cache: for 16 sizes between one power of two and the next, up to the one that misses each line once.',
+  { process, analysis: findings.columns.analysis, ...curveColumns },
+);
+
+/** Kept in the run folder as findings are. */
+export const function_miss_curves = table(
+  'function_miss_curves',
+  'The same by function, with inlined functions told apart: sizes that miss as often as the one before have no row.',
+  { process, analysis: findings.columns.analysis, function: functionName, file, ...curveColumns },
+);
+
+/** Kept in the run folder as findings are. */
+export const optimal_misses = table(
+  'optimal_misses',
+  "Misses under the best replacement that there is, Belady's, for the sizes that the last run of an analysis of reuse was asked for (--belady).",
+  {
+    process,
+    analysis: findings.columns.analysis,
+    cache_bytes: u64('Size of a fully associative cache.'),
+    misses: u64('Misses if the least recently used line is replaced.'),
+    optimal_misses: u64('Misses if the line is replaced that is referenced again last.'),
+  },
+);
+
+/** Kept in the run folder as findings are. */
+export const working_set = table(
+  'working_set',
+  'How many cache lines were referenced in each window of time: the working set of a window of that length, at its end.',
+  {
+    process,
+    analysis: findings.columns.analysis,
+    tick: u64('Tick at which the window begins.'),
+    ticks: u64('Its length; the last one may be cut off by the end.'),
+    lines: u64('Lines referenced.'),
+    bytes: u64('Bytes of these lines.'),
+  },
+);
+
 /** Damage that only the reader sees. */
 export const trace_damage = table('trace_damage', 'Stored tables that are not whole.', {
   what: string('Short name of the anomaly.'),
@@ -513,6 +575,11 @@ export const ANALYSIS_TABLES = [
   cache_allocations,
   function_costs,
   call_edges,
+  reuse_distances,
+  miss_curve,
+  function_miss_curves,
+  optimal_misses,
+  working_set,
 ] as const;
 
 /** Tables that scans in replay/ compute. */

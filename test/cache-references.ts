@@ -14,13 +14,18 @@ export function recordingOf(guest: string): Recording {
 
 export interface Reference {
   readonly pc: bigint;
+  /** Of the instruction. */
+  readonly tick: number;
   readonly event: number;
   readonly address: bigint;
   readonly size: number;
 }
 
-/** What the program refers to, in order: from each instruction, and each row of accesses. */
-export function referencesOf(recording: Recording): Reference[] {
+/**
+ * What the program refers to, in order: from each instruction, and each row of accesses.
+ * @param withModified - also stores of what the instruction just read, which are no references for Cachegrind
+ */
+export function referencesOf(recording: Recording, withModified = false): Reference[] {
   const lengths = new Map(
     recording
       .query(
@@ -40,7 +45,7 @@ export function referencesOf(recording: Recording): Reference[] {
     const fetchTo = (to: number): void => {
       while (tick < to) {
         const pc = path[++tick]!;
-        references.push({ pc, event: EVENT.Ir, address: pc, size: lengths.get(pc)! });
+        references.push({ pc, tick, event: EVENT.Ir, address: pc, size: lengths.get(pc)! });
         read = undefined;
       }
     };
@@ -54,7 +59,8 @@ export function referencesOf(recording: Recording): Reference[] {
         const isModified = isStore && read?.address === address && read.size === size;
         read = isStore ? undefined : { address, size };
         const event = isStore ? EVENT.Dw : EVENT.Dr;
-        if (!isModified) references.push({ pc: path[tick]!, event, address, size });
+        if (!isModified || withModified)
+          references.push({ pc: path[tick]!, tick, event, address, size });
       }
     }
     fetchTo(path.length - 1);

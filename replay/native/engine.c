@@ -87,6 +87,7 @@ static u64 host_call(Scope scope, u32 number, u32 count, const Value* values)
 #include "machine-code.h"
 #include "translate.h"
 #include "history.h"
+#include "reuse.h"
 
 /* What the host holds of a replay. */
 struct replay {
@@ -316,13 +317,37 @@ static Value js_take_accesses(Env env, Info info)
    return result;
 }
 
+/* takeReferences(tables: typed arrays in the order below, from, to): number of the first row, from `from` on, that is left, or
+   `to`. `byDistance` has an entry for each line that there is, and the bits and the tree are for all times in `lines`. */
+static Value js_take_references(Env env, Info info)
+{
+   Value values[ARGUMENTS], element, result;
+   struct references r;
+   size_t states, firsts, top;
+   u32 from, to;
+   struct { void** table; size_t* size; } tables[] = {
+      { (void**)&r.state, &states }, { (void**)&r.sites, &r.rows }, { (void**)&r.addresses, &r.rows }, { (void**)&r.sizes, &r.sizes_count },
+      { (void**)&r.starts, &r.site_count }, { (void**)&r.counts, &r.counts_size }, { (void**)&r.by_distance, &r.distances },
+      { (void**)&r.pages, &r.cached }, { (void**)&r.firsts, &firsts }, { (void**)&r.top, &top }, { (void**)&r.times, &r.times_size },
+      { (void**)&r.lines, &r.lines_size }, { (void**)&r.gone, &r.gone_size }, { (void**)&r.tree, &r.tree_size }, { (void**)&r.trail, &r.trail_size }
+   };
+   if (!arguments(env, info, values) || napi_get_value_uint32(env, values[1], &from) != 0 || napi_get_value_uint32(env, values[2], &to) != 0)
+      return fail(env);
+   for (u32 i = 0; i < sizeof tables / sizeof *tables; i++)
+      if (napi_get_element(env, values[0], i, &element) != 0 || !(*tables[i].table = array(env, element, tables[i].size))) return fail(env);
+   if (states < R_STATE_WORDS || top < R_TOP || firsts < r.cached || to > r.rows || 32 * r.gone_size < r.lines_size || r.tree_size <= r.gone_size)
+      return fail(env);
+   napi_create_uint32(env, take_references(&r, from, to), &result);
+   return result;
+}
+
 __attribute__((visibility("default"))) Value napi_register_module_v1(Env env, Value exports)
 {
    static const struct { const char* name; Callback* f; } functions[] = {
       { "attach", js_attach }, { "isAt", js_is_at }, { "translate", js_translate }, { "run", js_run },
       { "makeHistory", js_make_history }, { "bindPages", js_bind_pages }, { "bindRecords", js_bind_records }, { "bindSites", js_bind_sites },
       { "bindThread", js_bind_thread },
-      { "takeAccesses", js_take_accesses }, { "warm", js_warm }
+      { "takeAccesses", js_take_accesses }, { "takeReferences", js_take_references }, { "warm", js_warm }
    };
    for (u32 i = 0; i < sizeof functions / sizeof *functions; i++) {
       Value f;
