@@ -30,6 +30,12 @@ export function brief(value: number): string {
   return value.toLocaleString('en-US', { notation: 'compact', maximumSignificantDigits: 4 });
 }
 
+/** A number on a scale of powers of two, such as the size of a cache: 16Ki. */
+export function briefBinary(value: number): string {
+  const power = Math.min(Math.max(Math.floor(Math.log2(value) / 10), 0), 4);
+  return `${brief(value / 1024 ** power)}${['', 'Ki', 'Mi', 'Gi', 'Ti'][power]}`;
+}
+
 export const share = (value: number): string => `${(100 * value).toFixed(2)} %`;
 
 export function cellText(cell: Cell, isShare = false): string {

@@ -1,7 +1,7 @@
 /** Curves: a timeline of the heap, a miss curve. Drag to zoom, double-click to see all again. */
 import uPlot from 'uplot';
 import type { LinesSection } from './data.js';
-import { brief, count, element } from './dom.js';
+import { brief, briefBinary, count, element } from './dom.js';
 
 const HEIGHT = 280;
 
@@ -10,12 +10,13 @@ export function drawLines({ x, lines, isLogX, isLogY, isStepped }: LinesSection)
   const colour = (i: number): string =>
     getComputedStyle(document.documentElement).getPropertyValue(`--line${(i % 6) + 1}`);
   const ink = getComputedStyle(document.documentElement).getPropertyValue('--ink');
+  const labelled = (text: (value: number) => string) => (_: uPlot, values: (number | null)[]) =>
+    values.map((value) => (value === null ? '' : text(value)));
   const axis = {
     stroke: ink,
     grid: { stroke: '#8883', width: 1 },
     ticks: { stroke: '#8883', width: 1 },
-    values: (_: uPlot, values: (number | null)[]) =>
-      values.map((value) => (value === null ? '' : brief(value))),
+    values: labelled(brief),
   };
   const value = (_: uPlot, shown: number | null): string => (shown === null ? '–' : count(shown));
   const options: uPlot.Options = {
@@ -26,7 +27,7 @@ export function drawLines({ x, lines, isLogX, isLogY, isStepped }: LinesSection)
       y: isLogY ? { distr: 3, log: 10 } : { range: [0, null] },
     },
     axes: [
-      { ...axis, label: x.head, labelSize: 20 },
+      { ...axis, label: x.head, labelSize: 20, ...(isLogX && { values: labelled(briefBinary) }) },
       { ...axis, size: 70 },
     ],
     series: [
