@@ -83,6 +83,23 @@ export interface AnalysisRows<T extends Table = Table> {
   readonly rows: readonly Omit<Row<T>, 'analysis'>[];
 }
 
+/** The same as columns, for tables of many rows. */
+export interface AnalysisColumns {
+  readonly table: Table;
+  readonly count: number;
+  /** All but `analysis`. */
+  readonly columns: Readonly<Record<string, StoredColumn>>;
+}
+
+/** Numbers, in a table's column of integers; the same number in all rows; text that many rows share, by number. */
+export type StoredColumn = number | Float64Array | Uint32Array | BigUint64Array | TextColumn;
+
+export interface TextColumn {
+  readonly texts: readonly string[];
+  /** By row. */
+  readonly numbers: Uint32Array;
+}
+
 /** What an analysis says of a whole process image. */
 export interface Outcome {
   readonly process: number;
@@ -91,7 +108,7 @@ export interface Outcome {
   /** What could not be judged, one sentence each: divergences, damage, code that is missing. */
   readonly missing: readonly string[];
   /** What it has counted or learnt, for SQL. */
-  readonly tables?: readonly AnalysisRows[];
+  readonly tables?: readonly (AnalysisRows | AnalysisColumns)[];
   /** What it has measured; errors are then not counted. */
   readonly profile?: Profile;
 }

@@ -48,10 +48,28 @@ export interface ProfileTable {
   /** The line above it in the text. */
   readonly title: string;
   readonly columns: readonly ProfileColumn[];
-  readonly rows: readonly (readonly ProfileCell[])[];
+  readonly rows: ProfileRows;
   /** Rows that the text shows, the first ones; absent: all. */
   readonly shownRows?: number;
   readonly drawn?: Drawing;
+}
+
+/** Rows of a table: an array, or what makes them when they are asked for. */
+export interface ProfileRows {
+  readonly length: number;
+  slice(from: number, to?: number): readonly (readonly ProfileCell[])[];
+  map<T>(each: (row: readonly ProfileCell[]) => T): T[];
+}
+
+/** Rows of which the text shows a few: each is made when it is asked for, in the order that is then found. */
+export function rowsOnDemand(
+  length: number,
+  order: () => readonly number[],
+  row: (number: number) => readonly ProfileCell[],
+): ProfileRows {
+  const slice = (from: number, to?: number): (readonly ProfileCell[])[] =>
+    order().slice(from, to).map(row);
+  return { length, slice, map: (each) => slice(0).map(each) };
 }
 
 /** What a profile says of one process image. */
@@ -81,14 +99,13 @@ export function* profileText({ lines, sketch = [], tables }: Profile): Generator
 
 /** Numbers stand right and text left; the last column of text is not filled up. */
 function* tableLines({ columns, rows, shownRows }: ProfileTable): Generator<string> {
-  const shown = rows
-    .slice(0, shownRows)
-    .map((row) => row.map((cell, i) => cellText(cell, columns[i]!)));
+  const first = rows.slice(0, shownRows);
+  const shown = first.map((row) => row.map((cell, i) => cellText(cell, columns[i]!)));
   const head = columns.map(({ name, head }) => head ?? name);
   const widths = head.map((text, i) =>
     Math.max(text.length, ...shown.map((row) => row[i]!.length)),
   );
-  const isRight = columns.map((_, i) => rows.every((row) => typeof row[i] !== 'string'));
+  const isRight = columns.map((_, i) => first.every((row) => typeof row[i] !== 'string'));
   const line = (cells: readonly string[]): string =>
     cells
       .map((cell, i) => (isRight[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))

@@ -5,9 +5,15 @@
 import { LinkNames } from '../replay/link-names.js';
 import { Symbols, type Frame } from '../replay/symbols.js';
 import type { ProcessRow, Trace } from '../replay/trace.js';
-import type { Table } from '../schemas/schema.js';
 import type { Analysis, OptionValues } from './analysis.js';
-import type { AnalysisRows, Finding, Outcome, Summary, SummaryValue } from './finding.js';
+import type {
+  AnalysisColumns,
+  AnalysisRows,
+  Finding,
+  Outcome,
+  Summary,
+  SummaryValue,
+} from './finding.js';
 import { Findings } from './findings.js';
 import { profileJson, profileText } from './profile.js';
 import {
@@ -101,12 +107,9 @@ export class Report {
     return this.processes.flatMap(({ reported }) => reported);
   }
 
-  /** Tables of the analysis's own, each once. */
-  get tables(): readonly AnalysisRows[] {
-    const all = new Map<Table, AnalysisRows['rows']>();
-    for (const { table, rows } of this.processes.flatMap(({ outcome }) => outcome.tables ?? []))
-      all.set(table, [...(all.get(table) ?? []), ...rows]);
-    return [...all].map(([table, rows]) => ({ table, rows }));
+  /** Tables of the analysis's own, of one process image after another. */
+  get tables(): readonly (AnalysisRows | AnalysisColumns)[] {
+    return this.processes.flatMap(({ outcome }) => outcome.tables ?? []);
   }
 
   get counts(): ErrorCounts {

@@ -1,14 +1,21 @@
 /** Keeps the findings of an analysis in the run's folder, where SQL finds them (replay/scan-findings.ts). */
+import assert from 'node:assert/strict';
 import { mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { AnalysisRows } from '../analyses/finding.js';
+import type {
+  AnalysisColumns,
+  AnalysisRows,
+  StoredColumn,
+  TextColumn,
+} from '../analyses/finding.js';
 import type { ReportedFinding } from '../analyses/report.js';
 import { ArrowFileWriter } from '../recorder/arrow-file.js';
 import { convertTable } from '../recorder/convert.js';
 import { encodeRecord } from '../recorder/raw.js';
 import { findingsFolder, storedFindings } from '../replay/scan-findings.js';
 import type { Trace } from '../replay/trace.js';
-import type { Row, Table } from '../schemas/schema.js';
+import type { ColumnType, Row, Table } from '../schemas/schema.js';
+import { storedColumns } from '../schemas/stored.js';
 import { finding_frames, findings } from '../schemas/views.js';
 
 type FindingRow = Omit<Row<typeof findings>, 'analysis'>;
@@ -22,15 +29,22 @@ export function storeFindings(
   trace: Trace,
   analysis: string,
   reported: readonly ReportedFinding[],
-  tables: readonly AnalysisRows[] = [],
+  tables: readonly (AnalysisRows | AnalysisColumns)[] = [],
 ): void {
   const folder = join(findingsFolder(trace), analysis);
   const draft = join(findingsFolder(trace), `.${analysis}.${process.pid}`);
   try {
     mkdirSync(draft, { recursive: true });
-    writeRows(draft, findings, reported.map(findingRow));
-    writeRows(draft, finding_frames, reported.flatMap(frameRows));
-    for (const { table, rows } of tables) writeRows(draft, table, rows);
+    writeTable(draft, findings, [{ table: findings, rows: reported.map(findingRow) }]);
+    writeTable(draft, finding_frames, [
+      { table: finding_frames, rows: reported.flatMap(frameRows) },
+    ]);
+    for (const table of new Set(tables.map((part) => part.table)))
+      writeTable(
+        draft,
+        table,
+        tables.filter((part) => part.table === table),
+      );
     rmSync(folder, { recursive: true, force: true });
     renameSync(draft, folder);
   } catch (error) {
@@ -91,17 +105,98 @@ function frameRows({ number, finding, stacks }: ReportedFinding): FrameRow[] {
   );
 }
 
-function writeRows<T extends Table>(folder: string, shown: T, rows: AnalysisRows<T>['rows']): void {
+/** Writes the parts of a table. */
+function writeTable(
+  folder: string,
+  shown: Table,
+  parts: readonly (AnalysisRows | AnalysisColumns)[],
+): void {
   const table = storedFindings(shown);
+  const writer = new ArrowFileWriter(join(folder, `${table.name}.arrow`), table);
+  appendRows(
+    writer,
+    table,
+    parts.flatMap((part) => ('rows' in part ? part.rows : [])),
+  );
+  for (const part of parts) if ('columns' in part) appendColumns(writer, table, part);
+  writer.finish();
+}
+
+function appendRows(writer: ArrowFileWriter, table: Table, rows: AnalysisRows['rows']): void {
   const records = rows.map((row) => encodeRecord(table, 0, row as Row<Table>));
   const bytes = new Uint8Array(Buffer.concat(records)); // copied, so that it is aligned
   let at = 0;
   const offsets = Uint32Array.from(records, (record) => (at += record.length) - record.length);
   const order = Uint32Array.from(rows, (_, i) => i);
   const processes = Uint32Array.from(rows, (row) => (row as { process: number }).process);
-  const writer = new ArrowFileWriter(join(folder, `${table.name}.arrow`), table);
   const list = { count: rows.length, offsets, order };
   for (const batch of convertTable(table, bytes, list, processes, 0))
     writer.append(batch.rows, batch.buffers);
-  writer.finish();
 }
+
+const MOST_ROWS = 1 << 16;
+
+function appendColumns(
+  writer: ArrowFileWriter,
+  table: Table,
+  { count, columns }: AnalysisColumns,
+): void {
+  const stored = Object.entries(storedColumns(table));
+  for (let from = 0; from < count; from += MOST_ROWS) {
+    const rows = Math.min(count - from, MOST_ROWS);
+    const buffers = stored.map(([name, { type }]) => {
+      if (name === 'event')
+        return integers(
+          Float64Array.from({ length: rows }, (_, i) => from + i),
+          0,
+          rows,
+          type,
+        );
+      return valuesOf(columns[name]!, from, rows, type);
+    });
+    writer.append(rows, buffers);
+  }
+}
+
+/** Rows of a column, as `ArrowFileWriter.append` takes them. */
+function valuesOf(
+  column: StoredColumn,
+  from: number,
+  rows: number,
+  type: ColumnType,
+): Uint8Array[] {
+  if (typeof column === 'number')
+    return integers(new Float64Array(rows).fill(column), 0, rows, type);
+  return 'texts' in column ? texts(column, from, rows) : integers(column, from, rows, type);
+}
+
+function integers(
+  values: Exclude<StoredColumn, number | TextColumn>,
+  from: number,
+  rows: number,
+  type: ColumnType,
+): Uint8Array[] {
+  if (values instanceof BigUint64Array) return [bytesOf(values.subarray(from, from + rows))];
+  if (type === 'u32') return [bytesOf(Uint32Array.from(values.subarray(from, from + rows)))];
+  assert.equal(type, 'u64');
+  const words = new Uint32Array(2 * rows);
+  for (let i = 0; i < rows; i++) {
+    const value = values[from + i]!;
+    words[2 * i] = value; // modulo 2^32
+    words[2 * i + 1] = value / 2 ** 32;
+  }
+  return [bytesOf(words)];
+}
+
+function texts(column: TextColumn, from: number, rows: number): Uint8Array[] {
+  const encoded = column.texts.map((text) => Buffer.from(text));
+  const ends = new Uint32Array(rows + 1);
+  for (let i = 0; i < rows; i++)
+    ends[i + 1] = ends[i]! + encoded[column.numbers[from + i]!]!.length;
+  const bytes = new Uint8Array(ends[rows]!);
+  for (let i = 0; i < rows; i++) bytes.set(encoded[column.numbers[from + i]!]!, ends[i]);
+  return [bytesOf(ends), bytes];
+}
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength);

@@ -4,6 +4,7 @@
  * `strings` and `modules`.
  */
 import { instructions, modules, strings } from '../schemas/tables.js';
+import { wordsOf } from './event-cursor.js';
 import { programRows } from './lineage.js';
 import { LinkNames } from './link-names.js';
 import type { Batch, Trace, VarColumn } from './trace.js';
@@ -64,6 +65,8 @@ export class Symbols {
   private readonly slots: Uint32Array;
   /** By number of the row: its address. */
   private readonly pcs: BigUint64Array;
+  /** The same as words, the low ones first. */
+  private readonly words: Uint32Array;
   private readonly texts = new Map<number, { cells: VarColumn; row: number }>();
   /** Texts that were asked for, by number. */
   private readonly decoded = new Map<number, string>();
@@ -94,7 +97,7 @@ export class Symbols {
       this.pcs.set(batch.column('pc').subarray(0, count), first);
       first += count;
     }
-    const words = new Uint32Array(this.pcs.buffer);
+    const words = (this.words = wordsOf(this.pcs));
     for (let row = 0; row < rows; row++) {
       let slot = this.slotOf(words[row * 2]!, words[row * 2 + 1]!);
       while (this.slots[slot]) slot = (slot + 1) & (this.slots.length - 1);
@@ -260,13 +263,67 @@ export class Symbols {
 
   /** The row that has this very address. */
   private exact(pc: bigint): Place | undefined {
-    const low = Number(pc & 0xffffffffn);
-    const high = Number((pc >> 32n) & 0xffffffffn);
-    for (let slot = this.slotOf(low, high); ; slot = (slot + 1) & (this.slots.length - 1)) {
-      const entry = this.slots[slot]!;
-      if (entry === 0) return undefined;
-      if (this.pcs[entry - 1] === pc) return this.place(entry - 1);
+    const row = this.rowAt(Number(pc & 0xffffffffn), Number((pc >> 32n) & 0xffffffffn));
+    return row < 0 ? undefined : this.place(row);
+  }
+
+  /** Number of the row that has an address, given as two words; -1 if there is none. */
+  private rowAt(low: number, high: number): number {
+    const { slots, words } = this;
+    for (let slot = this.slotOf(low, high); ; slot = (slot + 1) & (slots.length - 1)) {
+      const row = slots[slot]! - 1;
+      if (row < 0 || (words[2 * row] === low && words[2 * row + 1] === high)) return row;
     }
+  }
+
+  /**
+   * Which of many instructions are at the same place in the sources: for each the number of the first of them of which
+   * debug information says the same, so that only those need be named.
+   */
+  firstAlike(pcs: BigUint64Array): Uint32Array {
+    const [fns, files, lines, inlined] = (['function', 'file', 'line', 'inlined'] as const).map(
+      (name) => this.allRows(name),
+    ) as [Uint32Array, Uint32Array, Uint32Array, Uint32Array];
+    const words = wordsOf(pcs);
+    const rows = new Int32Array(pcs.length);
+    const first = new Uint32Array(pcs.length);
+    const slots = new Uint32Array(1 << (33 - Math.clz32(Math.max(pcs.length, 8))));
+    for (let i = 0; i < pcs.length; i++) {
+      const row = (rows[i] = this.rowAt(words[2 * i]!, words[2 * i + 1]!));
+      first[i] = i;
+      if (row < 0) continue;
+      const [fn, file, line, chain] = [fns[row]!, files[row]!, lines[row]!, inlined[row]!];
+      const hash = Math.imul(
+        Math.imul(fn ^ Math.imul(file, 0x85ebca6b), 0xc2b2ae35) ^
+          Math.imul(line, 0x27d4eb2f) ^
+          chain,
+        0x9e3779b1,
+      );
+      let slot = (hash ^ (hash >>> 15)) & (slots.length - 1);
+      for (; slots[slot]; slot = (slot + 1) & (slots.length - 1)) {
+        const other = rows[slots[slot]! - 1]!;
+        const isAlike =
+          fns[other] === fn &&
+          lines[other] === line &&
+          files[other] === file &&
+          inlined[other] === chain;
+        if (isAlike) break;
+      }
+      if (slots[slot]) first[i] = slots[slot]! - 1;
+      else slots[slot] = i + 1;
+    }
+    return first;
+  }
+
+  /** A column over all batches. */
+  private allRows(name: 'function' | 'file' | 'line' | 'inlined'): Uint32Array {
+    const all = new Uint32Array(this.pcs.length);
+    let first = 0;
+    for (const { batch, count } of this.batches) {
+      all.set(batch.column(name).subarray(0, count), first);
+      first += count;
+    }
+    return all;
   }
 
   private place(row: number): Place {

@@ -180,7 +180,10 @@ function simulate(folder: string, one: HierarchyShape, hotAfter: number): Map<bi
     replay.guest.cache!.takeMisses();
     const { pcs, events } = countsByInstruction(replay.guest.cache!, replay.segments(), model);
     return new Map(
-      pcs.map((pc, i) => [pc, [...events.subarray(EVENT_COUNT * i, EVENT_COUNT * (i + 1))]]),
+      Array.from(pcs, (pc, i) => [
+        pc,
+        [...events.subarray(EVENT_COUNT * i, EVENT_COUNT * (i + 1))],
+      ]),
     );
   } finally {
     trace.close();

@@ -73,7 +73,10 @@ function simulate(
     assert.deepEqual(replay.divergences, []);
     const { pcs, events } = countsByInstruction(replay.guest.cache!, replay.segments());
     return new Map(
-      pcs.map((pc, i) => [pc, [...events.subarray(EVENT_COUNT * i, EVENT_COUNT * (i + 1))]]),
+      Array.from(pcs, (pc, i) => [
+        pc,
+        [...events.subarray(EVENT_COUNT * i, EVENT_COUNT * (i + 1))],
+      ]),
     );
   } finally {
     trace.close();

@@ -23,14 +23,16 @@ import {
 import { formatCount } from '../../schemas/numbers.js';
 import type { Row } from '../../schemas/schema.js';
 import type { AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
-import type { Outcome } from '../finding.js';
-import type { Profile, ProfileCell, ProfileTable } from '../profile.js';
+import type { Outcome, TextColumn } from '../finding.js';
+import { rowsOnDemand, type Profile, type ProfileCell, type ProfileTable } from '../profile.js';
 import { analysisOfPart, type ReplayPart } from '../replay-parts.js';
+import { ROWS_OPTION, shownRowsOf } from '../rows-option.js';
 import { cachegrindFile } from './cachegrind-out.js';
 import {
   countsByInstruction,
   EVENT,
   EVENT_COUNT,
+  EVENTS,
   eventsOf,
   EventSums,
   totalsOf,
@@ -59,7 +61,7 @@ const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
       'Write the counts to this file, for cg_annotate; %p in its name stands for the process id',
     default: '',
   },
-  rows: { describe: 'Rows of each table that the text shows', default: '20' },
+  rows: ROWS_OPTION,
 };
 
 export const analysis = analysisOfPart({
@@ -102,9 +104,7 @@ class CachePart implements ReplayPart {
     const branches = options['branch-sim'] === 'yes';
     this.model = model && new Model(model);
     this.names = eventsOf(branches, model);
-    this.shownRows = Number(options['rows']);
-    if (!Number.isInteger(this.shownRows) || this.shownRows < 1)
-      throw new UserError('--rows takes a whole number from 1.');
+    this.shownRows = shownRowsOf(options);
     const isByBlock = options['by-allocation'] !== 'no';
     this.wants = {
       counts: true,
@@ -229,21 +229,32 @@ class CachePart implements ReplayPart {
 
     const functions = new EventSums<string>();
     const lines = new EventSums<Place>();
-    // Most instructions are of the line of the one before.
-    let last: Place | undefined;
-    let [inFunction, onLine] = [0, 0];
-    pcs.forEach((pc, i) => {
-      const place = placeOf(symbols, pc);
-      const { fn, file, line, outer } = place;
-      if (last?.line !== line || last.fn !== fn || last.file !== file || last.outer !== outer) {
-        inFunction = functions.numberOf(`${file}:${fn}`, () => `${file || '???'}:${fn || '???'}`);
-        onLine = lines.numberOf(`${file}:${line}:${fn}:${outer}`, () => place);
-        last = place;
+    const alike = symbols.firstAlike(pcs);
+    const inFunction = new Uint32Array(pcs.length);
+    const onLine = new Uint32Array(pcs.length);
+    for (let i = 0; i < pcs.length; i++) {
+      const first = alike[i]!;
+      if (first === i) {
+        const place = placeOf(symbols, pcs[i]!);
+        const { fn, file, line, outer } = place;
+        inFunction[i] = functions.numberOf(
+          `${file}:${fn}`,
+          () => `${file || '???'}:${fn || '???'}`,
+        );
+        onLine[i] = lines.numberOf(`${file}:${line}:${fn}:${outer}`, () => place);
+      } else {
+        inFunction[i] = inFunction[first]!;
+        onLine[i] = onLine[first]!;
       }
-      functions.add(inFunction, events, EVENT_COUNT * i);
-      lines.add(onLine, events, EVENT_COUNT * i);
-    });
+      functions.add(inFunction[i]!, events, EVENT_COUNT * i);
+      lines.add(onLine[i]!, events, EVENT_COUNT * i);
+    }
+    const places = placeColumns(lines.keys);
+    const missing = Uint32Array.from(pcs.keys()).filter((i) =>
+      MISSES.some((event) => events[EVENT_COUNT * i + event]! > 0),
+    );
     const allocations = this.allocations(symbols);
+    const threads = [...this.threads];
     return {
       process,
       findings: [],
@@ -254,31 +265,35 @@ class CachePart implements ReplayPart {
         { table: cache_levels, rows: this.levels(totals).map((row) => ({ process, ...row })) },
         {
           table: cache_lines,
-          rows: lines.keys.map((place, i) => ({
-            process,
-            ...placeColumns(place),
-            ...eventColumns(lines.row(i)),
-          })),
+          count: lines.keys.length,
+          columns: {
+            ...{ process, ...places },
+            ...eventColumns(lines.events, Uint32Array.from(lines.keys.keys())),
+          },
         },
         {
           table: cache_sites,
-          rows: pcs.flatMap((pc, i) => {
-            const from = EVENT_COUNT * i;
-            if (!MISSES.some((event) => events[from + event]! > 0)) return [];
-            return {
-              ...{ process, pc },
-              ...placeColumns(placeOf(symbols, pc)),
-              ...eventColumns(events.subarray(from, from + EVENT_COUNT)),
-            };
-          }),
+          count: missing.length,
+          columns: {
+            ...{ process, pc: BigUint64Array.from(missing, (i) => pcs[i]!) },
+            ...rowsOf(
+              places,
+              missing.map((i) => onLine[i]!),
+            ),
+            ...eventColumns(events, missing),
+          },
         },
         {
           table: cache_threads,
-          rows: [...this.threads].map(([thread, row]) => ({
+          count: threads.length,
+          columns: {
             process,
-            thread,
-            ...eventColumns(row),
-          })),
+            thread: Uint32Array.from(threads, ([thread]) => thread),
+            ...eventColumns(
+              Float64Array.from(threads.flatMap(([, row]) => [...row])),
+              Uint32Array.from(threads.keys()),
+            ),
+          },
         },
         {
           table: cache_allocations,
@@ -297,7 +312,7 @@ class CachePart implements ReplayPart {
 
   private writeFile(
     symbols: Symbols,
-    pcs: readonly bigint[],
+    pcs: BigUint64Array,
     events: Float64Array,
     totals: Float64Array,
   ): void {
@@ -309,7 +324,7 @@ class CachePart implements ReplayPart {
         'The run has several processes: put %p into the name of --cachegrind-out, or choose one with --process.',
       );
     const path = name.replaceAll('%p', String(row.pid));
-    const sources = pcs.map((pc) => symbols.source(pc));
+    const sources = Array.from(pcs, (pc) => symbols.source(pc));
     const text = cachegrindFile(sources, events, totals, {
       ...this.shapes,
       command: commandOf(row.arguments, row.executable),
@@ -383,16 +398,17 @@ class CachePart implements ReplayPart {
       title: string,
       what: string,
       sums: EventSums<K>,
-      order: readonly number[],
+      order: readonly EventName[],
       text: (key: K) => string,
     ): ProfileTable => ({
       name,
       title,
       columns: [...columns, { name: what }],
-      rows: order.map((i) => [
-        ...places.map((place) => BigInt(sums.row(i)[place]!)),
-        text(sums.keys[i]!),
-      ]),
+      rows: rowsOnDemand(
+        sums.keys.length,
+        () => sums.order(...order),
+        (i) => [...places.map((place) => BigInt(sums.row(i)[place]!)), text(sums.keys[i]!)],
+      ),
       shownRows,
     });
     const threads = new EventSums<string>();
@@ -405,24 +421,10 @@ class CachePart implements ReplayPart {
     return {
       lines: summaryLines(this.shapes, this.names, totals, this.levels(totals)),
       tables: [
-        eventTable(
-          'functions',
-          'By function',
-          'file:function',
-          functions,
-          functions.order('Ir'),
-          String,
-        ),
-        eventTable(
-          'lines',
-          'By line',
-          'line',
-          lines,
-          lines.order('D1mr', 'D1mw', 'I1mr', 'Ir'),
-          placeText,
-        ),
+        eventTable('functions', 'By function', 'file:function', functions, ['Ir'], String),
+        eventTable('lines', 'By line', 'line', lines, ['D1mr', 'D1mw', 'I1mr', 'Ir'], placeText),
         ...(this.threads.size > 1
-          ? [eventTable('threads', 'By thread', 'thread', threads, threads.order('Ir'), String)]
+          ? [eventTable('threads', 'By thread', 'thread', threads, ['Ir'], String)]
           : []),
         allocationTable(allocations, shownRows),
       ],
@@ -444,7 +446,38 @@ function placeOf(symbols: Symbols, pc: bigint): Place {
   return { fn, file, line, outer: frames.at(-1)!.fn };
 }
 
-const placeColumns = ({ fn, file, line, outer }: Place) => ({ function: fn, file, line, outer });
+/** Places as columns of a table. */
+const placeColumns = (places: readonly Place[]) => ({
+  function: textColumn(places.map(({ fn }) => fn)),
+  file: textColumn(places.map(({ file }) => file)),
+  line: Uint32Array.from(places, ({ line }) => line),
+  outer: textColumn(places.map(({ outer }) => outer)),
+});
+
+function textColumn(all: readonly string[]): TextColumn {
+  const known = new Map<string, number>();
+  const numbers = Uint32Array.from(all, (text) => {
+    let number = known.get(text);
+    if (number === undefined) known.set(text, (number = known.size));
+    return number;
+  });
+  return { texts: [...known.keys()], numbers };
+}
+
+/** The same columns of other rows: of these, each as often as it is named. */
+const rowsOf = (
+  { function: fn, file, line, outer }: ReturnType<typeof placeColumns>,
+  rows: Uint32Array,
+) => {
+  const take = ({ texts, numbers }: TextColumn) => ({
+    texts,
+    numbers: rows.map((row) => numbers[row]!),
+  });
+  return {
+    ...{ function: take(fn), file: take(file), outer: take(outer) },
+    line: rows.map((row) => line[row]!),
+  };
+};
 
 const placeText = ({ fn, file, line, outer }: Place): string =>
   `${file || '???'}:${line} ${fn || '???'}${outer === fn ? '' : ` (in ${outer})`}`;
@@ -469,31 +502,18 @@ const NO_PREFETCH = { prefetched: 0, prefetchedUsed: 0 };
 
 type LevelRow = Omit<Row<typeof cache_levels>, 'process' | 'analysis'>;
 
-/** Events as columns of a table. Written out, as there are many rows. */
-function eventColumns(row: Float64Array): Readonly<Record<Lowercase<EventName>, bigint>> {
-  const at = (name: EventName): bigint => BigInt(row[EVENT[name]]!);
-  return {
-    ir: at('Ir'),
-    i1mr: at('I1mr'),
-    ilmr: at('ILmr'),
-    dr: at('Dr'),
-    d1mr: at('D1mr'),
-    dlmr: at('DLmr'),
-    dw: at('Dw'),
-    d1mw: at('D1mw'),
-    dlmw: at('DLmw'),
-    bc: at('Bc'),
-    bcm: at('Bcm'),
-    bi: at('Bi'),
-    bim: at('Bim'),
-    i2mr: at('I2mr'),
-    d2mr: at('D2mr'),
-    d2mw: at('D2mw'),
-    dtmr: at('DTmr'),
-    dtmw: at('DTmw'),
-    stmr: at('STmr'),
-    stmw: at('STmw'),
-  };
+/** Events of some rows of `events` as columns of a table. */
+function eventColumns(
+  events: Float64Array,
+  rows: Uint32Array,
+): Readonly<Record<string, Float64Array>> {
+  return Object.fromEntries(
+    EVENTS.map((name, event) => {
+      const column = new Float64Array(rows.length);
+      for (let i = 0; i < rows.length; i++) column[i] = events[EVENT_COUNT * rows[i]! + event]!;
+      return [name.toLowerCase(), column];
+    }),
+  );
 }
 
 /** Misses by where blocks were allocated and the place in them, most of the first level first. */

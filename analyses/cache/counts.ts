@@ -4,6 +4,7 @@
  */
 import { COUNTERS_WORDS, isGuarded, type CacheGuest } from '../../replay/cache-guest.js';
 import { GUARDED } from '../../replay/code-tables.js';
+import { wordsOf } from '../../replay/event-cursor.js';
 import type { HierarchyShape } from './hierarchy.js';
 import type { Model } from './model.js';
 import type { SegmentTable } from '../../replay/types.js';
@@ -104,7 +105,7 @@ export const totalsOf = (cache: CacheGuest, segments: SegmentTable, model?: Mode
 
 /** Instructions with their events, as columns: those of instruction `i` begin at `events[EVENT_COUNT * i]`. */
 export interface InstructionCounts {
-  readonly pcs: readonly bigint[];
+  readonly pcs: BigUint64Array;
   readonly events: Float64Array;
 }
 
@@ -115,18 +116,25 @@ export function countsByInstruction(
   model?: Model,
 ): InstructionCounts {
   const { sites } = cache;
-  const pcs: bigint[] = [];
-  const numbers = new Map<number, number>();
+  const pcs = new BigUint64Array(sites.count);
+  const words = wordsOf(pcs);
+  let count = 0;
+  // Open addressing: number of the instruction + 1, 0 when free.
+  const slots = new Uint32Array(1 << (33 - Math.clz32(Math.max(sites.count, 8))));
   const events = addUp(cache, segments, model, (site) => {
-    const key = sites.pcsHigh[site]! * HIGH + sites.pcs[site]!;
-    let number = numbers.get(key);
-    if (number === undefined) {
-      numbers.set(key, (number = pcs.length));
-      pcs.push((BigInt(sites.pcsHigh[site]!) << 32n) | BigInt(sites.pcs[site]!));
+    const [low, high] = [sites.pcs[site]!, sites.pcsHigh[site]!];
+    const hash = Math.imul(low ^ Math.imul(high, 0x85ebca6b), 0x9e3779b1);
+    let slot = (hash ^ (hash >>> 15)) & (slots.length - 1);
+    for (; slots[slot]; slot = (slot + 1) & (slots.length - 1)) {
+      const number = slots[slot]! - 1;
+      if (words[2 * number] === low && words[2 * number + 1] === high) return number;
     }
-    return number;
+    words[2 * count] = low;
+    words[2 * count + 1] = high;
+    slots[slot] = ++count;
+    return count - 1;
   });
-  return { pcs, events };
+  return { pcs: pcs.slice(0, count), events };
 }
 
 /** Sums of rows of `events` by a key. */
@@ -160,13 +168,14 @@ export class EventSums<K> {
   /** Numbers of keys, those with most of the first event first; of equals, with most of the next. */
   order(...by: readonly EventName[]): number[] {
     const { events } = this;
-    return [...this.keys.keys()].sort((a, b) => {
-      for (const name of by) {
-        const event = EVENT[name];
-        const less = events[EVENT_COUNT * b + event]! - events[EVENT_COUNT * a + event]!;
+    const places = by.map((name) => EVENT[name]);
+    const compare = (a: number, b: number): number => {
+      for (let i = 0; i < places.length; i++) {
+        const less = events[EVENT_COUNT * b + places[i]!]! - events[EVENT_COUNT * a + places[i]!]!;
         if (less !== 0) return less;
       }
       return a - b;
-    });
+    };
+    return [...this.keys.keys()].sort(compare);
   }
 }
