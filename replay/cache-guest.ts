@@ -24,6 +24,7 @@ import {
   LINE_BITS,
   LINE_ENTRIES,
   MAX_CACHE_SITES,
+  MAX_MISSES,
   MISS_ADDRESSES,
   MISS_COUNT,
   MISS_SITES,
@@ -172,12 +173,17 @@ export class CacheGuest {
     const count = view.getUint32(MISS_COUNT, true);
     if (count === 0) return;
     view.setUint32(MISS_COUNT, 0, true);
-    this.hooks.misses!({
-      count,
-      addresses: new Uint32Array(wasm.buffer, MISS_ADDRESSES, 2 * count),
-      sites: new Uint32Array(wasm.buffer, MISS_SITES, count),
-    });
+    // That is often: after each event of the heap.
+    if (this.misses?.addresses.buffer !== wasm.buffer)
+      this.misses = {
+        count,
+        addresses: new Uint32Array(wasm.buffer, MISS_ADDRESSES, 2 * MAX_MISSES),
+        sites: new Uint32Array(wasm.buffer, MISS_SITES, MAX_MISSES),
+      };
+    this.misses.count = count;
+    this.hooks.misses!(this.misses);
   }
+  private misses: (CacheMisses & { count: number }) | undefined;
 
   /** Refuses more sites than there is room for. */
   checkSites(): void {

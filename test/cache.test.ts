@@ -271,7 +271,11 @@ function compiledCaches(shapes: PlainShapes, isFixed: boolean, misses: CacheMiss
     branches: false,
     fetchMisses: isFixed,
     misses: ({ count, addresses, sites }) =>
-      misses.push({ count, addresses: addresses.slice(), sites: sites.slice() }),
+      misses.push({
+        count,
+        addresses: addresses.slice(0, 2 * count),
+        sites: sites.slice(0, count),
+      }),
   };
   const memory = new GuestMemory({ counts: true, shadow: false, cache: true });
   const cache = new CacheGuest(memory, hooks);
