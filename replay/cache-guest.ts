@@ -11,7 +11,6 @@ import { CacheSites, GUARDED } from './code-tables.js';
 import { ModuleContext } from './emit.js';
 import type { GuestMemory } from './guest-memory.js';
 import {
-  AFTER_WAYS,
   CACHE,
   CACHE_D1,
   CACHE_I1,
@@ -34,7 +33,6 @@ import {
   SITE_COUNTERS,
   SITE_COUNTERS_BITS,
   TLB_ENTRY_SIZE,
-  roomOf,
 } from './layout.js';
 import { UserError } from '../schemas/errors.js';
 
@@ -100,7 +98,7 @@ export function cacheModes(hooks: CacheHooks): CacheModes {
 function layOut({ I1, D1, LL }: CacheHooks): { at: number; value: bigint; isWide: boolean }[] {
   // Entries are for whole lines, or parts of them.
   const dataLines = D1.lineBytes < 2 ** LINE_BITS ? 0 : DATA_LINES;
-  const first = roomOf(FIRST_LEVEL_LINES);
+  const first = 8 * FIRST_LEVEL_LINES;
   const caches = [
     { cache: CACHE_I1, shape: I1, sets: CACHE_SETS, lines: FETCH_LINES },
     { cache: CACHE_D1, shape: D1, sets: CACHE_SETS + first, lines: dataLines },
@@ -119,9 +117,7 @@ function layOut({ I1, D1, LL }: CacheHooks): { at: number; value: bigint; isWide
       strideBits: 3 + Math.log2(strideWays(ways)),
       lines,
       chunkBits: Math.min(lineBits, LINE_BITS),
-      orders: sets + 8 * setCount * strideWays(ways) + AFTER_WAYS,
       forgets: isReplaced ? 0 : lines,
-      oldestBits: 4 * (ways - 1),
     };
     const words = Object.entries(fields).map(([name, value]) => {
       const at = cache + CACHE[name as keyof typeof fields];

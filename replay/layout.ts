@@ -155,15 +155,11 @@ export const CACHE = {
   /** Its table of lines, or 0; logarithm of what an entry is for (u32 each). */
   lines: 20,
   chunkBits: 24,
-  /** Where the order of each set is, in a word (u32). */
-  orders: 28,
   /** Size of a line (u64), and all bits of an address but those within a line (u64). */
   lineSize: 32,
   lineMask: 40,
   /** A line that is not the latest any more has to be taken out of the table: no entry of another replaces its own (u32). */
   forgets: 48,
-  /** In the order of a set: the bits before those of the way that was used longest ago (u32). */
-  oldestBits: 52,
 } as const;
 /** Misses of data are written down while this is not 0 (u32), and how many there are (u32). */
 export const NOTES_MISSES = CACHE_LL + 64;
@@ -185,16 +181,11 @@ export const MISS_SITES = MISS_ADDRESSES + 8 * MAX_MISSES;
 export const SITE_COUNTERS = MISS_SITES + 4 * MAX_MISSES;
 export const SITE_COUNTERS_BITS = 5;
 export const MAX_CACHE_SITES = 1 << 22;
-/**
- * Ways of the first levels and of the last, a word for each line, and then at most as many for the order of sets. Between
- * them is nothing, since more ways are looked at than a set has.
- */
+/** Ways of the first levels and of the last, a word for each line. */
 export const CACHE_SETS = SITE_COUNTERS + (MAX_CACHE_SITES << SITE_COUNTERS_BITS);
 export const FIRST_LEVEL_LINES = 1 << 17;
 export const LAST_LEVEL_LINES = 1 << 23;
-export const AFTER_WAYS = 128;
-export const roomOf = (lines: number): number => 16 * lines + AFTER_WAYS;
-const CACHE_END = CACHE_SETS + 2 * roomOf(FIRST_LEVEL_LINES) + roomOf(LAST_LEVEL_LINES);
+const CACHE_END = CACHE_SETS + 8 * (2 * FIRST_LEVEL_LINES + LAST_LEVEL_LINES);
 
 /**
  * In a replay with shadow memory: the current thread's calls that have not returned, as pairs of the

@@ -36,7 +36,7 @@ import {
   TLB_FOR_STORES,
   TLB_PLACE,
 } from './layout.js';
-import { I32, I64, V128, type Code, type ValueType } from './wasm.js';
+import { I32, I64, type Code, type ValueType } from './wasm.js';
 
 interface Support {
   readonly parameters: readonly ValueType[];
@@ -177,16 +177,12 @@ function forgetLine(level: FirstLevel) {
   };
 }
 
-/** The order of a set while nothing has been accessed, the number of a way in each four bits, the latest in the lowest. */
-const FIRST_ORDER = 0xfedc_ba98_7654_3210n;
-/** Sets of at most so many ways have their order in a word. */
-const MOST_ORDERED = 16;
-/** 1 in each four bits. */
-const ONES = 0x1111_1111_1111_1111n;
+/** A set of at most so many ways is searched without a loop. */
+const MOST_UNROLLED = 16;
 
 /**
- * Looks for a line, a local, in its set, and makes it the latest; returns a local, 1 for a miss. At first line
- * 0 stands in each way, as in Cachegrind.
+ * Looks for a line, a local, in its set, and makes it the latest; returns a local, 1 for a miss. Each that was
+ * later is one place further then. At first line 0 stands in each way, as in Cachegrind.
  * @param forgets - the line that was the latest is taken out of the table of lines where this field is not 0
  */
 function emitTouch(
@@ -197,242 +193,79 @@ function emitTouch(
   forgets: Field,
 ): number {
   const isMiss = c.local(I32);
-  const set = c.local(I32);
   const at = c.local(I32);
-  c.get(line);
-  cache.push('lineBits');
-  c.ops('i64_extend_i32_u', 'i64_shr_u', 'i32_wrap_i64');
-  cache.push('setMask');
-  c.op('i32_and');
-  c.tee(set);
-  cache.push('strideBits');
-  c.op('i32_shl');
-  cache.push('sets');
-  c.op('i32_add');
-  c.set(at);
-  /** The line that was the latest is not any more, unless it is this one. */
-  const forget = (pushLatest: () => void): void => {
-    const { level } = cache;
-    if (level === 'LL') return;
-    cache.ifNotZero(forgets, () => {
-      const latest = c.local(I64);
-      pushLatest();
-      c.tee(latest);
-      c.get(line);
-      c.op('i64_ne');
-      c.open('if');
-      c.get(latest);
-      c.call(context.support(`forget${level}`));
-      c.end();
-    });
-  };
-  const locals = { set, at, line, isMiss };
-  const waysSize = cache.level === 'LL' ? Infinity : cache.known('waysSize');
-  if (waysSize === undefined) {
-    cache.push('waysSize');
-    c.i32(8 * MOST_ORDERED);
-    c.op('i32_le_u');
-    c.open('if');
-    touchOrdered(cache, c, locals, forget);
-    c.else();
-    touchListed(cache, c, locals, forget);
-    c.end();
-  } else if (waysSize <= 8 * MOST_ORDERED) touchOrdered(cache, c, locals, forget);
-  else touchListed(cache, c, locals, forget);
-  return isMiss;
-}
-
-/** What the parts of `emitTouch` share: number of the set, where its ways are, what to look for, and the result. */
-interface TouchLocals {
-  readonly set: number;
-  readonly at: number;
-  readonly line: number;
-  readonly isMiss: number;
-}
-
-/** Lines stay in their ways, and a word has the order: no branch depends on where the line is found, nor on whether it is. */
-function touchOrdered(
-  cache: CacheCode,
-  c: Code,
-  { set, at, line, isMiss }: TouchLocals,
-  forget: (pushLatest: () => void) => void,
-): void {
-  const orderAt = c.local(I32);
-  const order = c.local(I64);
-  const way = c.local(I64);
-  const found = c.local(I32);
-  const bit = c.local(I64);
-  c.get(set);
-  c.i32(3);
-  c.op('i32_shl');
-  cache.push('orders');
-  c.op('i32_add');
-  c.tee(orderAt);
-  c.memory('i64_load', 0);
-  c.i64(FIRST_ORDER);
-  c.op('i64_xor');
-  c.set(order);
-  forget(() => {
-    c.get(order);
-    c.op('i32_wrap_i64');
-    c.i32(15);
-    c.op('i32_and');
-    c.i32(3);
-    c.op('i32_shl');
-    c.get(at);
-    c.op('i32_add');
-    c.memory('i64_load', 0);
-  });
-  searchWays(c, at, line, cache.known('waysSize') ?? 8 * MOST_ORDERED);
-  c.tee(found);
-  c.op('i32_eqz');
-  c.set(isMiss);
-  // The way that was used longest ago, if there is none.
-  c.get(order);
-  cache.push('oldestBits');
-  c.ops('i64_extend_i32_u', 'i64_shr_u');
-  c.i64(15n);
-  c.op('i64_and');
-  c.get(found);
-  c.op('i32_ctz');
-  c.i32(1);
-  c.ops('i32_shr_u', 'i64_extend_i32_u');
-  c.get(isMiss);
-  c.op('select');
-  c.tee(way);
-  c.op('i32_wrap_i64');
-  c.i32(3);
-  c.op('i32_shl');
-  c.get(at);
-  c.op('i32_add');
-  c.get(line);
-  c.memory('i64_store', 0);
-  // The highest bit of the four with its number is the lowest where subtraction of ones borrows.
-  c.get(way);
-  c.i64(ONES);
-  c.op('i64_mul');
-  c.get(order);
-  c.op('i64_xor');
-  c.tee(bit);
-  c.i64(ONES);
-  c.op('i64_sub');
-  c.get(bit);
-  c.i64(-1n);
-  c.ops('i64_xor', 'i64_and');
-  c.i64(8n * ONES);
-  c.op('i64_and');
-  c.tee(bit);
-  c.i64(0n);
-  c.get(bit);
-  c.ops('i64_sub', 'i64_and');
-  c.set(bit);
-  // Those that were later than it are one place further.
-  c.get(orderAt);
-  c.get(order);
-  c.i64(0n);
-  c.get(bit);
-  c.i64(1n);
-  c.ops('i64_shl', 'i64_sub', 'i64_and');
-  c.get(order);
-  c.get(bit);
-  c.i64(3n);
-  c.op('i64_shr_u');
-  c.i64(1n);
-  c.ops('i64_sub', 'i64_and');
-  c.i64(4n);
-  c.ops('i64_shl', 'i64_or');
-  c.get(way);
-  c.op('i64_or');
-  c.i64(FIRST_ORDER);
-  c.op('i64_xor');
-  c.memory('i64_store', 0);
-}
-
-/**
- * Pushes two bits for each way that has a line, those of the first way lowest. Behind the last of a set are ways of others,
- * which cannot have it.
- */
-function searchWays(c: Code, at: number, line: number, waysSize: number): void {
-  const key = c.local(V128);
-  c.get(line);
-  c.simd('i64x2_splat');
-  c.set(key);
-  const comparePair = (offset: number): void => {
-    c.get(at);
-    c.memoryV128('v128_load', offset);
-    c.get(key);
-    c.simd('i64x2_eq');
-  };
-  const GROUP = 8 * 8;
-  for (let group = 0; group < waysSize; group += GROUP) {
-    for (const half of [group, group + GROUP / 2]) {
-      if (half > group && half >= waysSize) continue;
-      comparePair(half);
-      comparePair(half + 16);
-      c.simd('i16x8_narrow_i32x4_s');
-    }
-    if (group + GROUP / 2 >= waysSize) c.v128(0n);
-    c.simd('i8x16_narrow_i16x8_s');
-    c.simd('i8x16_bitmask');
-    if (group > 0) {
-      c.i32(16);
-      c.ops('i32_shl', 'i32_or');
-    }
-  }
-}
-
-/** Lines stand in their order, the latest first: for many ways, and where the line is the latest as a rule, as in the last level. */
-function touchListed(
-  cache: CacheCode,
-  c: Code,
-  { at, line, isMiss }: TouchLocals,
-  forget: (pushLatest: () => void) => void,
-): void {
-  const end = c.local(I32);
   const moved = c.local(I64);
   const next = c.local(I64);
   c.i32(0);
   c.set(isMiss);
   c.open('block');
-  c.get(at);
+  c.get(line);
+  cache.push('lineBits');
+  c.ops('i64_extend_i32_u', 'i64_shr_u', 'i32_wrap_i64');
+  cache.push('setMask');
+  c.op('i32_and');
+  cache.push('strideBits');
+  c.op('i32_shl');
+  cache.push('sets');
+  c.op('i32_add');
+  c.tee(at);
   c.memory('i64_load', 0);
   c.tee(moved);
   c.get(line);
   c.op('i64_eq');
   c.brIf(0);
-  forget(() => c.get(moved));
+  const { level } = cache;
+  if (level !== 'LL')
+    cache.ifNotZero(forgets, () => {
+      c.get(moved);
+      c.call(context.support(`forget${level}`));
+    });
   c.get(at);
   c.get(line);
   c.memory('i64_store', 0);
-  c.get(at);
-  cache.push('waysSize');
-  c.op('i32_add');
-  c.set(end);
-  c.open('loop');
-  c.get(at);
-  c.i32(8);
-  c.op('i32_add');
-  c.tee(at);
-  c.get(end);
-  c.op('i32_eq');
-  c.open('if');
+  const shift = (offset: number): void => {
+    c.get(at);
+    c.memory('i64_load', offset);
+    c.set(next);
+    c.get(at);
+    c.get(moved);
+    c.memory('i64_store', offset);
+    c.get(next);
+    c.tee(moved);
+    c.get(line);
+    c.op('i64_eq');
+  };
+  const waysSize = cache.known('waysSize') ?? Infinity;
+  if (waysSize <= 8 * MOST_UNROLLED) {
+    for (let offset = 8; offset < waysSize; offset += 8) {
+      shift(offset);
+      c.brIf(0);
+    }
+  } else {
+    const end = c.local(I32);
+    c.get(at);
+    cache.push('waysSize');
+    c.op('i32_add');
+    c.set(end);
+    c.open('block');
+    c.open('loop');
+    c.get(at);
+    c.i32(8);
+    c.op('i32_add');
+    c.tee(at);
+    c.get(end);
+    c.op('i32_eq');
+    c.brIf(1);
+    shift(0);
+    c.brIf(2);
+    c.br(0);
+    c.end();
+    c.end();
+  }
   c.i32(1);
   c.set(isMiss);
-  c.br(2);
   c.end();
-  c.get(at);
-  c.memory('i64_load', 0);
-  c.set(next);
-  c.get(at);
-  c.get(moved);
-  c.memory('i64_store', 0);
-  c.get(next);
-  c.tee(moved);
-  c.get(line);
-  c.op('i64_ne');
-  c.brIf(0);
-  c.end();
-  c.end();
+  return isMiss;
 }
 
 /** (line): 1 for a miss. */
