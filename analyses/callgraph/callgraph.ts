@@ -10,7 +10,6 @@ import type { ProcessReplay } from '../../replay/replay.js';
 import { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
-import { UserError } from '../../schemas/errors.js';
 import { heap } from '../../schemas/tables.js';
 import { call_edges, function_costs } from '../../schemas/views.js';
 import { formatCount } from '../../schemas/numbers.js';
@@ -19,6 +18,7 @@ import type { AnalysisRows, Outcome } from '../finding.js';
 import { commandOf, writeOutput } from '../output-file.js';
 import type { Profile } from '../profile.js';
 import { analysisOfPart, type ReplayPart } from '../replay-parts.js';
+import { ROWS_OPTION, shownRowsOf } from '../rows-option.js';
 import { countsByInstruction, EVENT, EVENT_COUNT, type EventName } from '../cache/counts.js';
 import { CACHE_OPTIONS, shapesOf, type Shapes } from '../cache/shapes.js';
 import { CallStacks, NO_FUNCTION } from './call-stacks.js';
@@ -51,7 +51,7 @@ const OPTIONS = {
     values: ['no', 'yes'],
   },
   ...CACHE_OPTIONS,
-  rows: { describe: 'Rows of each table that the text shows', default: '25' },
+  rows: { ...ROWS_OPTION, default: '25' },
 } as const satisfies Readonly<Record<string, AnalysisOption>>;
 
 export const analysis = analysisOfPart({
@@ -77,9 +77,7 @@ class CallGraphPart implements ReplayPart {
     private readonly options: OptionValues,
     private readonly context: AnalysisContext,
   ) {
-    this.shownRows = Number(options['rows']);
-    if (!Number.isInteger(this.shownRows) || this.shownRows < 1)
-      throw new UserError('--rows takes a whole number from 1.');
+    this.shownRows = shownRowsOf(options);
     this.symbols = new Symbols(trace, process);
     this.functions = new Functions(this.symbols);
     const { isStart, at } = this.functions;
