@@ -84,23 +84,29 @@ export class Segments {
   blocks = new Uint32Array(0);
   addresses = new BigUint64Array(0);
   instructions = new Uint32Array(0);
+  /** Loads and stores in one execution without those under a guard, in a replay that tells of accesses. */
+  accesses = new Uint32Array(0);
 
-  /** Appends the segments of a superblock and returns the number of the first. */
-  add(block: number, segments: readonly Segment[]): number {
+  /** Appends the segments of a superblock and returns the number of the first. @param accesses - by segment */
+  add(block: number, segments: readonly Segment[], accesses: readonly number[]): number {
     const first = this.count;
-    for (const { address, instructions } of segments) this.addOne(block, address, instructions);
+    segments.forEach(({ address, instructions }, i) =>
+      this.addOne(block, address, instructions, accesses[i] ?? 0),
+    );
     return first;
   }
 
   /** Appends one. */
-  addOne(block: number, address: bigint, instructions: number): void {
+  addOne(block: number, address: bigint, instructions: number, accesses: number): void {
     const at = this.count++;
     this.blocks = grown(this.blocks, this.count);
     this.addresses = grown(this.addresses, this.count);
     this.instructions = grown(this.instructions, this.count);
+    this.accesses = grown(this.accesses, this.count);
     this.blocks[at] = block;
     this.addresses[at] = address;
     this.instructions[at] = instructions;
+    this.accesses[at] = accesses;
   }
 }
 

@@ -7,16 +7,7 @@
  * touched.
  */
 import type { GuestMemory } from './guest-memory.js';
-import {
-  CELL,
-  GRANULE_SIZE,
-  NO_GRANULE,
-  TAG_PLANE,
-  TLB_ENTRIES,
-  TLB_ENTRY_SIZE,
-  TLB_FOR_LOADS,
-  TLB_FOR_STORES,
-} from './layout.js';
+import { CELL, GRANULE_SIZE, TAG_PLANE } from './layout.js';
 
 /** What decides which accesses are fresh. */
 export interface FreshHooks {
@@ -34,10 +25,10 @@ export const ACCESS_SERVES = 2;
 
 /** The last number of an epoch. The tag with all bits is that of what synchronises. */
 const LAST_EPOCH = 125;
-const SYNCHRONISES = 0xff;
+export const SYNCHRONISES = 0xff;
 
 /** Tags are compared with so many of the current epoch. */
-const TAG_BYTES = 16;
+export const TAG_BYTES = 16;
 
 export class FreshAccesses {
   private epoch = 0;
@@ -151,12 +142,7 @@ export class FreshAccesses {
     this.prepared.clear();
     this.epoch = 0;
     this.threads.clear();
-    const { view, granules } = this.memory;
-    for (const granule of granules.keys()) {
-      const entry = TLB_ENTRY_SIZE * (granule % TLB_ENTRIES);
-      view.setBigUint64(TLB_FOR_LOADS + entry, NO_GRANULE, true);
-      view.setBigUint64(TLB_FOR_STORES + entry, NO_GRANULE, true);
-    }
+    this.memory.forgetPlaces();
   }
 
   private prepare(granule: number, place: number): void {

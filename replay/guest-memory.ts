@@ -207,6 +207,15 @@ export class GuestMemory {
     this.view.setUint32(TLB_TALLY + entry, planes ? planes - place : 0, true);
   }
 
+  /** Compiled code asks for each granule again. */
+  forgetPlaces(): void {
+    for (const granule of this.granules.keys()) {
+      const entry = TLB_ENTRY_SIZE * (granule % TLB_ENTRIES);
+      this.view.setBigUint64(TLB_FOR_LOADS + entry, NO_GRANULE, true);
+      this.view.setBigUint64(TLB_FOR_STORES + entry, NO_GRANULE, true);
+    }
+  }
+
   /** With tags: what is loaded or stored slowly next is fresh. */
   clearSlowTags(): void {
     if (!this.prepare) return;

@@ -18,6 +18,7 @@ import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
 import { AccessTally } from './access-tally.js';
 import { ACCESS_SERVES, ACCESS_STORES, FreshAccesses } from './fresh-accesses.js';
 import { GuestMemory, bitsOf, bytesOf } from './guest-memory.js';
+import { LineFilter, type LineHooks } from './line-filter.js';
 import { applyDirty, interpretBlock, type Machine, type ShadowMachine } from './interpret.js';
 import {
   JUMP_NO_REDIRECT,
@@ -208,6 +209,17 @@ function instructionAt(
   };
 }
 
+/** How many accesses without a guard each segment of a block has. */
+function unguarded({ statements }: Block, sites: readonly AccessSite[]): number[] {
+  const counts = [0];
+  let [at, site] = [0, 0];
+  for (; site < sites.length; site++) {
+    for (; at < sites[site]!.statement; at++) if (endsSegment(statements[at]!)) counts.push(0);
+    if (!sites[site]!.guarded) counts[counts.length - 1]!++;
+  }
+  return counts;
+}
+
 const NAMES_BY_NUMBER = [...EVALUATION_NUMBERS.keys()];
 
 export class Guest implements Machine {
@@ -262,6 +274,9 @@ export class Guest implements Machine {
   /** Of a replay that tells only of fresh accesses. */
   readonly fresh: FreshAccesses | undefined;
 
+  /** Of a replay that leaves out accesses to the latest lines. */
+  readonly lines: LineFilter | undefined;
+
   /** Of a replay that counts accesses to bytes. */
   readonly tally: AccessTally | undefined;
   /** Of a replay that simulates caches. */
@@ -280,6 +295,7 @@ export class Guest implements Machine {
    * @param hooks - follow definedness, with neither accesses nor counts
    * @param cache - simulate these caches, with counts
    * @param calls - tell of calls, with counts
+   * @param lines - leave out accesses to the latest lines; `modes.fresh` says that nothing synchronises
    */
   constructor(
     private readonly opNames: readonly string[],
@@ -288,6 +304,7 @@ export class Guest implements Machine {
     hooks?: ShadowHooks,
     cache?: CacheHooks,
     calls?: CallHooks,
+    lines?: LineHooks,
   ) {
     this.modes = {
       ...modes,
@@ -308,7 +325,8 @@ export class Guest implements Machine {
       shadow: hooks !== undefined,
       fresh: isFresh,
     });
-    if (modes.fresh) this.fresh = new FreshAccesses(this.memory, modes.fresh);
+    if (lines) this.lines = new LineFilter(this.memory, lines);
+    else if (modes.fresh) this.fresh = new FreshAccesses(this.memory, modes.fresh);
     if (modes.tally) this.tally = new AccessTally(this.memory);
     if (cache) {
       assert(modes.counts && !isFresh && !hooks, 'caches are simulated with counters only');
@@ -353,13 +371,12 @@ export class Guest implements Machine {
       takeCalls: () => this.calls!.take(),
       takeMisses: () => this.cache!.takeMisses(),
       beginEpoch: () => this.fresh!.beginEpoch(),
-      synchronised: (address: bigint, size: number, how: number) =>
-        this.fresh!.synchronised(
-          Number(BigInt.asUintN(64, address)),
-          size,
-          (how & ACCESS_STORES) !== 0,
-          (how & ACCESS_SERVES) !== 0,
-        ),
+      synchronised: (address: bigint, size: number, how: number) => {
+        const at = Number(BigInt.asUintN(64, address));
+        if (this.lines) return this.lines.passed(at, size);
+        const [stores, serves] = [(how & ACCESS_STORES) !== 0, (how & ACCESS_SERVES) !== 0];
+        this.fresh!.synchronised(at, size, stores, serves);
+      },
       refill: (size: number) => this.refill(size),
       lookup: (address: bigint, space: number) =>
         this.lookup(BigInt.asUintN(64, address), space as 0 | 1),
@@ -679,11 +696,11 @@ export class Guest implements Machine {
 
   /** The segments of the blocks that ran so far, and more; without `counts` none was executed. */
   segments(): SegmentTable {
-    const { count, blocks, addresses, instructions } = this.segmentColumns;
+    const { count, blocks, addresses, instructions, accesses } = this.segmentColumns;
     const executions = this.modes.counts
       ? new BigUint64Array(this.memory.wasm.buffer, COUNTS, count)
       : new BigUint64Array(count);
-    return { count, blocks, addresses, instructions, executions };
+    return { count, blocks, addresses, instructions, accesses, executions };
   }
 
   /** Counts the executions of segments from here on. */
@@ -870,7 +887,7 @@ export class Guest implements Machine {
     sites: readonly AccessSite[],
   ): Omit<BlockNumbers, 'firstCallSite'> {
     const firstSegment = this.modes.counts
-      ? this.segmentColumns.add(id, segmentsOf(block, address))
+      ? this.segmentColumns.add(id, segmentsOf(block, address), unguarded(block, sites))
       : 0;
     const firstSite = this.modes.accesses ? this.siteColumns.add(id, sites) : 0;
     const firstCacheSite = this.cache ? this.cache.sites.add(cacheSites(block), firstSegment) : 0;
@@ -1144,6 +1161,7 @@ export class Guest implements Machine {
     isStore: boolean,
   ): void {
     this.tally?.add(Number(address), size, isStore);
+    this.lines?.passed(Number(address), size);
     const { accesses, addresses, cache } = this.modes;
     const cacheSite = this.interpreting.cacheSites?.[site];
     if (cache && cacheSite !== undefined)

@@ -38,6 +38,8 @@ export const CELL = {
   storeTag: 160,
   /** Calls written down, in units of 8. */
   calls: 176,
+  /** In a replay that filters lines: how many sets the cache has whose latest lines are left out; 0 in others. */
+  filterSets: 180,
   /** Misses of simulated caches modulo 2^32: of the first levels for instructions and data, of the last level, and a spare word. */
   misses: 192,
 } as const;
@@ -214,6 +216,16 @@ export const NO_ACCESS = 0x80;
 /** In a replay of fresh accesses a tag for each byte stands after the contents of a granule. */
 export const TAG_PLANE = GRANULE_SIZE;
 export const TAGGED_SIZE = 2 * GRANULE_SIZE;
+/** After the counters the slow path of a load leaves a value and its tags. */
+const FRESH_SLOW_LOAD = COUNTS + 8 * MAX_SEGMENTS;
+
+/**
+ * In a replay that filters lines (line-filter.ts): by set of the cache, the place of the line whose tags say that it is the
+ * latest (u32), as a place of an access; 0 for none.
+ */
+export const FILTERED_LINES = FRESH_SLOW_LOAD + TAGGED_SIZE;
+export const MAX_FILTER_SETS = 1 << 14;
+export const FILTER_LINE_BITS = 6;
 
 /**
  * A tally (access-tally.ts) has planes of the size of a granule, one after another: of loads of 1, 2, 4 and 8 bytes, and
@@ -244,7 +256,8 @@ export function granulesOf(modes: {
     const start = SHADOW_SLOW_LOAD + PLANES_SIZE;
     return { start, base: SHADOW_ZERO, slowLoad: SHADOW_SLOW_LOAD };
   }
-  if (modes.fresh) return { start: COUNTS + TAGGED_SIZE, base: ZERO, slowLoad: COUNTS };
+  if (modes.fresh)
+    return { start: FILTERED_LINES + 4 * MAX_FILTER_SETS, base: ZERO, slowLoad: FRESH_SLOW_LOAD };
   // the counters are only reserved when they are wanted
   const start = modes.cache ? CACHE_END : COUNTS + (modes.counts ? 8 * MAX_SEGMENTS : 0);
   return { start, base: ZERO, slowLoad: SLOW_LOAD };

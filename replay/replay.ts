@@ -25,6 +25,7 @@ import {
   values,
 } from '../schemas/tables.js';
 import { Cursor, legsOf, type Leg } from './event-cursor.js';
+import type { FreshHooks } from './fresh-accesses.js';
 import { Divergence, Guest, type BlockDefinition, type RunResult } from './guest.js';
 import type { SavedShadow } from './shadow-guest.js';
 import { ReplayRegisters } from './shadow-registers.js';
@@ -70,6 +71,8 @@ export interface Thread {
   /** The jump to `pc` asked for the function itself, not its replacement. */
   noRedirect: boolean;
 }
+
+const NOTHING_SYNCHRONISES: FreshHooks = { synchronises: () => false };
 
 const FNV_OFFSET = 0xcbf29ce484222325n;
 const FNV_PRIME = 0x100000001b3n;
@@ -171,12 +174,13 @@ export class ProcessReplay implements Replay {
         ...(options.columns && { columns: withTicks(options) }),
         ...(options.addresses && { addresses: options.addresses }),
         ...(options.fetches !== undefined && { fetches: options.fetches }),
-        ...(options.fresh && { fresh: options.fresh }),
+        ...((options.fresh ?? options.lines) && { fresh: options.fresh ?? NOTHING_SYNCHRONISES }),
         ...(options.tally && { tally: true }),
       },
       options.shadow,
       options.cache,
       options.calls,
+      options.lines,
     );
     this.guest.moreValues = () => this.moreValues();
     this.legs = legsOf(trace, process, options.tidyUp);

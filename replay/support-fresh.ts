@@ -1,9 +1,18 @@
 /**
- * Shared functions of compiled code that tells only of fresh accesses (fresh-accesses.ts): what is done
- * when the tags of some bytes are not those of the current epoch.
+ * Shared functions of compiled code that tells only of fresh accesses (fresh-accesses.ts), or leaves out those to the
+ * latest lines (line-filter.ts): what is done when the tags of some bytes are not those of the current epoch.
  */
 import { loadAt, type ModuleContext } from './emit.js';
-import { CELL, ROW_ADDRESSES, ROW_SITES, ROW_TICKS, TAG_PLANE, ZERO } from './layout.js';
+import {
+  CELL,
+  FILTER_LINE_BITS,
+  FILTERED_LINES,
+  ROW_ADDRESSES,
+  ROW_SITES,
+  ROW_TICKS,
+  TAG_PLANE,
+  ZERO,
+} from './layout.js';
 import { I32, I64, type Code, type OpName, type ValueType } from './wasm.js';
 
 interface Support {
@@ -36,6 +45,13 @@ function fresh(size: number): Support {
     results: [],
     emit: (c, context) => {
       const [at, site, instruction, address, isStore] = [0, 1, 2, 3, 4];
+      loadAt(c, CELL.filterSets, I32);
+      c.open('if');
+      for (const parameter of [at, site, instruction, address]) c.get(parameter);
+      c.i32(size);
+      c.call(context.support('passLines'));
+      c.op('return');
+      c.end();
       const marked = c.local(I64);
       const tags = c.local(I64);
       const width = Math.min(size, 8);
@@ -93,6 +109,82 @@ function fresh(size: number): Support {
   };
 }
 
+const LINE = 1 << FILTER_LINE_BITS;
+
+/**
+ * An access of some bytes at a place, by a site and an instruction of the block, to an address: a row, and its line, or
+ * both, are the latest of their sets.
+ */
+function passLines(c: Code, context: ModuleContext): void {
+  const [at, site, instruction, address, size] = [0, 1, 2, 3, 4];
+  const last = c.local(I64);
+  for (const parameter of [site, instruction, address]) c.get(parameter);
+  c.call(context.support('noteAccess'));
+  c.get(at);
+  c.get(address);
+  c.call(context.support('enterLine'));
+  c.get(address);
+  c.get(size);
+  c.i32(1);
+  c.ops('i32_sub', 'i64_extend_i32_u', 'i64_add');
+  c.tee(last);
+  c.get(address);
+  c.op('i64_xor');
+  c.i64(BigInt(LINE));
+  c.op('i64_ge_u');
+  c.open('if');
+  c.get(at);
+  c.get(size);
+  c.i32(1);
+  c.ops('i32_sub', 'i32_add');
+  c.get(last);
+  c.call(context.support('enterLine'));
+  c.end();
+}
+
+/** The line of an address, which is at a place, is the latest of its set: the one that was it has no tags any more. */
+function enterLine(c: Code): void {
+  const [at, address] = [0, 1];
+  const [entry, line] = [c.local(I32), c.local(I32)];
+  const fill = (push: () => void): void => {
+    for (let offset = 0; offset < LINE; offset += 8) {
+      c.get(line);
+      push();
+      c.memory('i64_store', ZERO + TAG_PLANE + offset);
+    }
+  };
+  c.get(address);
+  c.i64(BigInt(FILTER_LINE_BITS));
+  c.ops('i64_shr_u', 'i32_wrap_i64');
+  loadAt(c, CELL.filterSets, I32);
+  c.i32(1);
+  c.ops('i32_sub', 'i32_and');
+  c.i32(2);
+  c.op('i32_shl');
+  c.tee(entry);
+  c.memory('i32_load', FILTERED_LINES);
+  c.tee(line);
+  c.open('if');
+  fill(() => c.i64(0n));
+  c.end();
+  // Those of lines that are always told of have all bits.
+  c.get(entry);
+  c.get(at);
+  c.memory('i32_load8_u', ZERO + TAG_PLANE);
+  c.i32(0xff);
+  c.op('i32_ne');
+  c.open('if', I32);
+  c.get(at);
+  c.i32(-LINE);
+  c.op('i32_and');
+  c.tee(line);
+  fill(() => loadAt(c, CELL.storeTag, I64));
+  c.else();
+  c.i32(0);
+  c.end();
+  c.memory('i32_store', FILTERED_LINES);
+}
+
 /** Writes a row of a site, an instruction of the block, and an address. Stops the run when there are many. */
 function noteAccess(c: Code): void {
   const [site, instruction, address] = [0, 1, 2];
@@ -135,6 +227,8 @@ export const FRESH_SUPPORT = {
   fresh16: fresh(16),
   fresh32: fresh(32),
   noteAccess: { parameters: [I32, I32, I64], results: [], emit: noteAccess },
+  passLines: { parameters: [I32, I32, I32, I64, I32], results: [], emit: passLines },
+  enterLine: { parameters: [I32, I64], results: [], emit: enterLine },
 } as const satisfies Readonly<Record<string, Support>>;
 
 export type FreshSupportName = keyof typeof FRESH_SUPPORT;

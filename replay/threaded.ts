@@ -200,14 +200,17 @@ export class ThreadedCode {
     if (engine.translate(replay, shared, this.operations, ir, notes) === 0) return undefined;
     const end = NOTE_WORDS * shared[WORD.notes]!;
     if (this.synchronises(end)) return undefined;
+    let inSegment = 0;
     for (let at = 0; at < end; at += NOTE_WORDS) {
       const [kind, x, y, z] = [notes[at]!, notes[at + 1]!, notes[at + 2]!, notes[at + 3]!];
       switch (kind & 0xff) {
         case NOTE.site:
           sites.addPlain(id, toBigInt(x, y), z & 0x7fff_ffff, z >>> 31 === 1);
+          inSegment++;
           break;
         case NOTE.segment:
-          segments.addOne(id, toBigInt(x, y), z);
+          segments.addOne(id, toBigInt(x, y), z, inSegment);
+          inSegment = 0;
           break;
         case NOTE.cacheSite:
           cacheSites!.addOne(x, y, (kind >>> 8) & 0xff, z);

@@ -12,6 +12,7 @@ import type { Table } from '../schemas/schema.js';
 import type { CacheHooks } from './cache-guest.js';
 import type { CallHooks } from './calls-guest.js';
 import type { FreshHooks } from './fresh-accesses.js';
+import type { LineHooks } from './line-filter.js';
 import type { ShadowHooks } from './shadow-guest.js';
 
 /**
@@ -61,6 +62,8 @@ export interface SegmentTable {
   readonly addresses: BigUint64Array;
   /** Guest instructions in one execution. */
   readonly instructions: Uint32Array;
+  /** Loads and stores in one execution without those under a guard; 0 in a replay that does not tell of accesses. */
+  readonly accesses: Uint32Array;
   readonly executions: BigUint64Array;
 }
 
@@ -115,8 +118,10 @@ export interface ReplayOptions {
    * number is the logarithm of a line's size. Such a row has no value.
    */
   readonly fetches?: number;
-  /** Deliver only accesses that are fresh (fresh-accesses.ts), with neither values nor counts. */
+  /** Deliver only accesses that are fresh (fresh-accesses.ts), without values. */
   readonly fresh?: FreshHooks;
+  /** Deliver no accesses to the latest line of a set of a cache (line-filter.ts), nor values. */
+  readonly lines?: LineHooks;
   /** Count accesses to each byte of chosen memory (access-tally.ts). */
   readonly tally?: boolean;
   /** Count the executions of segments. */

@@ -74,6 +74,7 @@ export function fakeReplay(batches: number, perBatch: number) {
         blocks: Uint32Array.of(1, 1),
         addresses: BigUint64Array.of(0n, 0n),
         instructions: Uint32Array.of(1, 1),
+        accesses: Uint32Array.of(0, 0),
         executions: BigUint64Array.of(7n, 5n),
       }),
       nextAccesses: () => left.shift(),
