@@ -98,6 +98,7 @@ const BUILT_IN: Readonly<Record<string, string>> = {
   race: './race/race.js',
   heap: './heap/heap.js',
   cache: './cache/cache.js',
+  sharing: './sharing/sharing.js',
   callgraph: './callgraph/callgraph.js',
   reuse: './reuse/reuse.js',
 };

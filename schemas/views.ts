@@ -429,6 +429,74 @@ export const cache_allocations = table(
   },
 );
 
+const sharingEvents = {
+  true_misses: u64(
+    'Misses of lines that another core had taken away, after which the core accessed bytes that others had written.',
+  ),
+  false_misses: u64(
+    'Misses of lines that another core had taken away, after which the core accessed no byte that others had written: the line had only to be fetched for its other bytes.',
+  ),
+  upgrades: u64('Writes to lines that other cores had, too, and lost by them.'),
+  interventions: u64('Misses of lines that another core had modified (HITM).'),
+  invalidations: u64('How often another core lost a line by it.'),
+};
+const sharedLine = {
+  process,
+  analysis: findings.columns.analysis,
+  place: u32(
+    'Number of the line and what lay in it: a line whose heap blocks change is several places.',
+  ),
+  line_address: u64('Address of the line.'),
+};
+
+/** Kept in the run folder as findings are. */
+export const sharing_threads = table(
+  'sharing_threads',
+  'What the private cache of its core was to each thread while several threads lived, as the last run of an analysis of sharing simulated it.',
+  {
+    process,
+    analysis: findings.columns.analysis,
+    thread,
+    core: u32('The core that it ran on.'),
+    instructions: u64('Instructions executed.'),
+    accesses: u64('Loads and stores; what did not miss are hits.'),
+    cold_misses: u64('Lines fetched that the core had never had.'),
+    capacity_misses: u64('Lines fetched that the core had replaced.'),
+    ...sharingEvents,
+    invalidations_received: u64('How often its core lost a line to another one.'),
+  },
+);
+
+/** Kept in the run folder as findings are. */
+export const sharing_lines = table('sharing_lines', 'Lines of memory that passed between cores.', {
+  ...sharedLine,
+  objects: string('What lies in it, as far as it took part: variables, heap blocks, stacks.'),
+  threads: u32('How many threads took part.'),
+  ...sharingEvents,
+  advice: string('What to do where much of the sharing is false; else empty.'),
+});
+
+/** Kept in the run folder as findings are. */
+export const sharing_sites = table(
+  'sharing_sites',
+  'Who made lines pass between cores: events of each instruction, thread and offset in a line.',
+  {
+    ...sharedLine,
+    offset: u32('Offset in the line of the first byte, in bytes.'),
+    size: u32('Size of the access in bytes.'),
+    object: string('The variable, heap block or stack that it lies in.'),
+    object_offset: u64('Offset in that, in bytes.'),
+    stack: u32(
+      'Call stack of the allocation of the heap block, a key of `stacks`; 0 of other memory.',
+    ),
+    thread,
+    is_store: bool('It writes.'),
+    pc: u64('Address of the instruction.'),
+    ...{ function: functionName, file, line },
+    ...sharingEvents,
+  },
+);
+
 const callEvents = {
   allocations: u64('Heap blocks that were allocated meanwhile.'),
   allocated: u64('Bytes of these blocks.'),
@@ -573,6 +641,9 @@ export const ANALYSIS_TABLES = [
   cache_sites,
   cache_threads,
   cache_allocations,
+  sharing_threads,
+  sharing_lines,
+  sharing_sites,
   function_costs,
   call_edges,
   reuse_distances,
