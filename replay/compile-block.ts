@@ -76,6 +76,8 @@ export interface Modes {
   readonly addresses?: readonly [bigint, bigint];
   /** … and for fetches of instructions from lines of so many bits. */
   readonly fetches?: number;
+  /** … but for loads by instructions at other addresses, which need none. */
+  readonly loads?: (pc: bigint) => boolean;
   /** … of which only fresh ones are of interest. */
   readonly fresh?: FreshHooks;
   /** Count accesses to the bytes that have counters (access-tally.ts). */
@@ -849,10 +851,19 @@ export class BlockCompiler {
     push: (part: number) => void,
     guard?: () => void,
   ): void {
-    const { e, code } = this;
+    const { e, code, unit } = this;
     if (!this.modes.accesses) return;
     if (this.modes.fresh) return this.freshRow(address, TYPE_SIZES[type], isStore, guard);
-    const { addresses } = this.modes;
+    const { addresses, loads } = this.modes;
+    if (
+      loads &&
+      !isStore &&
+      !unit.varying &&
+      !loads(unit.sites[this.nextSite - unit.firstSite]!.pc)
+    ) {
+      this.nextSite++;
+      return;
+    }
     if (addresses) {
       e.push(address);
       loadAt(code, CELL.firstAddress, I64);

@@ -26,6 +26,9 @@ export type NativeReplay = object;
 /** An access history of race, as the module knows it. */
 export type NativeHistory = object;
 
+/** The waiting of loads, as the module knows it. */
+export type NativeWaiting = object;
+
 /** What `native/engine.c` exports; the comments are there. */
 export interface NativeEngine {
   readonly operations: readonly string[];
@@ -67,13 +70,23 @@ export interface NativeEngine {
   ): void;
   takeReferences(tables: readonly ArrayBufferView[], from: number, to: number): number;
   takeAccesses(history: NativeHistory, replay: NativeReplay, from: number, count: number): number;
+  makeWaiting(): NativeWaiting;
+  bindWaiting(
+    waiting: NativeWaiting,
+    state: Float64Array,
+    watched: Int32Array,
+    loads: Uint8Array,
+    entries: Float64Array,
+  ): void;
+  bindRoles(waiting: NativeWaiting, roles: Int32Array, stores: Uint8Array): void;
+  takeWaiting(waiting: NativeWaiting, replay: NativeReplay, from: number, count: number): number;
   run(replay: NativeReplay, slot: number, functions: readonly unknown[]): number;
 }
 
 const FILE = 'engine.node';
 const SOURCES = [
   ...['engine.c', 'history.h', 'machine-code.h', 'reuse.h'],
-  ...['stencils.c', 'translate.h', 'wasm.h'],
+  ...['stencils.c', 'translate.h', 'waiting.h', 'wasm.h'],
 ];
 const MODULE_FLAGS = ['-O2', '-std=gnu99', '-fPIC', '-fvisibility=hidden', '-shared'];
 const STENCIL_FLAGS = [

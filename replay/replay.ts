@@ -175,6 +175,7 @@ export class ProcessReplay implements Replay {
         ...(options.addresses && { addresses: options.addresses }),
         ...(options.fetches !== undefined && { fetches: options.fetches }),
         ...((options.fresh ?? options.lines) && { fresh: options.fresh ?? NOTHING_SYNCHRONISES }),
+        ...(options.loads && { loads: options.loads }),
         ...(options.tally && { tally: true }),
       },
       options.shadow,

@@ -118,6 +118,8 @@ export interface ReplayOptions {
    * number is the logarithm of a line's size. Such a row has no value.
    */
   readonly fetches?: number;
+  /** Loads by instructions at other addresses may be left out. */
+  readonly loads?: (pc: bigint) => boolean;
   /** Deliver only accesses that are fresh (fresh-accesses.ts), without values. */
   readonly fresh?: FreshHooks;
   /** Deliver no accesses to the latest line of a set of a cache (line-filter.ts), nor values. */

@@ -7,19 +7,21 @@ export interface LiveBlock {
   readonly event: number;
 }
 
-/** Blocks are found by cells of this size; larger ones are looked at one by one. */
+/** Blocks are found by cells of this size; large ones are looked at one by one. */
 const CELL_BYTES = 4096;
 const LARGE_BYTES = 16 * CELL_BYTES;
 
 export class LiveBlocks {
-  /** By the cell in which they begin. */
+  /** By each cell in which they lie. */
   private readonly cells = new Map<number, LiveBlock[]>();
   private readonly large = new Set<LiveBlock>();
 
   add(block: LiveBlock): void {
-    if (block.size > LARGE_BYTES) this.large.add(block);
-    else {
-      const cell = Math.floor(block.address / CELL_BYTES);
+    if (block.size > LARGE_BYTES) {
+      this.large.add(block);
+      return;
+    }
+    for (let cell = cellOf(block.address); cell <= lastCellOf(block); cell++) {
       const blocks = this.cells.get(cell);
       if (blocks) blocks.push(block);
       else this.cells.set(cell, [block]);
@@ -28,27 +30,33 @@ export class LiveBlocks {
 
   /** Removes the block that begins at an address. */
   remove(address: number): void {
-    const cell = Math.floor(address / CELL_BYTES);
-    const blocks = this.cells.get(cell);
-    const at = blocks?.findIndex((block) => block.address === address) ?? -1;
-    if (at >= 0) {
-      blocks!.splice(at, 1);
-      if (blocks!.length === 0) this.cells.delete(cell);
+    const block = this.cells.get(cellOf(address))?.find((one) => one.address === address);
+    if (!block) {
+      for (const one of this.large) if (one.address === address) this.large.delete(one);
       return;
     }
-    for (const block of this.large) if (block.address === address) this.large.delete(block);
+    for (let cell = cellOf(address); cell <= lastCellOf(block); cell++) {
+      const blocks = this.cells.get(cell)!;
+      const last = blocks.pop()!;
+      if (blocks.length === 0) this.cells.delete(cell);
+      else if (last !== block) blocks[blocks.indexOf(block)] = last;
+    }
   }
 
   /** The block that holds an address. */
   at(address: number): LiveBlock | undefined {
-    const holds = (block: LiveBlock): boolean =>
-      address >= block.address && address < block.address + block.size;
-    const cell = Math.floor(address / CELL_BYTES);
-    for (let near = cell; near >= cell - LARGE_BYTES / CELL_BYTES; near--) {
-      const found = this.cells.get(near)?.find(holds);
-      if (found) return found;
-    }
-    for (const block of this.large) if (holds(block)) return block;
+    const blocks = this.cells.get(cellOf(address));
+    if (blocks) for (const block of blocks) if (holds(block, address)) return block;
+    for (const block of this.large) if (holds(block, address)) return block;
     return undefined;
   }
 }
+
+const cellOf = (address: number): number => Math.floor(address / CELL_BYTES);
+
+/** A block of no bytes lies in the cell in which it begins. */
+const lastCellOf = ({ address, size }: LiveBlock): number =>
+  cellOf(address + Math.max(size, 1) - 1);
+
+const holds = ({ address, size }: LiveBlock, at: number): boolean =>
+  at >= address && at < address + size;

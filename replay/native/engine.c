@@ -88,6 +88,7 @@ static u64 host_call(Scope scope, u32 number, u32 count, const Value* values)
 #include "translate.h"
 #include "history.h"
 #include "reuse.h"
+#include "waiting.h"
 
 /* What the host holds of a replay. */
 struct replay {
@@ -221,7 +222,7 @@ static Value js_warm(Env env, Info info)
    return result;
 }
 
-static void drop_history(Env env, void* data, void* hint)
+static void drop_tables(Env env, void* data, void* hint)
 {
    (void)env, (void)hint;
    free(data);
@@ -233,7 +234,7 @@ static Value js_make_history(Env env, Info info)
    Value result = NULL;
    (void)info;
    struct history* history = calloc(1, sizeof *history);
-   if (history != NULL) napi_create_external(env, history, drop_history, NULL, &result);
+   if (history != NULL) napi_create_external(env, history, drop_tables, NULL, &result);
    return result;
 }
 
@@ -341,13 +342,76 @@ static Value js_take_references(Env env, Info info)
    return result;
 }
 
+/* makeWaiting(): the waiting of loads, which has no tables yet. */
+static Value js_make_waiting(Env env, Info info)
+{
+   Value result = NULL;
+   (void)info;
+   struct waiting* waiting = calloc(1, sizeof *waiting);
+   if (waiting != NULL) napi_create_external(env, waiting, drop_tables, NULL, &result);
+   return result;
+}
+
+static struct waiting* waiting_of(Env env, Value value)
+{
+   void* waiting;
+   return napi_get_value_external(env, value, &waiting) == 0 ? waiting : NULL;
+}
+
+/* bindWaiting(waiting, state: Float64Array, watched: Int32Array, loads: Uint8Array, entries: Float64Array): its tables, which
+   must not be given up while it has them, as those of the next. */
+static Value js_bind_waiting(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   size_t states, watched;
+   struct waiting* waiting;
+   if (!arguments(env, info, values) || !(waiting = waiting_of(env, values[0]))) return fail(env);
+   waiting->state = array(env, values[1], &states);
+   waiting->watched = array(env, values[2], &watched);
+   waiting->loads = array(env, values[3], &waiting->load_count);
+   waiting->entries = array(env, values[4], &waiting->entries_size);
+   if (states < W_STATE_WORDS || watched < W_WATCHED) return fail(env);
+   return NULL;
+}
+
+/* bindRoles(waiting, roles: Int32Array, stores: Uint8Array): what is known of sites. */
+static Value js_bind_roles(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct waiting* waiting;
+   if (!arguments(env, info, values) || !(waiting = waiting_of(env, values[0]))) return fail(env);
+   waiting->roles = array(env, values[1], &waiting->role_count);
+   waiting->stores = array(env, values[2], &waiting->store_count);
+   return NULL;
+}
+
+/* takeWaiting(waiting, replay, from, count): number of the first row, from `from` on, that is left, or `count`. */
+static Value js_take_waiting(Env env, Info info)
+{
+   Value values[ARGUMENTS], result;
+   struct waiting* waiting;
+   void* replay;
+   u32 from, count;
+   if (!arguments(env, info, values) || !(waiting = waiting_of(env, values[0]))
+       || napi_get_value_external(env, values[1], &replay) != 0 || napi_get_value_uint32(env, values[2], &from) != 0
+       || napi_get_value_uint32(env, values[3], &count) != 0)
+      return fail(env);
+   if (!waiting->state || !waiting->watched || !waiting->loads || !waiting->entries || !waiting->roles || !waiting->stores
+       || count > MAX_ROWS)
+      return fail(env);
+   napi_create_uint32(env, take_waiting(waiting, ((struct replay*)replay)->m, from, count), &result);
+   return result;
+}
+
 __attribute__((visibility("default"))) Value napi_register_module_v1(Env env, Value exports)
 {
    static const struct { const char* name; Callback* f; } functions[] = {
       { "attach", js_attach }, { "isAt", js_is_at }, { "translate", js_translate }, { "run", js_run },
       { "makeHistory", js_make_history }, { "bindPages", js_bind_pages }, { "bindRecords", js_bind_records }, { "bindSites", js_bind_sites },
       { "bindThread", js_bind_thread },
-      { "takeAccesses", js_take_accesses }, { "takeReferences", js_take_references }, { "warm", js_warm }
+      { "takeAccesses", js_take_accesses }, { "takeReferences", js_take_references }, { "warm", js_warm },
+      { "makeWaiting", js_make_waiting }, { "bindWaiting", js_bind_waiting }, { "bindRoles", js_bind_roles },
+      { "takeWaiting", js_take_waiting }
    };
    for (u32 i = 0; i < sizeof functions / sizeof *functions; i++) {
       Value f;
