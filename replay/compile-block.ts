@@ -124,6 +124,11 @@ export type Varying = 'site' | 'instruction' | 'bailSlot' | 'shadowSite' | 'cach
 const mismatch = (what: string): UserError =>
   new UserError(`The trace is damaged: a block of code has ${what}; record the program again.`);
 
+/** Of the tags of some bytes. */
+const TAG_LOADS: Readonly<Record<number, OpName>> = {
+  ...({ 1: 'i64_load8_u', 2: 'i64_load16_u', 4: 'i64_load32_u', 8: 'i64_load' } as const),
+};
+
 const LOADS: Partial<Record<Type, OpName>> = {
   [TYPE.I1]: 'i32_load8_u',
   [TYPE.I8]: 'i32_load8_u',
@@ -1027,14 +1032,34 @@ export class BlockCompiler {
   ): void {
     const { code, e, unit } = this;
     const { servesOperations } = this.modes.fresh!;
+    const serves = !unit.varying && servesOperations?.(unit.sites[site - unit.firstSite]!.pc);
+    const isQuick = !serves && size <= 8;
+    if (isQuick) {
+      // What is marked already needs no host.
+      const load = TAG_LOADS[size]!;
+      code.get(e.scratch(I32, 'at'));
+      code.memory(load, this.base + TAG_PLANE);
+      code.i64(BigInt.asIntN(64, 2n ** BigInt(8 * size) - 1n));
+      code.op('i64_eq');
+      // A filter of lines is to know of each.
+      loadAt(code, CELL.filterSets, I32);
+      code.ops('i32_eqz', 'i32_and');
+      code.open('if');
+      pushIsStore();
+      code.open('if');
+      e.support('beginEpoch');
+      code.end();
+      code.else();
+    }
     e.push(address);
     code.i32(size);
     pushIsStore();
-    if (!unit.varying && servesOperations?.(unit.sites[site - unit.firstSite]!.pc)) {
+    if (serves) {
       code.i32(ACCESS_SERVES);
       code.op('i32_or');
     }
     e.call('synchronised');
+    if (isQuick) code.end();
   }
 
   private writes(column: AccessColumn): boolean {

@@ -7,7 +7,7 @@
  * touched.
  */
 import type { GuestMemory } from './guest-memory.js';
-import { CELL, GRANULE_SIZE, TAG_PLANE } from './layout.js';
+import { CELL, GRANULE_SIZE, LAST_EPOCH, TAG_PLANE } from './layout.js';
 
 /** What decides which accesses are fresh. */
 export interface FreshHooks {
@@ -23,20 +23,18 @@ export interface FreshHooks {
 export const ACCESS_STORES = 1;
 export const ACCESS_SERVES = 2;
 
-/** The last number of an epoch. The tag with all bits is that of what synchronises. */
-const LAST_EPOCH = 125;
+/** The tag of what synchronises, which is that of no epoch. */
 export const SYNCHRONISES = 0xff;
 
 /** Tags are compared with so many of the current epoch. */
 export const TAG_BYTES = 16;
 
 export class FreshAccesses {
-  private epoch = 0;
   /** Granules whose tags are of this generation. */
   private readonly prepared = new Set<number>();
   /** By granule: offsets of bytes that synchronise. */
   private readonly marked = new Map<number, Set<number>>();
-  /** By thread: its epoch, in this generation. */
+  /** By thread: its epoch, in this generation; that of the current one is in its tags, as compiled code begins epochs, too. */
   private readonly threads = new Map<number, number>();
   private thread = 0;
   private isOn = false;
@@ -47,6 +45,7 @@ export class FreshAccesses {
   ) {
     memory.prepare = (granule, place) => this.prepare(granule, place);
     memory.released = (granule) => this.prepared.delete(granule);
+    this.epoch = LAST_EPOCH;
     this.setTags();
   }
 
@@ -59,6 +58,8 @@ export class FreshAccesses {
 
   /** The thread that runs from now on. */
   select(thread: number): void {
+    const { bytes } = this.memory;
+    if (this.isOn) this.threads.set(this.thread, bytes[CELL.storeTag]! >> 1);
     this.thread = thread;
     const epoch = this.threads.get(thread);
     if (epoch === undefined) this.beginEpoch();
@@ -69,8 +70,7 @@ export class FreshAccesses {
   beginEpoch(): void {
     if (!this.isOn) return this.setTags();
     if (this.epoch === LAST_EPOCH) this.beginGeneration();
-    this.threads.set(this.thread, ++this.epoch);
-    this.setTags(this.epoch);
+    this.setTags(++this.epoch);
   }
 
   /** The same for a thread that does not run. */
@@ -138,9 +138,16 @@ export class FreshAccesses {
     return true;
   }
 
+  private get epoch(): number {
+    return this.memory.view.getUint32(CELL.epoch, true);
+  }
+  private set epoch(epoch: number) {
+    this.memory.view.setUint32(CELL.epoch, epoch, true);
+  }
+
   private beginGeneration(): void {
     this.prepared.clear();
-    this.epoch = 0;
+    this.epoch = this.isOn ? 0 : LAST_EPOCH;
     this.threads.clear();
     this.memory.forgetPlaces();
   }

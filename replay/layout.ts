@@ -40,6 +40,8 @@ export const CELL = {
   calls: 176,
   /** In a replay that filters lines: how many sets the cache has whose latest lines are left out; 0 in others. */
   filterSets: 180,
+  /** In a replay of fresh accesses: number of the epoch that was begun last; `LAST_EPOCH` when the host is to begin the next. */
+  epoch: 184,
   /** Misses of simulated caches modulo 2^32: of the first levels for instructions and data, of the last level, and a spare word. */
   misses: 192,
 } as const;
@@ -212,6 +214,9 @@ export const DEFINED = 0;
 export const UNDEFINED = 1;
 export const PARTIAL = 2;
 export const NO_ACCESS = 0x80;
+
+/** The last number of an epoch. */
+export const LAST_EPOCH = 125;
 
 /** In a replay of fresh accesses a tag for each byte stands after the contents of a granule. */
 export const TAG_PLANE = GRANULE_SIZE;

@@ -7,6 +7,7 @@ import {
   CELL,
   FILTER_LINE_BITS,
   FILTERED_LINES,
+  LAST_EPOCH,
   ROW_ADDRESSES,
   ROW_SITES,
   ROW_TICKS,
@@ -103,7 +104,7 @@ function fresh(size: number): Support {
       c.get(marked);
       c.ops('i64_eqz', 'i32_eqz', 'i32_and');
       c.open('if');
-      c.call(context.import('beginEpoch'));
+      c.call(context.support('beginEpoch'));
       c.end();
     },
   };
@@ -185,6 +186,40 @@ function enterLine(c: Code): void {
   c.memory('i32_store', FILTERED_LINES);
 }
 
+/** Begins an epoch, as FreshAccesses.beginEpoch does, which it leaves the last one of a generation to. */
+function beginEpoch(c: Code, context: ModuleContext): void {
+  const epoch = c.local(I32);
+  const tag = c.local(I64);
+  loadAt(c, CELL.epoch, I32);
+  c.tee(epoch);
+  c.i32(LAST_EPOCH);
+  c.op('i32_ge_u');
+  c.open('if');
+  c.call(context.import('beginEpoch'));
+  c.else();
+  c.i32(0);
+  c.get(epoch);
+  c.i32(1);
+  c.op('i32_add');
+  c.tee(epoch);
+  c.memory('i32_store', CELL.epoch);
+  c.get(epoch);
+  c.i32(1);
+  c.op('i32_shl');
+  c.i32(1);
+  c.op('i32_or');
+  c.op('i64_extend_i32_u');
+  c.i64(0x0101010101010101n);
+  c.op('i64_mul');
+  c.set(tag);
+  for (const cell of [CELL.loadTag, CELL.loadTag + 8, CELL.storeTag, CELL.storeTag + 8]) {
+    c.i32(0);
+    c.get(tag);
+    c.memory('i64_store', cell);
+  }
+  c.end();
+}
+
 /** Writes a row of a site, an instruction of the block, and an address. Stops the run when there are many. */
 function noteAccess(c: Code): void {
   const [site, instruction, address] = [0, 1, 2];
@@ -226,6 +261,7 @@ export const FRESH_SUPPORT = {
   fresh8: fresh(8),
   fresh16: fresh(16),
   fresh32: fresh(32),
+  beginEpoch: { parameters: [], results: [], emit: beginEpoch },
   noteAccess: { parameters: [I32, I32, I64], results: [], emit: noteAccess },
   passLines: { parameters: [I32, I32, I32, I64, I32], results: [], emit: passLines },
   enterLine: { parameters: [I32, I64], results: [], emit: enterLine },
