@@ -69,6 +69,12 @@ export interface NativeEngine {
     reads: Uint32Array,
   ): void;
   takeReferences(tables: readonly ArrayBufferView[], from: number, to: number): number;
+  bindOperations(
+    history: NativeHistory,
+    firsts: Int32Array,
+    rows: Float64Array,
+    ends: Float64Array,
+  ): void;
   takeAccesses(history: NativeHistory, replay: NativeReplay, from: number, count: number): number;
   makeWaiting(): NativeWaiting;
   bindWaiting(

@@ -102,6 +102,7 @@ function compare(seed: number, guest?: Guest, told?: string[]): number {
     {
       race: (_, address) => raced.push(address - BASE),
       synchronised: () => assert.fail('nothing is marked'),
+      advanced: () => assert.fail('nothing is marked'),
     },
     told && {
       ordered: ({ slot, tick, isStore }, address) =>

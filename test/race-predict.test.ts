@@ -114,6 +114,7 @@ function find(steps: readonly Step[], isExact: boolean, sweeps: boolean): Found[
     {
       race: (earlier) => found.push({ earlier: earlier.tick, later: tick, schedule: undefined }),
       synchronised: () => assert.fail(),
+      advanced: () => assert.fail('nothing is marked'),
     },
     {
       ordered: (earlier) => {

@@ -5,7 +5,12 @@
  * thread does now if and only if the thread's clock has at least `t` at `s`.
  */
 
+/** Versions of clocks so far. */
+let versions = 0;
+
 export class VectorClock {
+  /** Another one, of all clocks, whenever it takes in what another clock has. */
+  version = ++versions;
   /** Time by slot; slots beyond the end have time 0. */
   times = new Uint32Array(8);
 
@@ -23,7 +28,13 @@ export class VectorClock {
     const from = other.times;
     this.reserve(from.length);
     const { times } = this;
-    for (let i = 0; i < from.length; i++) if (from[i]! > times[i]!) times[i] = from[i]!;
+    let isNew = false;
+    for (let i = 0; i < from.length; i++) {
+      if (from[i]! <= times[i]!) continue;
+      times[i] = from[i]!;
+      isNew = true;
+    }
+    if (isNew) this.version = ++versions;
   }
 
   assign(other: VectorClock): void {
@@ -31,6 +42,7 @@ export class VectorClock {
     this.reserve(from.length);
     this.times.set(from);
     this.times.fill(0, from.length);
+    this.version = ++versions;
   }
 
   /** Makes room for times of so many slots. */
@@ -61,6 +73,14 @@ export class SyncClock {
     this.clock.assign(thread.clock);
     this.slot = thread.slot;
     this.time = thread.time;
+    this.isEmpty = false;
+  }
+
+  /** The thread of a slot, which released last and has got to know nothing new, has released again. */
+  releasedAgain(slot: number, time: number): void {
+    this.clock.set(slot, time);
+    this.slot = slot;
+    this.time = time;
     this.isEmpty = false;
   }
 

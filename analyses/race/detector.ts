@@ -243,6 +243,7 @@ export class Detector {
       {
         race: (earlier, address) => this.race(earlier, address),
         synchronised: ({ address }, mask, isStore) => this.operate(address, mask, isStore),
+        advanced: (epochs, ends) => this.advanced(epochs, ends),
       },
       this.predictor && {
         ordered: (earlier, address) => this.predict(earlier, address),
@@ -254,6 +255,7 @@ export class Detector {
     this.variables = new SyncVariables(this.history, {
       mark: (address, size) => this.fresh.mark(address, size),
       unmark: (address, size) => this.fresh.unmark(address, size),
+      storedAgain: (slot, address, tick) => this.predictor?.signalAgain(slot, address, tick),
     });
     this.known = [...options.variables].sort((a, b) => a.address - b.address);
     this.replay = openReplay(trace, process, {
@@ -329,7 +331,7 @@ export class Detector {
     const dropped = this.synchronisation.isWithinOperation(number) ? LINKER | RUNTIME : LINKER;
     for (let i = from; i < count; i++) {
       const next = kinds[sites[i]!]!;
-      if (ignored === 0 && (next === PLAIN || next & dropped)) {
+      if (ignored === 0 && (isTaken(next) || next & dropped)) {
         i = history.take(replay.guest, replay.sites, kinds, dropped, i, count);
         if (i === count) break;
       }
@@ -395,6 +397,14 @@ export class Detector {
     });
     if (isStore) this.predictor?.endEpoch(slot, this.current!.time, next);
     this.history.enter(this.current!);
+  }
+
+  /** The module has done stores to synchronisation variables. */
+  private advanced(epochs: number, ends: Float64Array): void {
+    const { slot, time } = this.current!;
+    this.threads.epochs.count += epochs;
+    this.predictor?.endEpochs(slot, time, ends);
+    this.sweep();
   }
 
   private enter(number: number): void {
@@ -588,6 +598,7 @@ export class Detector {
       if (this.isConcurrent) return;
       this.isConcurrent = true;
       this.fresh.turn(true);
+      this.variables.startAgain();
       this.predictor?.turn(true, row.tick);
       for (const { address, size, evidence, born, tick } of this.known)
         if (born === 0)
@@ -598,6 +609,7 @@ export class Detector {
       this.isConcurrent = false;
       this.history.forgetAll();
       this.fresh.turn(false);
+      this.variables.startAgain();
       this.predictor?.turn(false, row.tick);
     }
   }
@@ -620,6 +632,7 @@ export class Detector {
   private sweep(): void {
     const { predictor, history } = this;
     if (!predictor || predictor.size < this.mostEntries) return;
+    this.variables.settleAll();
     predictor.sweep((visit) => history.eachAccess(visit));
     this.mostEntries = Math.max(FEW_ENTRIES, history.size, 2 * predictor.size);
   }
@@ -823,6 +836,10 @@ export class Detector {
     this.address = address;
   }
 }
+
+/** Accesses of sites of this kind may be taken by the module. */
+const isTaken = (kind: number): boolean =>
+  kind !== UNKNOWN && (kind & ~(PLAIN | ATOMIC | CPP_ATOMIC | OPENMP)) === 0;
 
 /** A key for two places; `turned` is that of the same ones the other way round. */
 const pairOf = (earlier: number, later: number): number => earlier * 2 ** 26 + later;

@@ -12,8 +12,9 @@
 import type { Guest } from '../../replay/guest.js';
 import type { NativeHistory } from '../../replay/native.js';
 import type { SiteTable } from '../../replay/types.js';
-import type { ThreadClock } from './clocks.js';
-import { NEEDS, REQUIRED, SINCE, type Requirements } from './predict.js';
+import type { ThreadClock, VectorClock } from './clocks.js';
+import { OperationTable } from './operation-table.js';
+import { KNOWLEDGE, NEEDS, REQUIRED, SINCE, STORED, type Requirements } from './predict.js';
 
 /** Memory is found in pages of this size. */
 const PAGE_BITS = 12;
@@ -55,6 +56,14 @@ const NOW = 1;
 const FREE = 2;
 const END = 3;
 const DROPPED = 4;
+const NUMBER = 5;
+const CLOCK_VERSION = 6;
+const ADVANCED = 7;
+const ENDED = 8;
+const STATE_WORDS = 9;
+
+/** Ends of epochs that the module notes before it is asked for them. */
+const MOST_ENDS = 4096;
 
 const NOT_PREDICTED: Requirements = { needs: new Float64Array(0), reads: new Uint32Array(0) };
 
@@ -85,6 +94,11 @@ export interface HistoryHooks {
   race(earlier: Access, address: number): void;
   /** The current access is to a synchronisation variable. */
   synchronised(marked: Marked, mask: number, isStore: boolean): void;
+  /**
+   * Operations on synchronisation variables that the module has done have begun epochs of the current thread.
+   * @param ends - ticks at which those ended in which it had stored
+   */
+  advanced(epochs: number, ends: Float64Array): void;
 }
 
 /** What prediction is told of. */
@@ -103,6 +117,8 @@ export interface PredictionHooks {
 /** The tables that the module knows, to see which were replaced since. */
 interface NativeTables {
   readonly history: NativeHistory;
+  firsts?: Int32Array;
+  rows?: Float64Array;
   heads?: Int32Array;
   replaced?: Int32Array;
   records?: Int32Array;
@@ -128,9 +144,13 @@ export class AccessHistory {
 
   /**
    * In an array that `replay/native/history.h` sees, too: the current thread's slot and epoch; free records; bits for the
-   * kinds of sites whose accesses the module drops.
+   * kinds of sites whose accesses the module drops; the thread's number and the version of its clock; how many epochs the module
+   * has begun, and ended with stores, since it was asked.
    */
-  private readonly state = Int32Array.of(0, 0, 0, 1 << RECORD_BITS, 0);
+  private readonly state = new Int32Array(STATE_WORDS);
+  private readonly ends = new Float64Array(MOST_ENDS);
+  readonly operations = new OperationTable();
+  private clock: VectorClock | undefined;
   /** What the current thread has seen. */
   private seen: Uint32Array = new Uint32Array(1);
   private known: Requirements = NOT_PREDICTED;
@@ -144,20 +164,29 @@ export class AccessHistory {
     private readonly prediction?: PredictionHooks,
   ) {
     this.replaced = new Int32Array(prediction ? this.heads.length : 1);
+    this.state[END] = 1 << RECORD_BITS;
   }
 
   /** The accesses that follow are made by this thread, in the epoch that it is in. */
-  enter({ slot, time, clock }: ThreadClock): void {
+  enter({ number, slot, time, clock }: ThreadClock): void {
     this.state[SLOT] = slot;
     this.state[NOW] = time;
+    this.state[NUMBER] = number;
+    this.clock = clock;
     this.seen = clock.times;
     if (this.prediction) this.known = this.prediction.known(slot);
   }
 
+  /** Another number whenever the current thread gets to know something of others. */
+  get version(): number {
+    return this.clock!.version + (this.known.needs[KNOWLEDGE] ?? 0);
+  }
+
   /**
    * Takes rows of the current thread's accesses from number `from` on, as far as the module for Node can: plain
-   * ones that race with nothing, and of which prediction need not be told.
-   * @param kinds - of sites: 1 for those whose accesses are plain
+   * ones that race with nothing, and of which prediction need not be told, and operations on synchronisation variables that
+   * repeat others.
+   * @param kinds - of sites (site-kinds.ts)
    * @param dropped - bits for those whose accesses are of no interest
    * @returns the number of the first row that is left, or `count`
    */
@@ -183,14 +212,31 @@ export class AccessHistory {
       engine.bindSites(history, kinds, sizes, stores);
       Object.assign(tables, { kinds, sizes });
     }
+    const { firsts, rows } = this.operations;
+    if (tables.firsts !== firsts || tables.rows !== rows) {
+      engine.bindOperations(history, firsts, rows, this.ends);
+      Object.assign(tables, { firsts, rows });
+    }
     state[DROPPED] = dropped;
+    state[CLOCK_VERSION] = this.clock!.version;
     const { seen } = this;
     const { needs, reads } = this.known;
     if (tables.seen !== seen || tables.needs !== needs || tables.reads !== reads) {
       engine.bindThread(history, seen, needs, reads);
       Object.assign(tables, { seen, needs, reads });
     }
-    return engine.takeAccesses(history, replay, from, count);
+    const taken = engine.takeAccesses(history, replay, from, count);
+    if (state[ADVANCED] !== 0) {
+      this.hooks.advanced(state[ADVANCED]!, this.ends.subarray(0, state[ENDED]));
+      state[ADVANCED] = state[ENDED] = 0;
+    }
+    return taken;
+  }
+
+  /** The rows of `operations` for the variables in 8 marked bytes. */
+  link(address: number, rows: readonly number[]): void {
+    const head = this.heads[this.granule(address)]!;
+    if (head < 0) this.operations.link(-head, rows);
   }
 
   /**
@@ -413,6 +459,7 @@ export class AccessHistory {
     const { records, seen, prediction } = this;
     if (prediction && this.replaced[granule])
       this.judgeReplaced(granule, mask, true, tick, address);
+    if (prediction) this.known.needs[STORED] = 1;
     const [slot, time] = [this.state[SLOT]!, this.state[NOW]!];
     let own = 0;
     let before = 0;

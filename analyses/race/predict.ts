@@ -28,7 +28,7 @@ export type Bounds = readonly number[];
  * that are replaced as they grow.
  */
 export interface Requirements {
-  /** From `NEEDS` on by slot, how far others must have come; before that two ticks. */
+  /** From `NEEDS` on by slot, how far others must have come; before that two ticks and two other numbers. */
   readonly needs: Float64Array;
   /** By slot, an epoch: the writes of epochs up to it are required. */
   readonly reads: Uint32Array;
@@ -36,7 +36,10 @@ export interface Requirements {
 /** In `needs`: tick since when nothing was remembered of the thread; and since when it requires what it does now. */
 export const SINCE = 0;
 export const REQUIRED = 1;
-export const NEEDS = 2;
+/** Then a number that goes up with what it requires, and whether it has stored in its present epoch. */
+export const KNOWLEDGE = 2;
+export const STORED = 3;
+export const NEEDS = 4;
 
 /** Calls back with the accesses that are remembered. */
 export type EachAccess = (visit: (slot: number, tick: number, isStore: boolean) => void) => void;
@@ -98,7 +101,7 @@ class SlotLog implements Requirements {
   /** What others must have done before what follows. */
   readonly required = new Log<Bounds>();
   readonly held = new Log<Held | undefined>();
-  /** When epochs ended, and the number of the present one. */
+  /** When epochs with stores ended, and the number of the present one. */
   readonly ends: number[] = [];
   epoch = 0;
   needs = new Float64Array(NEEDS + 8);
@@ -108,7 +111,9 @@ class SlotLog implements Requirements {
     this.required.clear();
     this.held.clear();
     this.ends.length = 0;
+    const knowledge = this.needs[KNOWLEDGE]!;
     this.needs.fill(0);
+    this.needs[KNOWLEDGE] = knowledge + 1;
     this.reads.fill(0);
   }
 
@@ -124,6 +129,7 @@ class SlotLog implements Requirements {
       this.needs = larger(this.needs, new Float64Array(NEEDS + 2 * bounds.length));
     this.needs.set(bounds, NEEDS);
     this.needs[REQUIRED] = this.needs[SINCE] = tick;
+    this.needs[KNOWLEDGE]!++;
   }
 
   hold(tick: number, held: Held | undefined, isKept: boolean): void {
@@ -205,6 +211,12 @@ export class Predictor {
     this.objects.set(object, joined(this.objects.get(object) ?? NOTHING, this.reached(slot, tick)));
   }
 
+  /** As `signal` once more, when the thread has required nothing new since then. */
+  signalAgain(slot: number, object: number, tick: number): void {
+    const needs = this.objects.get(object);
+    if (needs) needs[slot] = Math.max(needs[slot] ?? 0, tick);
+  }
+
   await(slot: number, object: number, tick: number): void {
     const needs = this.objects.get(object);
     if (needs) this.require(slot, needs, tick);
@@ -232,7 +244,17 @@ export class Predictor {
   /** Accesses of the thread so far are of another epoch than those from now on, which has this number. */
   endEpoch(slot: number, epoch: number, tick: number): void {
     const log = this.log(slot);
-    if (this.isOn && epoch !== log.epoch) log.ends.push(tick);
+    if (this.isOn && epoch !== log.epoch && log.needs[STORED]) {
+      log.ends.push(tick);
+      log.needs[STORED] = 0;
+    }
+    log.epoch = epoch;
+  }
+
+  /** The same of several epochs; `ends` are of those with stores. */
+  endEpochs(slot: number, epoch: number, ends: Float64Array): void {
+    const log = this.log(slot);
+    for (const end of ends) log.ends.push(end);
     log.epoch = epoch;
   }
 

@@ -5,6 +5,16 @@
  */
 import { SyncClock, type ThreadClock } from './clocks.js';
 import type { AccessHistory, Marked } from './history.js';
+import {
+  EVIDENCE_BITS,
+  KNOWN,
+  MASK,
+  OPERATIONS,
+  THREAD,
+  TICK,
+  TIME,
+  VERSION,
+} from './operation-table.js';
 
 /** What makes memory a synchronisation variable, in the order of their bits. */
 export const EVIDENCE = [
@@ -41,6 +51,8 @@ interface Variable {
   /** Number of the thread that operated on it; -1 when there were several. */
   thread: number;
   readonly clock: SyncClock;
+  /** Its row in the history's table of operations. */
+  readonly row: number;
 }
 
 /** So many that are no more are remembered for the report. */
@@ -51,14 +63,58 @@ export class SyncVariables {
   private readonly granules = new Map<number, Variable[]>();
   private readonly gone: Variable[] = [];
 
-  /** @param marks - told which memory is of variables, and which is no more */
+  /**
+   * @param marks - told which memory is of variables, and which is no more; and of the last of some stores to a variable
+   *   that the thread of a slot did one after another
+   */
   constructor(
     private readonly history: AccessHistory,
     private readonly marks: {
       mark(address: number, size: number): void;
       unmark(address: number, size: number): void;
+      storedAgain(slot: number, address: number, tick: number): void;
     },
   ) {}
+
+  /** Takes in what the module has done, of all variables. */
+  settleAll(): void {
+    for (const all of this.granules.values()) for (const variable of all) this.settle(variable);
+  }
+
+  /** The order of threads is forgotten: nothing is known to be a repetition. */
+  startAgain(): void {
+    const { rows } = this.history.operations;
+    for (const all of this.granules.values())
+      for (const variable of all) {
+        this.settle(variable);
+        rows[variable.row + KNOWN] = 0;
+      }
+  }
+
+  private settle(variable: Variable): void {
+    const { rows } = this.history.operations;
+    const { row } = variable;
+    variable.operations += rows[row + OPERATIONS]!;
+    rows[row + OPERATIONS] = 0;
+    if (rows[row + TIME] === 0) return;
+    const slot = rows[row + KNOWN]! - 1;
+    variable.clock.releasedAgain(slot, rows[row + TIME]!);
+    this.marks.storedAgain(slot, variable.address, rows[row + TICK]!);
+    rows[row + TIME] = 0;
+  }
+
+  /** The table of operations has what is known of the variables in 8 bytes. */
+  private link(granule: number, all: readonly Variable[]): void {
+    const { rows } = this.history.operations;
+    for (const { row, mask, evidence } of all) {
+      rows[row + MASK] = mask;
+      rows[row + EVIDENCE_BITS] = evidence;
+    }
+    this.history.link(
+      granule,
+      all.map(({ row }) => row),
+    );
+  }
 
   /**
    * Makes sure that memory is a variable, or parts of it are several.
@@ -73,7 +129,10 @@ export class SyncVariables {
       const all = this.granules.get(at);
       const known = all?.find((variable) => variable.mask & mask);
       if (known && (known.mask & mask) === mask) {
-        known.evidence |= bit;
+        if ((known.evidence & bit) === 0) {
+          known.evidence |= bit;
+          this.link(at, all!);
+        }
         continue;
       }
       this.history.mark(at + first, Math.min(end - at, 8) - first);
@@ -81,14 +140,17 @@ export class SyncVariables {
       if (known) {
         known.mask |= mask;
         known.evidence |= bit;
+        this.link(at, all!);
         continue;
       }
       const variable = {
         ...{ address: at + first, mask, evidence: bit, born: born(), tick },
         ...{ operations: 0, thread: 0, clock: new SyncClock() },
+        row: this.history.operations.add(),
       };
       if (all) all.push(variable);
       else this.granules.set(at, [variable]);
+      this.link(at, all ?? [variable]);
     }
   }
 
@@ -105,12 +167,22 @@ export class SyncVariables {
   ): void {
     for (const variable of this.granules.get(granule) ?? []) {
       if (!(variable.mask & mask)) continue;
+      this.settle(variable);
       variable.operations++;
       if (variable.thread === 0) variable.thread = thread.number;
       else if (variable.thread !== thread.number) variable.thread = -1;
       if (isStore) variable.clock.release(thread);
       else variable.clock.acquire(thread);
       operated?.(variable.address);
+      const { rows } = this.history.operations;
+      const { row } = variable;
+      rows[row + THREAD] = variable.thread;
+      const isKnown = rows[row + KNOWN] === thread.slot + 1;
+      if (isStore && isKnown) rows[row + VERSION] = this.history.version;
+      else if (!isKnown) {
+        rows[row + KNOWN] = isStore ? 0 : thread.slot + 1;
+        rows[row + VERSION] = -1;
+      }
     }
   }
 
@@ -118,7 +190,11 @@ export class SyncVariables {
   publish(thread: ThreadClock, address: number, tick: number): void {
     this.learn(address, 4, 'thread end', tick, () => 0);
     for (const variable of this.granules.get(address - (address % 8)) ?? [])
-      if (variable.mask & (0xf << (address % 8))) variable.clock.publish(thread);
+      if (variable.mask & (0xf << (address % 8))) {
+        this.settle(variable);
+        this.history.operations.rows[variable.row + KNOWN] = 0;
+        variable.clock.publish(thread);
+      }
   }
 
   /** The memory is something else from now on. */
@@ -129,9 +205,14 @@ export class SyncVariables {
       const all = this.granules.get(granule) ?? [];
       const left = all.filter((variable) => (variable.mask & ~mask) !== 0);
       for (const variable of all) {
+        this.settle(variable);
         if (variable.mask & ~mask) variable.mask &= ~mask;
-        else if (this.gone.length < MOST_REMEMBERED) this.gone.push(variable);
+        else {
+          this.history.operations.remove(variable.row);
+          if (this.gone.length < MOST_REMEMBERED) this.gone.push(variable);
+        }
       }
+      this.link(granule, left);
       if (left.length > 0) this.granules.set(granule, left);
       else this.granules.delete(granule);
     });
@@ -140,6 +221,7 @@ export class SyncVariables {
 
   /** All variables that there were, in order of their first operation. */
   all(): KnownVariable[] {
+    this.settleAll();
     return [...this.gone, ...[...this.granules.values()].flat()]
       .sort((a, b) => a.tick - b.tick)
       .map(toKnown);
@@ -147,6 +229,7 @@ export class SyncVariables {
 
   /** Those that more than one thread operated on. */
   shared(): KnownVariable[] {
+    this.settleAll();
     return [...this.gone, ...[...this.granules.values()].flat()]
       .filter(({ thread }) => thread === -1)
       .sort((a, b) => a.tick - b.tick)

@@ -300,6 +300,19 @@ static Value js_bind_thread(Env env, Info info)
    return NULL;
 }
 
+/* bindOperations(history, firsts: Int32Array, rows: Float64Array, ends: Float64Array): synchronisation variables, as in
+   operation-table.ts, and where ends of epochs are noted. */
+static Value js_bind_operations(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct history* history;
+   if (!arguments(env, info, values) || !(history = history_of(env, values[0]))) return fail(env);
+   history->firsts = array(env, values[1], &history->firsts_count);
+   history->rows = array(env, values[2], &history->rows_size);
+   history->ends = array(env, values[3], &history->ends_count);
+   return NULL;
+}
+
 /* takeAccesses(history, replay, from, count): number of the first row, from `from` on, that is left, or `count`. */
 static Value js_take_accesses(Env env, Info info)
 {
@@ -408,7 +421,7 @@ __attribute__((visibility("default"))) Value napi_register_module_v1(Env env, Va
    static const struct { const char* name; Callback* f; } functions[] = {
       { "attach", js_attach }, { "isAt", js_is_at }, { "translate", js_translate }, { "run", js_run },
       { "makeHistory", js_make_history }, { "bindPages", js_bind_pages }, { "bindRecords", js_bind_records }, { "bindSites", js_bind_sites },
-      { "bindThread", js_bind_thread },
+      { "bindThread", js_bind_thread }, { "bindOperations", js_bind_operations },
       { "takeAccesses", js_take_accesses }, { "takeReferences", js_take_references }, { "warm", js_warm },
       { "makeWaiting", js_make_waiting }, { "bindWaiting", js_bind_waiting }, { "bindRoles", js_bind_roles },
       { "takeWaiting", js_take_waiting }

@@ -17,10 +17,18 @@
 #define H_STORES_SHIFT H_LISTED_SLOTS
 #define H_BYTES_SHIFT (2 * H_LISTED_SLOTS)
 enum { H_WHAT, H_TIME, H_SITE, H_NEXT, H_TICK, H_JUDGED = 6, H_LISTED, H_RECORD_WORDS };
-enum { H_STATE_SLOT, H_STATE_TIME, H_STATE_FREE, H_STATE_END, H_STATE_DROPPED, H_STATE_WORDS };
+enum { H_STATE_SLOT, H_STATE_TIME, H_STATE_FREE, H_STATE_END, H_STATE_DROPPED, H_STATE_NUMBER, H_STATE_CLOCK_VERSION, H_STATE_ADVANCED, H_STATE_ENDED, H_STATE_WORDS };
 #define H_PLAIN 1
-/* As in predict.ts, of a thread: ticks of its last entry and of its last requirement, then how far others must have come. */
-enum { H_SINCE, H_REQUIRED, H_NEEDS };
+#define H_ATOMIC 2
+#define H_CPP_ATOMIC 4
+#define H_OPENMP 32
+/* As in operation-table.ts, and bits for the first two of EVIDENCE in variables.ts. */
+enum { O_MASK, O_EVIDENCE, O_OPERATIONS, O_THREAD, O_KNOWN, O_VERSION, O_TIME, O_TICK, O_NEXT, O_ROW_WORDS };
+#define O_BY_INSTRUCTION 1
+#define O_BY_FUNCTION 2
+/* As in predict.ts, of a thread: ticks of its last entry and of its last requirement, a version of those, and whether it has stored in
+   its epoch; then how far others must have come. */
+enum { H_SINCE, H_REQUIRED, H_KNOWLEDGE, H_STORED, H_NEEDS };
 
 struct history {
    i32* state;
@@ -31,11 +39,16 @@ struct history {
    const u8 *kinds, *stores;
    const u16* sizes;
    size_t site_count;
-   const u32* seen;
+   u32* seen;
    size_t seen_count;
+   /* Synchronisation variables, and ticks at which epochs with stores ended. */
+   const i32* firsts;
+   size_t firsts_count;
+   f64 *rows, *ends;
+   size_t rows_size, ends_count;
    /* What prediction knows of the current thread: its requirements, and epochs of others whose writes are required; NULL
       without prediction. */
-   const f64* needs;
+   f64* needs;
    size_t needs_count;
    const u32* reads;
    size_t reads_count;
@@ -145,6 +158,7 @@ static int take_access(struct history* h, u32 granule, u32 mask, u32 site, f64 t
    }
    if (!is_quiet(h, granule, mask, tick, is_store)) return 0;
    if (state[H_STATE_FREE] == 0 && (size_t)state[H_STATE_END] + H_RECORD_WORDS > h->records_size) return 0;
+   if (is_store && h->needs) h->needs[H_STORED] = 1;
 
    i32 own = 0, before = 0;
    u32 covered = 0;
@@ -194,6 +208,39 @@ static int take_access(struct history* h, u32 granule, u32 mask, u32 site, f64 t
    return 1;
 }
 
+/* Does an operation on a synchronisation variable that only repeats what is known; returns 0, having done nothing, when it does
+   not. */
+static int operate(struct history* h, size_t marked, u32 mask, u8 kind, f64 tick, int is_store)
+{
+   i32* state = h->state;
+   u32 slot = state[H_STATE_SLOT];
+   f64* found = NULL;
+   for (size_t at = marked < h->firsts_count ? h->firsts[marked] : 0; at != 0; at = h->rows[at + O_NEXT]) {
+      u32 its = h->rows[at + O_MASK];
+      if (!(its & mask)) continue;
+      if (found != NULL || (mask & ~its)) return 0;
+      found = h->rows + at;
+   }
+   u32 evidence = kind & H_ATOMIC ? O_BY_INSTRUCTION : kind & H_CPP_ATOMIC ? O_BY_FUNCTION : 0;
+   if (found == NULL || (evidence & ~(u32)found[O_EVIDENCE]) || found[O_KNOWN] != slot + 1.0) return 0;
+   if (found[O_THREAD] != -1 && found[O_THREAD] != state[H_STATE_NUMBER]) return 0;
+   if (is_store) {
+      f64 version = state[H_STATE_CLOCK_VERSION] + (h->needs ? h->needs[H_KNOWLEDGE] : 0);
+      if (found[O_VERSION] != version || slot >= h->seen_count) return 0;
+      if (h->needs && h->needs[H_STORED] != 0) {
+         if ((size_t)state[H_STATE_ENDED] >= h->ends_count) return 0;
+         h->ends[state[H_STATE_ENDED]++] = tick + 1;
+         h->needs[H_STORED] = 0;
+      }
+      found[O_TIME] = state[H_STATE_TIME];
+      found[O_TICK] = tick + 1;
+      h->seen[slot] = ++state[H_STATE_TIME];
+      state[H_STATE_ADVANCED]++;
+   }
+   found[O_OPERATIONS]++;
+   return 1;
+}
+
 /* Rows that lie so far ahead, or nearer, are fetched: an access is mostly waiting for memory. */
 #define H_FAR 12
 #define H_NEAR 6
@@ -227,8 +274,9 @@ static u32 take_accesses(struct history* h, const u8* m, u32 at, u32 count)
    for (; at < count; at++) {
       u32 site = i32_load(m, 4 * at, ROW_SITES);
       if (site >= h->site_count) return at;
-      if (h->kinds[site] & h->state[H_STATE_DROPPED]) continue;
-      if (h->kinds[site] != H_PLAIN) return at;
+      u8 kind = h->kinds[site];
+      if (kind & h->state[H_STATE_DROPPED]) continue;
+      if (kind == 0 || (kind & ~(H_PLAIN | H_ATOMIC | H_CPP_ATOMIC | H_OPENMP))) return at;
       fetch_ahead(h, m, at);
       u64 address = i64_load(m, 8 * at, ROW_ADDRESSES), end = address + h->sizes[site];
       f64 tick = i64_load(m, 8 * at, ROW_TICKS);
@@ -237,7 +285,10 @@ static u32 take_accesses(struct history* h, const u8* m, u32 at, u32 count)
          u32 cached = key & (H_CACHED - 1), size = (next < end ? next : end) - address;
          if (h->keys[cached] != (f64)key) return at;
          u32 granule = h->pages[cached] + (address >> 3 & (H_GRANULES - 1));
-         if (!take_access(h, granule, ((1u << size) - 1) << (address & 7), site, tick, h->stores[site])) return at;
+         u32 mask = ((1u << size) - 1) << (address & 7);
+         if (h->heads[granule] < 0) {
+            if (size != h->sizes[site] || !operate(h, -h->heads[granule], mask, kind, tick, h->stores[site])) return at;
+         } else if ((kind & (H_ATOMIC | H_CPP_ATOMIC)) || !take_access(h, granule, mask, site, tick, h->stores[site])) return at;
          address = next;
       }
    }
