@@ -133,12 +133,14 @@ export class Threads {
   /** Goes up whenever a thread begins an epoch. */
   readonly epochs = { count: 0 };
   private readonly live = new Map<number, ThreadClock>();
+  /** The same by number: they are asked for at each operation. */
+  private readonly byNumber: (ThreadClock | undefined)[] = [];
   /** Threads that ended and may still be joined, or are concurrent with some that live. */
   private readonly ended: ThreadClock[] = [];
   private readonly tenants: Tenancy[][] = [];
 
   get(number: number): ThreadClock {
-    return this.live.get(number) ?? this.add(number, undefined);
+    return this.byNumber[number] ?? this.add(number, undefined);
   }
 
   /** Those that live. */
@@ -157,6 +159,7 @@ export class Threads {
     const thread = this.live.get(number);
     if (!thread) return;
     this.live.delete(number);
+    this.byNumber[number] = undefined;
     this.ended.push(thread);
   }
 
@@ -195,6 +198,7 @@ export class Threads {
     thread.clock.set(slot, from);
     (this.tenants[slot] ??= []).push({ thread: number, from });
     this.live.set(number, thread);
+    this.byNumber[number] = thread;
     for (const { clock } of this.live.values()) clock.reserve(this.tenants.length);
     return thread;
   }

@@ -219,7 +219,7 @@ export class Detector {
   private readonly known: readonly KnownVariable[];
   private readonly blocks = new LiveBlocks();
   /** By thread: the epoch for which accesses are told of. */
-  private readonly epochs = new Map<number, number>();
+  private readonly epochs: number[] = [];
   private settled = 0;
   private readonly begun = new Set<number>();
 
@@ -327,7 +327,7 @@ export class Detector {
     const { history, replay } = this;
     const { kinds } = this.kinds;
     const { sizes, stores } = replay.sites;
-    const ignored = this.ignored.get(number) ?? 0;
+    const ignored = this.ignored.size === 0 ? 0 : (this.ignored.get(number) ?? 0);
     const dropped = this.synchronisation.isWithinOperation(number) ? LINKER | RUNTIME : LINKER;
     for (let i = from; i < count; i++) {
       const next = kinds[sites[i]!]!;
@@ -575,8 +575,8 @@ export class Detector {
 
   /** The first of the operations wait no more. */
   private drop(count: number): void {
-    if (count === 0) return;
-    this.operations.push(...this.operations.splice(0, count)); // to be used again
+    if (count < this.waiting && count > 0)
+      this.operations.push(...this.operations.splice(0, count)); // to be used again
     this.waiting -= count;
   }
 
@@ -620,8 +620,8 @@ export class Detector {
     if (count === this.settled) return;
     this.settled = count;
     for (const { number, slot, time } of this.threads.all()) {
-      if (this.epochs.get(number) === time) continue;
-      this.epochs.set(number, time);
+      if (this.epochs[number] === time) continue;
+      this.epochs[number] = time;
       this.predictor?.endEpoch(slot, time, tick);
       this.fresh.endEpoch(number);
     }

@@ -122,6 +122,8 @@ export class LockChecker implements Observer {
   private readonly areas = new MemoryAreas();
   private readonly locks = new AddressMap<Lock>();
   private readonly threads = new Map<number, Thread>();
+  /** The one that was asked for last, as mostly the same is again. */
+  private latest: { readonly number: number; readonly thread?: Thread } = { number: -1 };
   /** Threads that have ended by themselves. */
   private readonly ended = new Set<number>();
   private readonly order = new LockOrder<Lock>();
@@ -228,11 +230,13 @@ export class LockChecker implements Observer {
   // ---------------------------------------------------------------- locks
 
   private thread(number: number): Thread {
+    if (number === this.latest.number) return this.latest.thread!;
     let thread = this.threads.get(number);
     if (!thread) {
       thread = { wait: undefined, undo: undefined, exit: undefined };
       this.threads.set(number, thread);
     }
+    this.latest = { number, thread };
     return thread;
   }
 
@@ -480,6 +484,7 @@ export class LockChecker implements Observer {
     for (const number of [...this.threads.keys()]) {
       if (number === thread) continue;
       this.threads.delete(number);
+      this.latest = { number: -1 };
       this.conditions.waitEnds(number);
     }
     this.order.keepOnly(thread);

@@ -51,6 +51,8 @@ const MEANINGS = bySyncOp({
 
 export class RecordedOrder {
   private readonly slots = new Map<number, number>();
+  /** The same by number: they are asked for at each operation. */
+  private readonly byNumber: (number | undefined)[] = [];
   /** Threads that wait at a barrier, by its address. */
   private readonly barriers = new Map<number, { count: number; waiting: number[] }>();
 
@@ -61,8 +63,11 @@ export class RecordedOrder {
 
   /** Slot of a thread, which may have ended. */
   slot(thread: number): number {
-    let slot = this.slots.get(thread);
-    if (slot === undefined) this.slots.set(thread, (slot = this.threads.get(thread).slot));
+    let slot = this.byNumber[thread];
+    if (slot === undefined) {
+      this.byNumber[thread] = slot = this.threads.get(thread).slot;
+      this.slots.set(thread, slot);
+    }
     return slot;
   }
 
