@@ -964,9 +964,10 @@ static void emit_core_request(ThreadId tid)
    r->handled = True;
 }
 
-/* Helgrind's private requests, in the order of its header, from _VG_USERREQ__HG_SET_MY_PTHREAD_T on. */
+/* Helgrind's private requests, in the order of its header, from _VG_USERREQ__HG_SET_MY_PTHREAD_T on, and our own of tasks. */
 static Int sync_op(UInt code)
 {
+   if (code >= REQUEST_TASKS && code < REQUEST_TASKS_END) return SYNC_OP_TASK_CREATE_BEGIN + (code - REQUEST_TASKS);
    switch (code) {
       case VG_USERREQ__HG_CLEAN_MEMORY: return SYNC_OP_CLEAN_MEMORY;
       case _VG_USERREQ__HG_SET_MY_PTHREAD_T: return SYNC_OP_SET_PTHREAD;
@@ -1080,7 +1081,8 @@ void on_sync(ULong tick, UWord code, UWord object, UWord object2, UWord value)
    const UWord args[4] = { code, object, object2, value };
    if (op < 0) return;
    now = tick;
-   emit_sync(tid, op, stack_of_caller(tid), args);
+   /* Tasks may be many and small: of each only the creation is shown. */
+   emit_sync(tid, op, code <= REQUEST_TASKS || code >= REQUEST_TASKS_END ? stack_of_caller(tid) : 0, args);
 }
 
 /* ---------------------------------------------------------------- answers to requests

@@ -19,6 +19,7 @@
 #define WEAK __attribute__((weak))
 extern int* __errno_location(void) WEAK;
 extern int pthread_mutexattr_gettype(const pthread_mutexattr_t*, int*) WEAK;
+extern int omp_get_level(void) WEAK;
 
 typedef void Marker(long code, const void* object, long object2, long value);
 
@@ -722,6 +723,262 @@ WRAP_QT(void*, _ZN6QMutexD2Ev, void* mutex)
    VALGRIND_GET_ORIG_FN(original);
    return qmutex_destructor(original, mutex);
 }
+
+/* ---------------------------------------------------------------- OpenMP's tasks
+
+   Entry points of GCC's libgomp, as its header libgomp_g.h declares them. So that the beginning and the end of
+   a task are seen, it gets a function and data of ours, which begin with what is needed to go on to its own. */
+
+#define WRAP_GOMP(result, name, ...)                                                             \
+   result I_WRAP_SONAME_FNNAME_ZU(libgompZdsoZa, name)(__VA_ARGS__);                             \
+   result I_WRAP_SONAME_FNNAME_ZU(libgompZdsoZa, name)(__VA_ARGS__)
+
+#define TASK(code, object, object2) event(code, (const void*)(long)(object), (long)(object2), 0)
+
+/* Bits of flags: GOMP_TASK_FLAG_… */
+enum { FLAG_FINAL = 1 << 1, FLAG_DEPEND = 1 << 3, FLAG_IF = 1 << 10, FLAG_NOGROUP = 1 << 11, FLAG_REDUCTION = 1 << 12, FLAG_DETACH = 1 << 13 };
+
+/* The library writes to the first words of a task's data (bounds of a loop, the event of a detached task), and reads
+   the third (reductions). */
+struct task {
+   long words[3];
+   long written;
+   long number;
+   unsigned long offset; /* of its own data, which follow */
+   void (*function)(void*);
+};
+
+/* Data of a task whose variables are copied by a function. */
+struct uncopied {
+   struct task task;
+   void (*copy)(void*, void*);
+   void* data;
+};
+
+static long task_count;
+
+static void run_task(void* argument)
+{
+   struct task* task = argument;
+   long number = task->number, *data = (long*)((char*)argument + task->offset);
+   void* frame = __builtin_frame_address(0);
+   for (long i = 0; i < task->written; i++) data[i] = task->words[i];
+   TASK(TASK_BEGIN, number, frame);
+   task->function(data);
+   TASK(TASK_END, number, frame);
+}
+
+static void copy_bytes(void* to, const void* from, unsigned long size)
+{
+   for (unsigned long i = 0; i < size; i++) ((volatile char*)to)[i] = ((const char*)from)[i];
+}
+
+static void copy_task(void* to, void* from)
+{
+   struct uncopied* uncopied = from;
+   char* data = (char*)to + uncopied->task.offset;
+   copy_bytes(to, from, sizeof(struct task));
+   copy_bytes(data, uncopied->task.words, uncopied->task.written * sizeof(long));
+   uncopied->copy(data, uncopied->data);
+}
+
+static void tell_dependences(unsigned count, void** addresses, long how)
+{
+   for (unsigned i = 0; i < count; i++) TASK(TASK_DEPEND, addresses[i], how);
+}
+
+/* Two layouts: counts of all and of outputs; or 0 and counts of all, outputs, mutexinoutset, inputs, and the rest are
+   depend objects, of an address and a kind each. */
+static void tell_dependence(void** depend)
+{
+   unsigned long all = (unsigned long)depend[0], out = (unsigned long)depend[1];
+   if (all != 0) {
+      tell_dependences(out, depend + 2, DEPEND_OUT);
+      tell_dependences(all - out, depend + 2 + out, DEPEND_IN);
+      return;
+   }
+   all = out;
+   out = (unsigned long)depend[2] + (unsigned long)depend[3];
+   unsigned long in = (unsigned long)depend[4];
+   tell_dependences(out, depend + 5, DEPEND_OUT);
+   tell_dependences(in, depend + 5 + out, DEPEND_IN);
+   for (unsigned long i = out + in; i < all; i++) {
+      void** object = depend[5 + i];
+      unsigned long kind = (unsigned long)object[1];
+      tell_dependences(1, object, kind == 1 ? DEPEND_IN : kind == 5 ? DEPEND_SET : DEPEND_OUT);
+   }
+}
+
+/* Makes our data of a task's data, in memory that has room for it. */
+static __attribute__((always_inline)) inline void* our_data(void* room, struct task task, void (*copy)(void*, void*), void* data,
+                                                            unsigned long size)
+{
+   if (copy) {
+      *(struct uncopied*)room = (struct uncopied){ task, copy, data };
+   } else {
+      *(struct task*)room = task;
+      copy_bytes((char*)room + task.offset, data, size);
+   }
+   return room;
+}
+
+static unsigned long align_up(unsigned long value, unsigned long alignment) { return (value + alignment - 1) & -alignment; }
+
+/* Outside of parallel regions nobody but the creator could execute a task, and the library does so at once. */
+static long may_be_deferred(unsigned long condition)
+{
+   return condition && (omp_get_level == NULL || omp_get_level() > 0);
+}
+
+#define AT_LEAST(a, b) ((unsigned long)(a) > (b) ? (unsigned long)(a) : (b))
+
+/* Declares `task`, `alignment` of our data and `ours`, the data. */
+#define OUR_TASK(words_written)                                                                  \
+   struct task task = { .written = (words_written), .function = function };                      \
+   unsigned long alignment = AT_LEAST(align, sizeof(long));                                      \
+   task.offset = align_up(sizeof task, alignment);                                               \
+   task.number = __atomic_add_fetch(&task_count, 1, __ATOMIC_RELAXED);                           \
+   if ((flags & FLAG_REDUCTION) && size >= (long)sizeof task.words) task.words[2] = ((long*)data)[2]; \
+   void* ours = our_data((void*)align_up((unsigned long)__builtin_alloca(                        \
+      AT_LEAST(task.offset + size, sizeof(struct uncopied)) + alignment), alignment), task, copy, data, size)
+
+WRAP_GOMP(void, GOMP_task, void (*function)(void*), void* data, void (*copy)(void*, void*), long size, long align, long if_clause,
+          unsigned long flags, void** depend, long priority, void* detach)
+{
+   OrigFn original;
+   long unused;
+   VALGRIND_GET_ORIG_FN(original);
+   OUR_TASK((flags & FLAG_DETACH) != 0);
+   if (flags & FLAG_DEPEND) tell_dependence(depend);
+   TASK(TASK_CREATE_BEGIN, task.number,
+        (may_be_deferred(if_clause & 0xff) ? 0 : TASK_IS_UNDEFERRED) | ((flags & FLAG_FINAL) ? TASK_IS_FINAL : 0));
+   CALL_FN_W_10W(unused, original, run_task, ours, copy ? copy_task : NULL, size + task.offset, alignment, if_clause, flags, depend,
+                 priority, detach);
+   (void)unused;
+   TASK(TASK_CREATE, task.number, 0);
+}
+
+static __attribute__((always_inline)) inline void taskloop(OrigFn original, void (*function)(void*), void* data,
+                                                           void (*copy)(void*, void*), long size, long align, unsigned long flags,
+                                                           unsigned long count, long priority, long start, long end, long step)
+{
+   long unused;
+   OUR_TASK(2);
+   TASK(TASK_CREATE_BEGIN, task.number,
+        (may_be_deferred(flags & FLAG_IF) ? 0 : TASK_IS_UNDEFERRED) | ((flags & FLAG_FINAL) ? TASK_IS_FINAL : 0)
+           | ((flags & FLAG_NOGROUP) ? 0 : TASK_IS_GROUPED) | TASK_IS_LOOP);
+   CALL_FN_W_11W(unused, original, run_task, ours, copy ? copy_task : NULL, size + task.offset, alignment, flags, count, priority,
+                 start, end, step);
+   (void)unused;
+   TASK(TASK_CREATE, task.number, 0);
+}
+
+WRAP_GOMP(void, GOMP_taskloop, void (*function)(void*), void* data, void (*copy)(void*, void*), long size, long align,
+          unsigned long flags, unsigned long count, long priority, long start, long end, long step)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   taskloop(original, function, data, copy, size, align, flags, count, priority, start, end, step);
+}
+
+WRAP_GOMP(void, GOMP_taskloop_ull, void (*function)(void*), void* data, void (*copy)(void*, void*), long size, long align,
+          unsigned long flags, unsigned long count, long priority, long start, long end, long step)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   taskloop(original, function, data, copy, size, align, flags, count, priority, start, end, step);
+}
+
+WRAP_GOMP(void, GOMP_taskwait, void)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   TASK(TASKWAIT_BEGIN, 0, 0);
+   CALL_FN_v_v(original);
+   TASK(TASKWAIT, 0, 0);
+}
+
+WRAP_GOMP(void, GOMP_taskwait_depend, void** depend)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   tell_dependence(depend);
+   TASK(TASKWAIT_BEGIN, 0, 1);
+   CALL_FN_v_W(original, depend);
+   TASK(TASKWAIT, 0, 1);
+}
+
+WRAP_GOMP(void, GOMP_taskgroup_start, void)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   CALL_FN_v_v(original);
+   TASK(TASKGROUP, 0, 0);
+}
+
+WRAP_GOMP(void, GOMP_taskgroup_end, void)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   TASK(TASKGROUP_END_BEGIN, 0, 0);
+   CALL_FN_v_v(original);
+   TASK(TASKGROUP_END, 0, 0);
+}
+
+WRAP_GOMP(void, omp_fulfill_event, void* which)
+{
+   OrigFn original;
+   VALGRIND_GET_ORIG_FN(original);
+   TASK(TASK_FULFILL, 0, 0);
+   CALL_FN_v_W(original, which);
+}
+
+/* What waits at a barrier of the team, which completes all its tasks. Nobody is told as long as there are no tasks. */
+#define WRAP_BARRIER(name)                                                                       \
+   WRAP_GOMP(long, name, long argument)                                                          \
+   {                                                                                             \
+      OrigFn original;                                                                           \
+      long result;                                                                               \
+      VALGRIND_GET_ORIG_FN(original);                                                            \
+      CALL_FN_W_W(result, original, argument);                                                   \
+      if (task_count) TASK(TASKS_DONE, 0, 0);                                                    \
+      return result;                                                                             \
+   }
+
+WRAP_BARRIER(GOMP_barrier)
+WRAP_BARRIER(GOMP_barrier_cancel)
+WRAP_BARRIER(GOMP_loop_end)
+WRAP_BARRIER(GOMP_loop_end_cancel)
+WRAP_BARRIER(GOMP_sections_end)
+WRAP_BARRIER(GOMP_sections_end_cancel)
+WRAP_BARRIER(GOMP_single_copy_end)
+WRAP_BARRIER(GOMP_workshare_task_reduction_unregister)
+WRAP_BARRIER(GOMP_parallel_end)
+
+/* Null for the thread that is to execute the block, which does not wait yet. */
+WRAP_GOMP(void*, GOMP_single_copy_start, void)
+{
+   OrigFn original;
+   void* result;
+   VALGRIND_GET_ORIG_FN(original);
+   CALL_FN_W_v(result, original);
+   if (task_count && result) TASK(TASKS_DONE, 0, 0);
+   return result;
+}
+
+#define WRAP_PARALLEL(name)                                                                      \
+   WRAP_GOMP(long, name, void* function, void* data, long threads, long flags)                   \
+   {                                                                                             \
+      OrigFn original;                                                                           \
+      long result;                                                                               \
+      VALGRIND_GET_ORIG_FN(original);                                                            \
+      CALL_FN_W_WWWW(result, original, function, data, threads, flags);                          \
+      if (task_count) TASK(TASKS_DONE, 0, 0);                                                    \
+      return result;                                                                             \
+   }
+
+WRAP_PARALLEL(GOMP_parallel)
+WRAP_PARALLEL(GOMP_parallel_reductions)
 
 /* ---------------------------------------------------------------- Ada tasks
 
