@@ -108,7 +108,16 @@ function find(steps: readonly Step[], isExact: boolean, sweeps: boolean): Found[
   let current: ThreadClock;
   let tick = 0;
   const side = (thread: number, at: number) => ({
-    ...{ thread, tick: BigInt(at), pc: 0n, isStore: true, size: 1, by: undefined, stack: 0 },
+    ...{
+      thread,
+      task: 0,
+      tick: BigInt(at),
+      pc: 0n,
+      isStore: true,
+      size: 1,
+      by: undefined,
+      stack: 0,
+    },
   });
   const history = new AccessHistory(
     {
@@ -122,7 +131,7 @@ function find(steps: readonly Step[], isExact: boolean, sweeps: boolean): Found[
         const isHard = predictor.isOrdered(earlier.slot, earlier.tick, current.slot, tick);
         assert.ok(!isHard || !bounds);
         if (!bounds) return;
-        const thread = threads.owner(earlier.slot, earlier.time);
+        const { thread } = threads.owner(earlier.slot, earlier.time);
         const { recordedUntil, segments, next } = witnessOf(
           {
             ...{ earlier: side(thread, earlier.tick), later: side(current.number, tick) },

@@ -80,6 +80,28 @@ describe('race', () => {
     });
   }
 
+  for (const variant of [[], ['-DCLEAN']])
+    test(`tasks.c: the same ${variant.join(' ')} if one thread executes all tasks`, () => {
+      const report = analyze(recorded('tasks.c', '-DTHREADS=1', ...variant));
+      assert.deepEqual(found(report, 'tasks.c'), variant.length > 0 ? [] : expected('tasks.c'));
+    });
+
+  test('tasks that race are named, and where they were created', () => {
+    const { findings } = analyze(recorded('tasks.c'));
+    const { what, stacks } = findings.find(
+      ({ stacks: [first] }) => first!.frames[0]!.fn === 'add_sibling',
+    )!;
+    const number = (text: string) => / by thread #\d+ in task #(\d+)/.exec(text)?.[1];
+    const tasks = [what, stacks[1]!.role].map(number);
+    assert.equal(new Set(tasks).size, 2);
+    for (const task of tasks) {
+      const creation = stacks.find(({ role }) =>
+        role.startsWith(`Task #${task} was created by thread #`),
+      );
+      assert.match(creation!.frames.find(({ file }) => file === 'tasks.c')!.fn, /^races\b/);
+    }
+  });
+
   test('both accesses, the memory, the locks and the creation of the threads', () => {
     const { findings } = analyze(recorded('memory.c'));
     const { notes, stacks } = findings.find(({ what }) => / size 1 /.test(what))!;

@@ -122,25 +122,38 @@ export class ThreadClock {
   }
 }
 
-/** A thread that has or had a slot. */
-interface Tenancy {
+/** Who has or had a slot. */
+export interface Tenancy {
   readonly thread: number;
   readonly from: number;
+  /** Number of a task of OpenMP, which the thread executed; 0 for the thread itself. */
+  readonly task: number;
+  /** It has asked which thread it is, so what it accesses may be that thread's alone. */
+  knowsThread: boolean;
 }
+
+/**
+ * So many tasks have slots of their own. Of more that are concurrent each comes after another one, which hides races
+ * of these two: one pair in a hundred. A prime number, or what a program repeats may hide all.
+ */
+const MOST_TASKS = 101;
 
 /** All threads of a process image. */
 export class Threads {
   /** Goes up whenever a thread begins an epoch. */
   readonly epochs = { count: 0 };
+  /** By number of a thread: its clock, or that of the task that it executes. */
   private readonly live = new Map<number, ThreadClock>();
   /** The same by number: they are asked for at each operation. */
   private readonly byNumber: (ThreadClock | undefined)[] = [];
   /** Threads that ended and may still be joined, or are concurrent with some that live. */
   private readonly ended: ThreadClock[] = [];
+  private readonly endedTasks: ThreadClock[] = [];
+  private tasks = 0;
   private readonly tenants: Tenancy[][] = [];
 
   get(number: number): ThreadClock {
-    return this.byNumber[number] ?? this.add(number, undefined);
+    return this.byNumber[number] ?? this.addThread(number, undefined);
   }
 
   /** Those that live. */
@@ -149,9 +162,34 @@ export class Threads {
   }
 
   create(parent: ThreadClock, child: number): ThreadClock {
-    const thread = this.add(child, parent);
+    const thread = this.addThread(child, parent.clock);
     parent.advance();
     return thread;
+  }
+
+  /**
+   * A thread begins to execute a task.
+   * @param seen - what happened before its creation
+   */
+  beginTask(number: number, task: number, seen: VectorClock): ThreadClock {
+    let reused = this.endedTasks.findLastIndex((other) => hasSeen(seen, other));
+    if (reused < 0 && this.tasks >= MOST_TASKS && this.endedTasks.length > 0) {
+      seen.join(this.endedTasks[0]!.clock);
+      reused = 0;
+    }
+    const before = reused < 0 ? undefined : this.endedTasks.splice(reused, 1)[0];
+    if (!before) this.tasks++;
+    this.epochs.count++;
+    return this.add(number, task, seen, before);
+  }
+
+  /** The task is complete; the thread goes on with what it did before. */
+  endTask(number: number, task: ThreadClock, outer: ThreadClock): void {
+    this.endedTasks.push(task);
+    this.epochs.count++;
+    this.live.set(number, outer);
+    this.byNumber[number] = outer;
+    outer.clock.reserve(this.tenants.length);
   }
 
   /** The thread does nothing any more. */
@@ -176,27 +214,36 @@ export class Threads {
 
   /** All that was ever done happens before what this thread does from now on. */
   isAfterAll(thread: ThreadClock): boolean {
-    return this.live.size === 1 && this.ended.every((other) => hasSeen(thread, other));
+    const isBefore = (other: ThreadClock): boolean => hasSeen(thread.clock, other);
+    return this.live.size === 1 && this.ended.every(isBefore) && this.endedTasks.every(isBefore);
   }
 
-  /** Number of the thread that had a slot at a time. */
-  owner(slot: number, time: number): number {
-    return this.tenants[slot]?.findLast(({ from }) => from <= time)?.thread ?? 0;
+  /** Who had a slot at a time. */
+  owner(slot: number, time: number): Tenancy {
+    return this.tenants[slot]!.findLast(({ from }) => from <= time)!;
+  }
+
+  private addThread(number: number, seen: VectorClock | undefined): ThreadClock {
+    const reusable = seen ? this.ended.findIndex((other) => hasSeen(seen, other)) : -1;
+    return this.add(number, 0, seen, reusable < 0 ? undefined : this.ended.splice(reusable, 1)[0]);
   }
 
   /**
    * The slot of a thread that ended is used again if its end happens before the new thread's beginning:
    * then nothing that either did is concurrent with what the other did.
    */
-  private add(number: number, parent: ThreadClock | undefined): ThreadClock {
-    const reusable = parent ? this.ended.findIndex((other) => hasSeen(parent, other)) : -1;
-    const before = reusable < 0 ? undefined : this.ended.splice(reusable, 1)[0];
+  private add(
+    number: number,
+    task: number,
+    seen: VectorClock | undefined,
+    before: ThreadClock | undefined,
+  ): ThreadClock {
     const slot = before?.slot ?? this.tenants.length;
     const from = (before?.time ?? 0) + 1;
     const thread = new ThreadClock(number, slot, this.epochs);
-    if (parent) thread.clock.assign(parent.clock);
+    if (seen) thread.clock.assign(seen);
     thread.clock.set(slot, from);
-    (this.tenants[slot] ??= []).push({ thread: number, from });
+    (this.tenants[slot] ??= []).push({ thread: number, from, task, knowsThread: false });
     this.live.set(number, thread);
     this.byNumber[number] = thread;
     for (const { clock } of this.live.values()) clock.reserve(this.tenants.length);
@@ -204,5 +251,5 @@ export class Threads {
   }
 }
 
-const hasSeen = (thread: ThreadClock, other: ThreadClock): boolean =>
-  thread.clock.get(other.slot) >= other.time;
+const hasSeen = (seen: VectorClock, other: ThreadClock): boolean =>
+  seen.get(other.slot) >= other.time;

@@ -2,6 +2,7 @@
  * One pass over a process image that finds its races: replays it, follows what orders its accesses, and
  * judges each access against the history of the memory that it touches.
  */
+import { recordedStacks, type RecordedStacks } from '../../replay/lineage.js';
 import { openReplay, type ProcessReplay } from '../../replay/replay.js';
 import type { AccessRows } from '../../replay/guest.js';
 import type { FreshAccesses } from '../../replay/fresh-accesses.js';
@@ -21,7 +22,7 @@ import {
   thread_events,
 } from '../../schemas/tables.js';
 import type { LockPass } from './check-locks.js';
-import { Threads, type ThreadClock } from './clocks.js';
+import { Threads, type Tenancy, type ThreadClock } from './clocks.js';
 import { AccessHistory, type Access } from './history.js';
 import { LiveBlocks } from './live-blocks.js';
 import { Predictor } from './predict.js';
@@ -29,8 +30,11 @@ import { RecordedOrder } from './recorded-order.js';
 import {
   ATOMIC,
   CPP_ATOMIC,
+  isInOpenmp,
   isInRuntime,
+  isReplacement,
   LINKER,
+  OF_THREAD,
   OPENMP,
   PLAIN,
   RUNTIME,
@@ -44,6 +48,8 @@ import { SyncVariables, type Evidence, type KnownVariable } from './variables.js
 /** One side of a race. */
 export interface RacyAccess {
   readonly thread: number;
+  /** Number of the task of OpenMP that the thread executed; 0 for none. */
+  readonly task: number;
   readonly tick: bigint;
   /** The instruction; undefined when the program did not access by itself. */
   readonly pc: bigint | undefined;
@@ -88,8 +94,10 @@ export interface DetectorOptions {
   readonly variables: readonly KnownVariable[];
   /** A block that is freed counts as written by who frees it. */
   readonly freeIsWrite: boolean;
-  /** Look for races of other schedules, too. */
+  /** Look for races of other schedules, too; not if there are tasks, whose order in a thread nothing turns round. */
   readonly predicts: boolean;
+  /** OpenMP's tasks are created. */
+  readonly hasTasks: boolean;
   readonly progress: (tick: bigint) => void;
   /** Is told of the rows of its tables, too. */
   readonly locks: LockPass | undefined;
@@ -106,6 +114,8 @@ const FEW_ENTRIES = 250_000;
 const OTHER_SITES = 2 ** 25;
 /** Bytes that the C library keeps at the end of a thread's stack for itself. */
 const THREAD_DESCRIPTOR_BYTES = 4096;
+const SYS_ARCH_PRCTL = 158;
+const ARCH_SET_FS = 0x1002;
 const SYS_FUTEX = 202;
 /** System calls whose parameters are the C library's business, or the engine's. */
 const QUIET_SYSCALLS: ReadonlySet<number> = new Set([
@@ -167,6 +177,8 @@ const GO_AHEAD = bySyncOp({
   ...{ cond_wait: 1, cond_signal_end: 1, cond_broadcast_end: 1, sem_wait_begin: 1, sem_wait: 1 },
   ...{ sem_acquired: 1, sem_post_end: 1, spin_lock_begin: 1, spin_lock: 1 },
   ...{ spin_init_or_unlock_end: 1, create_begin: 1, create_end: 1, happens_after: 1 },
+  ...{ task_create_begin: 1, task_depend: 1, taskwait_begin: 1, taskwait: 1, taskgroup: 1 },
+  ...{ taskgroup_end_begin: 1, taskgroup_end: 1, tasks_done: 1 },
 });
 
 interface OtherSite {
@@ -218,6 +230,12 @@ export class Detector {
   private readonly calls = new Map<number, { number: number; stack: number }>();
   private readonly known: readonly KnownVariable[];
   private readonly blocks = new LiveBlocks();
+  /** Addresses of those that OpenMP's library has allocated for itself, and what call stacks say of that. */
+  private readonly librarysBlocks = new Set<number>();
+  private readonly isLibrarysStack = new Map<number, boolean>();
+  private readonly stacks: RecordedStacks;
+  /** Where thread-local variables lie. */
+  private readonly threadLocal: Range[] = [];
   /** By thread: the epoch for which accesses are told of. */
   private readonly epochs: number[] = [];
   private settled = 0;
@@ -232,10 +250,11 @@ export class Detector {
   constructor(
     trace: Trace,
     process: number,
-    symbols: Symbols,
+    private readonly symbols: Symbols,
     private readonly options: DetectorOptions,
   ) {
-    if (options.predicts) {
+    this.stacks = recordedStacks(trace, process);
+    if (options.predicts && !options.hasTasks) {
       this.predictor = new Predictor();
       this.order = new RecordedOrder(this.predictor, this.threads);
     }
@@ -263,7 +282,7 @@ export class Detector {
       columns: new Set(['ticks', 'addresses']),
       fresh: {
         synchronises: (pc) => options.atomicPcs.has(pc),
-        servesOperations: (pc) => isInRuntime(symbols, pc),
+        servesOperations: (pc) => isInRuntime(symbols, pc) || isInOpenmp(symbols, pc),
         isInOperation: () =>
           this.synchronisation.isWithinAfter(
             this.replay.thread,
@@ -328,7 +347,9 @@ export class Detector {
     const { kinds } = this.kinds;
     const { sizes, stores } = replay.sites;
     const ignored = this.ignored.size === 0 ? 0 : (this.ignored.get(number) ?? 0);
-    const dropped = this.synchronisation.isWithinOperation(number) ? LINKER | RUNTIME : LINKER;
+    const dropped = this.synchronisation.isWithinOperation(number)
+      ? LINKER | RUNTIME | OPENMP
+      : LINKER;
     for (let i = from; i < count; i++) {
       const next = kinds[sites[i]!]!;
       if (ignored === 0 && (isTaken(next) || next & dropped)) {
@@ -344,7 +365,11 @@ export class Detector {
       this.tick = tick;
       this.address = high * 0x1_0000_0000 + low;
       let kind = kinds[site]!;
-      if (kind === UNKNOWN) kind = this.kinds.classify(site);
+      if (kind === UNKNOWN) {
+        kind = this.kinds.classify(site);
+        if (kind === PLAIN && this.options.hasTasks && isIn(this.threadLocal, this.address))
+          kind = kinds[site] = OF_THREAD;
+      }
       if (kind === PLAIN) history.access(site, tick, low, high, sizes[site]!, stores[site] === 1);
       else this.specialAccess(kind, low, high);
     }
@@ -371,6 +396,11 @@ export class Detector {
     const { site, tick } = this;
     const { address } = this;
     if (kind & LINKER) return;
+    if (kind & OF_THREAD) {
+      const { slot, time } = this.current!;
+      this.threads.owner(slot, time).knowsThread = true;
+    }
+    if (kind & OPENMP && this.synchronisation.isWithinOperation(this.current!.number)) return;
     if (kind & RUNTIME) {
       if (this.synchronisation.isWithinOperation(this.current!.number)) return;
       if (isIn(this.runtimeData, address)) return;
@@ -418,6 +448,7 @@ export class Detector {
       return;
     }
     if (this.untracked.length > 0 && isIn(this.untracked, address)) return;
+    if (this.options.hasTasks && this.isOneAfterOther(earlier, address)) return;
     const key = pairOf(earlier.site, this.site);
     const known = this.races.get(key);
     if (known) {
@@ -429,6 +460,23 @@ export class Detector {
       return;
     }
     this.races.set(key, this.raceWith(earlier));
+  }
+
+  /**
+   * Tasks are not ordered, but they would not both access this at once: it is the thread's, which executes one task after
+   * the other; or the memory of a stack was that of a call which is over.
+   */
+  private isOneAfterOther(earlier: Access, address: number): boolean {
+    if (this.synchronisation.tasks.wasCleared(address, earlier.tick)) return true;
+    const { slot, time, number } = this.current!;
+    const owner = this.threads.owner(earlier.slot, earlier.time);
+    if (owner.thread !== number) return false;
+    if (owner.knowsThread && this.threads.owner(slot, time).knowsThread) return true;
+    if (isIn(this.threadLocal, address)) return true;
+    // The C library leaves out its locks while there is one thread.
+    const sites = [earlier.site, this.site];
+    if (sites.every((site) => site < OTHER_SITES && this.isRuntime(site))) return true;
+    return this.librarysBlocks.has(this.blocks.at(address)?.address ?? 0);
   }
 
   /** The site is one of a run-time library of OpenMP. */
@@ -449,7 +497,12 @@ export class Detector {
     const owner = this.threads.owner(earlier.slot, earlier.time);
     return {
       earlier: this.side(owner, earlier.tick, earlier.site, earlier.isStore),
-      later: this.side(this.current!.number, this.tick, this.site, undefined),
+      later: this.side(
+        this.threads.owner(this.current!.slot, this.current!.time),
+        this.tick,
+        this.site,
+        undefined,
+      ),
       address: BigInt(this.address),
       count: 1,
     };
@@ -485,7 +538,7 @@ export class Detector {
   }
 
   private side(
-    thread: number,
+    { thread, task }: Tenancy,
     tick: number,
     site: number,
     isStore: boolean | undefined,
@@ -493,10 +546,11 @@ export class Detector {
     const { sites } = this.replay;
     if (site >= OTHER_SITES) {
       const other = this.others[site - OTHER_SITES]!;
-      return { thread, tick: BigInt(tick), pc: undefined, ...other };
+      return { thread, task, tick: BigInt(tick), pc: undefined, ...other };
     }
     return {
       thread,
+      task,
       tick: BigInt(tick),
       pc: sites.pcs[site]!,
       isStore: isStore ?? sites.stores[site] === 1,
@@ -517,6 +571,7 @@ export class Detector {
     switch (row.table) {
       case sync:
         this.perform(this.nextOperation(row));
+        if (this.synchronisation.tasks.areDeferred) this.beginConcurrency(row.tick);
         this.settleEpochs(row.tick);
         break;
       case thread_events:
@@ -594,18 +649,10 @@ export class Detector {
 
   private settleConcurrency(row: EventRow): void {
     const op = row.name('op');
-    if (op === 'create') {
-      if (this.isConcurrent) return;
-      this.isConcurrent = true;
-      this.fresh.turn(true);
-      this.variables.startAgain();
-      this.predictor?.turn(true, row.tick);
-      for (const { address, size, evidence, born, tick } of this.known)
-        if (born === 0)
-          for (const one of evidence) this.variables.learn(address, size, one, tick, () => 0);
-    } else if (op === 'joined' && this.isConcurrent) {
+    if (op === 'create') this.beginConcurrency(row.tick);
+    else if (op === 'joined' && this.isConcurrent) {
       const thread = this.threads.get(row.u32('thread'));
-      if (!this.threads.isAfterAll(thread)) return;
+      if (!this.threads.isAfterAll(thread) || this.synchronisation.tasks.areDeferred) return;
       this.isConcurrent = false;
       this.history.forgetAll();
       this.fresh.turn(false);
@@ -614,14 +661,27 @@ export class Detector {
     }
   }
 
+  /** A second thread begins, or a task that may as well be executed by one. */
+  private beginConcurrency(tick: number): void {
+    if (this.isConcurrent) return;
+    this.isConcurrent = true;
+    this.fresh.turn(true);
+    this.variables.startAgain();
+    this.predictor?.turn(true, tick);
+    for (const { address, size, evidence, born, tick } of this.known)
+      if (born === 0)
+        for (const one of evidence) this.variables.learn(address, size, one, tick, () => 0);
+  }
+
   /** Accesses of threads that have begun a new epoch are of interest again. */
   private settleEpochs(tick: number): void {
     const { count } = this.threads.epochs;
     if (count === this.settled) return;
     this.settled = count;
     for (const { number, slot, time } of this.threads.all()) {
-      if (this.epochs[number] === time) continue;
-      this.epochs[number] = time;
+      const epoch = slot * 2 ** 32 + time;
+      if (this.epochs[number] === epoch) continue;
+      this.epochs[number] = epoch;
       this.predictor?.endEpoch(slot, time, tick);
       this.fresh.endEpoch(number);
     }
@@ -654,6 +714,7 @@ export class Detector {
     const sp = Number(row.u64('sp'));
     const stack = this.anonymous.find(({ start, end }) => sp >= start && sp < end);
     if (!stack || thread === 1) return;
+    this.threadLocal.push({ start: sp, end: stack.end });
     this.forget(stack.start, stack.end - stack.start); // thread-local variables, too
     this.runtimeData.push({
       start: sp,
@@ -728,18 +789,32 @@ export class Detector {
     const size = Number(row.u64('size'));
     this.newObject(address, size);
     this.blocks.add({ address, size, event: row.event });
+    if (this.options.hasTasks && this.isOfLibrary(row.u32('stack')))
+      this.librarysBlocks.add(address);
     this.born(address, size, row.event);
   }
 
   private freed(row: EventRow, address: number, size: number): void {
     this.blocks.remove(address);
-    if (this.isConcurrent && this.options.freeIsWrite) {
+    const isLibrarys = this.librarysBlocks.delete(address);
+    if (this.isConcurrent && this.options.freeIsWrite && !isLibrarys) {
       this.enter(row.u32('thread'));
       this.setOther(address, 'free', row.u32('stack'), true, size, row);
       this.history.storeToKnown(this.site, this.tick, address, size);
     }
     this.variables.forget(address, size);
     this.synchronisation.forget(address, size);
+  }
+
+  /** The call stack is one of a call by OpenMP's library. */
+  private isOfLibrary(stack: number): boolean {
+    let isIt = this.isLibrarysStack.get(stack);
+    if (isIt === undefined) {
+      const [caller] =
+        this.stacks.get(stack)?.filter((pc) => !isReplacement(this.symbols, pc)) ?? [];
+      this.isLibrarysStack.set(stack, (isIt = !!caller && isInOpenmp(this.symbols, caller)));
+    }
+    return isIt;
   }
 
   /** A range becomes a new object. */
@@ -787,6 +862,11 @@ export class Detector {
   private syscall(row: EventRow): void {
     const thread = row.u32('thread');
     const number = row.u32('number');
+    if (number === SYS_ARCH_PRCTL && Number(row.u64('arg1')) === ARCH_SET_FS) {
+      const end = Number(row.u64('arg2'));
+      const mapping = this.anonymous.find((range) => end >= range.start && end < range.end);
+      if (mapping) this.threadLocal.push({ start: mapping.start, end });
+    }
     this.calls.set(thread, { number, stack: row.u32('stack') });
     if (number !== SYS_FUTEX || !this.isConcurrent) return;
     const address = Number(row.u64('arg1'));

@@ -13,7 +13,7 @@ import { MemcheckEvents } from '../memcheck/events.js';
 import { memcheckSettings } from '../memcheck/options.js';
 import { lookAgain } from '../memcheck/second-look.js';
 import type { Race, RacyAccess } from './detector.js';
-import { isInRuntime } from './site-kinds.js';
+import { isInRuntime, isReplacement } from './site-kinds.js';
 import { witnessOf, witnessText, type Slice } from './witness.js';
 
 /** A lock that a thread holds. */
@@ -34,8 +34,6 @@ interface Moment {
 
 /** More instructions than a superblock has. */
 const LARGEST_BLOCK = 256n;
-/** Allocators and functions of strings are the engine's. */
-const isReplaced = (module: string): boolean => /\/vgpreload_memcheck-[^/]*$/.test(module);
 const NOTHING: Description = { notes: [], stacks: [] };
 
 /** Findings for races, in the order of their second access. */
@@ -55,7 +53,11 @@ class Explainer {
   private readonly moments = new Map<bigint, Moment>();
   /** By thread: its creator, and the call stack of the creation. */
   private readonly creations = new Map<number, { creator: number; stack: number }>();
+  /** The same by number of a task of OpenMP. */
+  private readonly taskCreations = new Map<number, { creator: number; stack: number }>();
   private slices: readonly Slice[] = [];
+  /** Those of OpenMP that took part. */
+  private readonly tasks = new Set<number>();
 
   constructor(
     private readonly trace: Trace,
@@ -71,8 +73,10 @@ class Explainer {
   run(races: readonly Race[]): Finding[] {
     const ordered = [...races].sort((a, b) => Number(a.later.tick - b.later.tick));
     for (const { earlier, later } of ordered)
-      for (const { tick, thread } of [earlier, later])
+      for (const { tick, thread, task } of [earlier, later]) {
         this.moments.set(tick, { thread, pcs: [], locks: [], description: NOTHING });
+        this.tasks.add(task);
+      }
     if (races.some(({ reached }) => reached))
       this.slices = [...this.trace.rows(slices, this.process)];
     this.findLocks();
@@ -145,6 +149,8 @@ class Explainer {
     };
     for (const row of this.trace.rows(sync, this.process)) {
       pass(row.tick);
+      if (row.op === 'task_create_begin' && this.tasks.has(Number(row.object)))
+        this.taskCreations.set(Number(row.object), { creator: row.thread, stack: row.stack });
       const locks = held.get(row.thread) ?? [];
       held.set(row.thread, locks);
       const take = (address: bigint): void => {
@@ -197,16 +203,17 @@ class Explainer {
     const stacks: FindingStack[] = [
       { role: '', pcs: this.pcsOf(later, moment) },
       {
-        role: `This conflicts with a previous ${this.accessText(earlier)} by thread #${earlier.thread}${locksText(before.locks)}`,
+        role: `This conflicts with a previous ${this.accessText(earlier)} by ${actor(earlier)}${locksText(before.locks)}`,
         pcs: this.pcsOf(earlier, before),
       },
       ...moment.description.stacks,
       ...this.lockStacks([...moment.locks, ...before.locks]),
+      ...this.taskStacks([later.task, earlier.task]),
       ...this.creationStacks([later.thread, earlier.thread]),
     ];
     return {
       kind: 'Race',
-      what: `Possible data race during ${verb} of size ${later.size} at ${hex(address)} by thread #${later.thread}${later.by ? ` (${later.by})` : ''}`,
+      what: `Possible data race during ${verb} of size ${later.size} at ${hex(address)} by ${actor(later)}${later.by ? ` (${later.by})` : ''}`,
       notes: [
         `Locks held by thread #${later.thread}: ${lockList(moment.locks)}`,
         ...moment.description.notes,
@@ -228,7 +235,7 @@ class Explainer {
   private isOfRuntime({ earlier, later }: Race): boolean {
     const callers = [later, earlier].map((access) => {
       const pcs = this.pcsOf(access, this.moments.get(access.tick)!);
-      const caller = pcs.findIndex((pc) => !isReplaced(this.symbols.frames(pc).at(-1)!.module));
+      const caller = pcs.findIndex((pc) => !isReplacement(this.symbols, pc));
       return caller >= 0 && isInRuntime(this.symbols, pcs[caller]!) ? caller : -1;
     });
     return callers[0]! > 0 && callers[1]! >= 0;
@@ -254,6 +261,19 @@ class Explainer {
       role: `Lock at ${hex(address)} was first taken at`,
       pcs: this.stackOf(firstStack),
     }));
+  }
+
+  private taskStacks(tasks: readonly number[]): FindingStack[] {
+    return [...new Set(tasks)].flatMap((task) => {
+      const creation = this.taskCreations.get(task);
+      if (!creation) return [];
+      return [
+        {
+          role: `Task #${task} was created by thread #${creation.creator}`,
+          pcs: this.stackOf(creation.stack),
+        },
+      ];
+    });
   }
 
   private creationStacks(threads: readonly number[]): FindingStack[] {
@@ -296,6 +316,9 @@ function placeOf({ what, notes, stacks }: Finding): string {
   return `the block at ${hex(BigInt(address) - BigInt(inside.replaceAll(',', '')))}`;
 }
 
+/** Who made an access. */
+const actor = ({ thread, task }: RacyAccess): string =>
+  `thread #${thread}${task ? ` in task #${task}` : ''}`;
 const lockList = (locks: readonly HeldLock[]): string =>
   locks.length === 0 ? 'none' : locks.map(({ address }) => hex(address)).join(', ');
 const locksText = (locks: readonly HeldLock[]): string => `, locks held: ${lockList(locks)}`;

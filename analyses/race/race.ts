@@ -11,7 +11,7 @@
  */
 import type { Trace } from '../../replay/trace.js';
 import { Symbols } from '../../replay/symbols.js';
-import { thread_events } from '../../schemas/tables.js';
+import { sync, thread_events } from '../../schemas/tables.js';
 import { lock_uses, sync_variables } from '../../schemas/views.js';
 import type { Analysis, AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
 import type { Finding, Summary } from '../finding.js';
@@ -86,7 +86,9 @@ function findRaces(
   locks: LockPass,
 ): Races {
   const hasThreads = [...trace.rows(thread_events, process)].some(({ op }) => op === 'create');
-  if (!hasThreads) return { findings: [], variables: [], missing: [], hasReadAll: false };
+  const hasTasks = createsTasks(trace, process);
+  if (!hasThreads && !hasTasks)
+    return { findings: [], variables: [], missing: [], hasReadAll: false };
   const symbols = new Symbols(trace, process);
   const atomicPcs = findAtomicPcs(trace, process);
   const ticks = Number(trace.processes.find((row) => row.process === process)?.ticks ?? 1n);
@@ -96,6 +98,7 @@ function findRaces(
       atomicPcs,
       freeIsWrite: options['free-is-write'] !== 'no',
       predicts: options['model'] !== 'hb',
+      hasTasks,
       progress: (tick) => context.progress(Number(tick) / ticks),
       locks: told,
     }).run();
@@ -121,6 +124,15 @@ function findRaces(
         : []),
     ],
   };
+}
+
+/** OpenMP's tasks are created. */
+function createsTasks(trace: Trace, process: number): boolean {
+  for (const batch of trace.batches(sync, process)) {
+    const creation = batch.names('op').indexOf('task_create_begin');
+    if (creation >= 0 && batch.column('op').includes(creation)) return true;
+  }
+  return false;
 }
 
 function variableRow(process: number, variable: KnownVariable) {

@@ -22,10 +22,15 @@ export const RUNTIME = 8;
 export const LINKER = 16;
 /** Bit: in a run-time library of OpenMP, whose own memory only matters as it synchronises. */
 export const OPENMP = 32;
+/** Bit: what is read depends on which thread this is: in a function that says so, or of thread-local variables. */
+export const OF_THREAD = 64;
 
 const RUNTIME_FILE = /\/(?:libc[.-][^/]*|libpthread[.-][^/]*)$/;
 const LINKER_FILE = /\/(?:ld-[^/]*|vgpreload_(?:sync|helgrind)-[^/]*)$/;
+const REPLACEMENT_FILE = /\/vgpreload_memcheck-[^/]*$/;
 const OPENMP_FILE = /\/lib(?:gomp|omp|iomp5)[.-][^/]*$/;
+const THREAD_FUNCTION =
+  /^_*(?:omp_get_thread_num|pthread_getspecific|tss_get|pthread_self)_?(?:@|$)/;
 const ATOMIC_FILE = /^(?:atomic|atomic_base\.h|atomicity\.h|shared_ptr_atomic\.h|atomic_wait\.h)$/;
 const ATOMIC_FUNCTION =
   /^(?:std::(?:__)?atomic|__atomic_|__gnu_cxx::__(?:exchange_and_add|atomic_add))/;
@@ -55,10 +60,11 @@ export class SiteKinds {
     let kind = 0;
     if (this.isAtomic(site)) kind |= ATOMIC;
     if (this.atomicPcs.has(this.sites.pcs[site]!)) kind |= CPP_ATOMIC;
-    const { module } = frames.at(-1)!;
+    const { fn, module } = frames.at(-1)!;
     if (RUNTIME_FILE.test(module)) kind |= RUNTIME;
     if (LINKER_FILE.test(module)) kind |= LINKER;
     if (OPENMP_FILE.test(module)) kind |= OPENMP;
+    if (kind & (OPENMP | RUNTIME) && THREAD_FUNCTION.test(fn)) kind |= OF_THREAD;
     return (this.kinds[site] = kind || PLAIN);
   }
 
@@ -71,6 +77,16 @@ export class SiteKinds {
     }
     return false;
   }
+}
+
+/** The instruction is that of a run-time library of OpenMP. */
+export function isInOpenmp(symbols: Symbols, pc: bigint): boolean {
+  return OPENMP_FILE.test(symbols.frames(pc).at(-1)!.module);
+}
+
+/** The instruction is in the engine's replacement of an allocator or a function of strings. */
+export function isReplacement(symbols: Symbols, pc: bigint): boolean {
+  return REPLACEMENT_FILE.test(symbols.frames(pc).at(-1)!.module);
 }
 
 /** The instruction is the C library's or the dynamic linker's. */

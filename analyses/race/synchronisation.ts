@@ -6,6 +6,7 @@
 import type { EventRow } from '../../replay/types.js';
 import { SyncClock, type ThreadClock, type Threads } from './clocks.js';
 import { bySyncOp, SYNC_OPS, type SyncRow } from './sync-row.js';
+import { Tasks } from './tasks.js';
 
 interface SyncObject {
   /** Of a readers-writer lock: what writers released. */
@@ -73,7 +74,8 @@ const PARTS = bySyncOp({
   ...{ cond_broadcast: BEGIN, cond_broadcast_end: END, sem_wait_begin: BEGIN, sem_wait: END },
   ...{ sem_post: BEGIN, sem_post_end: END, spin_lock_begin: BEGIN, spin_lock: END },
   ...{ spin_init_or_unlock: BEGIN, spin_init_or_unlock_end: END },
-  ...{ create_begin: BEGIN, create_end: END },
+  ...{ create_begin: BEGIN, create_end: END, task_create_begin: BEGIN, task_create: END },
+  ...{ taskwait_begin: BEGIN, taskwait: END, taskgroup_end_begin: BEGIN, taskgroup_end: END },
 });
 
 function depthAfter(op: number, depth: number): number {
@@ -85,8 +87,11 @@ export class Synchronisation {
   private readonly objects = new Map<number, SyncObject>();
   /** How many announced operations each thread is within. */
   private readonly within: number[] = [];
+  readonly tasks: Tasks;
 
-  constructor(private readonly threads: Threads) {}
+  constructor(private readonly threads: Threads) {
+    this.tasks = new Tasks(threads, this.within);
+  }
 
   /** The thread executes an operation that was announced. */
   isWithinOperation(thread: number): boolean {
@@ -137,10 +142,11 @@ export class Synchronisation {
   }
 
   /** Takes in a row of `sync`. */
-  operation({ op, thread: number, object: address, object2, value }: SyncRow): void {
+  operation(row: SyncRow): void {
+    const { op, thread: number, object: address, object2, value } = row;
     this.within[number] = depthAfter(op, this.within[number] ?? 0);
     const action = ACTIONS[op];
-    if (!action) return;
+    if (!action) return this.tasks.operation(row);
     const thread = this.threads.get(number);
     switch (action) {
       case ACQUIRE:
