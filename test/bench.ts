@@ -135,7 +135,7 @@ function cost(argv: readonly string[]): Cost {
 /** Runs measured for each figure; the cheapest counts, as what disturbs a run only ever adds to it. */
 const REPEATS = 3;
 
-function best(tool: Tool | 'race' | 'heap', measure: () => Cost): Cost {
+function best(tool: Tool | 'race' | 'profile', measure: () => Cost): Cost {
   // lackey takes long, beside which a disturbance is nothing.
   const runs = Array.from({ length: tool === 'lackey' ? 1 : REPEATS }, measure);
   return runs.reduce((a, b) => (b.cpuS < a.cpuS ? b : a));
@@ -294,23 +294,24 @@ function benchRaces({ name, argv }: Guest) {
   return { guest: name, accesses, native, helgrind, drd, record, analyze };
 }
 
-/** What measuring the heap costs beside massif, and with accesses beside dhat. */
-function benchHeap({ name, argv }: Guest, run: string) {
-  const under = (tool: string): number =>
-    best('heap', () =>
-      cost(['valgrind', `--tool=${tool}`, `--${tool}-out-file=/dev/null`, ...argv]),
-    ).cpuS;
-  const analyze = (accesses: string): number =>
-    best('heap', () =>
-      cost([process.execPath, GRIND, 'analyze', 'heap', run, `--accesses=${accesses}`]),
-    ).cpuS;
-  const [massif, heap, dhat, accesses] = [
-    under('massif'),
-    analyze('no'),
-    under('dhat'),
-    analyze('yes'),
-  ];
-  return { guest: name, massif, heap, dhat, accesses };
+/** Analyses that measure, and what Valgrind has for the same; `reuse` stands beside what has a part of it. */
+const PROFILES = [
+  { analysis: ['heap'], tool: ['massif'] },
+  { analysis: ['heap', '--accesses=yes'], tool: ['dhat'] },
+  { analysis: ['cache'], tool: ['cachegrind', '--cache-sim=yes'] },
+  { analysis: ['callgraph'], tool: ['callgrind'] },
+  { analysis: ['reuse'], tool: ['cachegrind', '--cache-sim=yes'] },
+];
+
+/** What profiles cost beside Valgrind's. */
+function benchProfiles({ name, argv }: Guest, run: string) {
+  return PROFILES.map(({ analysis, tool: [tool, ...options] }) => {
+    const out = `--${tool}-out-file=/dev/null`;
+    const under = () => cost(['valgrind', `--tool=${tool}`, ...options, out, ...argv]);
+    const ours = () => cost([process.execPath, GRIND, 'analyze', ...analysis, run]);
+    const [theirs, analyze] = [best('profile', under).cpuS, best('profile', ours).cpuS];
+    return { guest: name, analysis: analysis.join(' '), tool: tool!, theirs, analyze };
+  });
 }
 
 /** Reading speed, on one trace. A query's first run also decodes and compiles; both are counted. */
@@ -362,7 +363,7 @@ async function main(): Promise<void> {
   const races = makeThreadedGuests()
     .filter(({ name }) => only.length === 0 || only.includes(name))
     .map(benchRaces);
-  const heaps = results.map(({ run }, i) => benchHeap(guests[i]!, run));
+  const profiles = results.flatMap(({ run }, i) => benchProfiles(guests[i]!, run));
   const queries = results.map(({ guest, run }) => ({ guest, ...benchQueries(run) }));
   const engine = execFileSync('valgrind', ['--version'], { encoding: 'utf8' }).trim();
   const cpu = /model name\s*: (.*)/.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? 'unknown';
@@ -374,7 +375,16 @@ async function main(): Promise<void> {
     const guestResults = results.map(({ run: _, ...rest }) => rest);
     console.log(
       JSON.stringify(
-        { engine, cpu, node: process.version, input, guests: guestResults, races, heaps, queries },
+        {
+          engine,
+          cpu,
+          node: process.version,
+          input,
+          guests: guestResults,
+          races,
+          profiles,
+          queries,
+        },
         null,
         2,
       ),
@@ -418,18 +428,16 @@ async function main(): Promise<void> {
       ]),
     ),
   );
-  console.log('Heap: CPU seconds');
+  console.log('Profiles: CPU seconds');
   console.table(
     Object.fromEntries(
-      heaps.map(({ guest, massif, heap, dhat, accesses }) => [
-        guest,
+      profiles.map(({ guest, analysis, tool, theirs, analyze }) => [
+        `${guest}: ${analysis}`,
         {
-          massif: massif.toFixed(2),
-          'analyze heap': heap.toFixed(2),
-          'heap / massif': (heap / massif).toFixed(2),
-          dhat: dhat.toFixed(2),
-          '--accesses=yes': accesses.toFixed(2),
-          'accesses / dhat': (accesses / dhat).toFixed(2),
+          tool,
+          theirs: theirs.toFixed(2),
+          analyze: analyze.toFixed(2),
+          ratio: (analyze / theirs).toFixed(2),
         },
       ]),
     ),
