@@ -60,8 +60,21 @@ export class EventRows {
   }
 
   set(row: number, values: Float64Array): void {
-    this.reserve(row);
-    this.of.set(values, row * this.width);
+    const { width } = this;
+    const first = row * width;
+    if (first + width > this.of.length) this.reserve(row);
+    // Rows are short: a loop is faster than TypedArray.set.
+    const { of } = this;
+    for (let event = 0; event < width; event++) of[first + event] = values[event]!;
+  }
+
+  /** Adds what happened until `now` since a row of `before` was set. Mostly nothing did. */
+  addSince(row: number, now: Float64Array, before: EventRows): void {
+    const { width } = this;
+    for (let event = 0; event < width; event++) {
+      const times = now[event]! - before.of[row * width + event]!;
+      if (times !== 0) this.add(row, event, times);
+    }
   }
 
   add(row: number, event: number, amount: number): void {
@@ -97,6 +110,8 @@ class ThreadStack {
   edges = new Int32Array(64);
   sites = new Int32Array(64);
   flags = new Uint8Array(64);
+  /** Of each frame: `happened` when its function began. */
+  marks = new Float64Array(64);
   /** Frames below this are not looked at: they have another stack. */
   base = 0;
   /** By function that is under way: its node; else 0. */
@@ -111,6 +126,8 @@ class ThreadStack {
   signal: 'own' | 'other' | undefined;
   /** Of events besides ticks: how many happened; by function those while it was under way, and how many there were before. */
   readonly events: Float64Array;
+  /** How often any of these happened. */
+  happened = 0;
   readonly inclusiveEvents: EventRows;
   readonly eventsBefore: EventRows;
 
@@ -141,6 +158,7 @@ class ThreadStack {
     this.edges = larger(this.edges);
     this.sites = larger(this.sites);
     this.flags = larger(this.flags);
+    this.marks = larger(this.marks);
   }
 }
 
@@ -303,6 +321,7 @@ export class CallStacks implements CallHooks {
 
   private happenedTo(stack: ThreadStack, event: number, times: number): void {
     stack.events[event]! += times;
+    stack.happened++;
     this.selfEvents.add(stack.nodes[stack.count - 1]!, event, times);
   }
 
@@ -473,6 +492,7 @@ export class CallStacks implements CallHooks {
     stack.nodes[frame] = node;
     stack.functions[frame] = fn;
     stack.edges[frame] = edge;
+    stack.marks[frame] = stack.happened;
     stack.flags[frame] = outer === 0 ? flags | OUTERMOST : flags;
     const { calls, active, since, pair } = this.edges.of;
     calls[edge]!++;
@@ -493,11 +513,13 @@ export class CallStacks implements CallHooks {
     const flags = stack.flags[frame]!;
     if (flags & PENDING) return;
     const edge = stack.edges[frame]!;
+    // The frame that ends a function, an edge or a pair is the one that began it.
+    const isQuiet = stack.marks[frame] === stack.happened;
     if (flags & OUTERMOST) {
       const fn = stack.functions[frame]!;
       stack.active[fn] = 0;
       stack.inclusive[fn]! += stack.time - stack.since[fn]!;
-      this.addEvents(stack, fn, stack.inclusiveEvents, stack.eventsBefore);
+      if (!isQuiet) stack.inclusiveEvents.addSince(fn, stack.events, stack.eventsBefore);
     }
     if (flags & OTHER_STACK) {
       let below = frame - 1;
@@ -507,20 +529,14 @@ export class CallStacks implements CallHooks {
     const { active, since, ticks, pair } = this.edges.of;
     if (--active[edge]! === 0) {
       ticks[edge]! += stack.time - since[edge]!;
-      this.addEvents(stack, edge, this.edgeEvents, this.edgeEventsBefore);
+      if (!isQuiet) this.edgeEvents.addSince(edge, stack.events, this.edgeEventsBefore);
     }
     const both = pair[edge]!;
     const { of } = this.pairs;
     if (--of.active[both]! === 0) {
       of.ticks[both]! += stack.time - of.since[both]!;
-      this.addEvents(stack, both, this.pairEvents, this.pairEventsBefore);
+      if (!isQuiet) this.pairEvents.addSince(both, stack.events, this.pairEventsBefore);
     }
-  }
-
-  /** Adds what happened since the events `before` were noted. */
-  private addEvents(stack: ThreadStack, row: number, sums: EventRows, before: EventRows): void {
-    for (let event = 0; event < this.width; event++)
-      sums.add(row, event, stack.events[event]! - before.at(row, event));
   }
 
   /** A jump to a place outside of the stack of a signal handler: it is not returned from. */

@@ -304,8 +304,8 @@ class CallGraphPart implements ReplayPart {
               calls: BigInt(calls),
               self: BigInt(self),
               inclusive: BigInt(inclusive),
-              ...this.eventColumns(inclusiveEvents),
-              ...this.eventColumns(selfEvents, 'self_'),
+              ...eventColumns(ALL_EVENTS, inclusiveEvents),
+              ...eventColumns(SELF_EVENTS, selfEvents),
             };
           },
         ),
@@ -323,24 +323,30 @@ class CallGraphPart implements ReplayPart {
               ...{ callee: to.name, callee_module: to.module },
               calls: BigInt(calls),
               inclusive: BigInt(inclusive),
-              ...this.eventColumns(inclusiveEvents),
+              ...eventColumns(ALL_EVENTS, inclusiveEvents),
             };
           },
         ),
       },
     ];
   }
+}
 
-  /** Columns of all events that there can be; what a function allocates itself is of no interest. */
-  private eventColumns(values: readonly number[], prefix = ''): Record<string, bigint> {
-    const all = [...(prefix ? [] : ALLOCATION_EVENTS), ...MISS_EVENTS];
-    return Object.fromEntries(
-      all.map((event) => {
-        const value = values[this.events.indexOf(event)] ?? 0;
-        return [`${prefix}${event.column}`, BigInt(value)];
-      }),
-    );
-  }
+const ALL_EVENTS = [...ALLOCATION_EVENTS, ...MISS_EVENTS].map(({ column }) => column);
+/** What a function allocates itself is of no interest. */
+const SELF_EVENTS = ALL_EVENTS.map((column, i) =>
+  i < ALLOCATION_EVENTS.length ? undefined : `self_${column}`,
+);
+
+/** Events as columns of a table; those that were not counted are 0. Written as a loop, as there are many rows. */
+function eventColumns(
+  columns: readonly (string | undefined)[],
+  values: readonly number[],
+): Record<string, bigint> {
+  const row: Record<string, bigint> = {};
+  for (let i = 0; i < columns.length; i++)
+    if (columns[i] !== undefined) row[columns[i]!] = BigInt(values[i] ?? 0);
+  return row;
 }
 
 type Summed = {
