@@ -45,10 +45,15 @@ export class VectorClock {
     this.version = ++versions;
   }
 
-  /** Makes room for times of so many slots. */
+  /**
+   * Makes room for times of so many slots. What is made depends on `slots` alone: of two clocks that join each
+   * other in turn, neither may end up larger than the larger one was, or they grow without end.
+   */
   reserve(slots: number): void {
     if (slots <= this.times.length) return;
-    const larger = new Uint32Array(Math.max(slots, 2 * this.times.length));
+    let room = this.times.length;
+    while (room < slots) room *= 2;
+    const larger = new Uint32Array(room);
     larger.set(this.times);
     this.times = larger;
   }
