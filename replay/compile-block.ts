@@ -88,6 +88,8 @@ export interface Modes {
   readonly cache?: CacheModes;
   /** Write a row at each call site; only together with counts. */
   readonly calls?: boolean;
+  /** Keep the lowest stack pointer (stack-sizes.ts). */
+  readonly stacks?: boolean;
   /** Follow which memory and which values are defined; not together with the others. */
   readonly shadow?: boolean;
 }
@@ -102,9 +104,10 @@ export interface CompileUnit {
   readonly firstSite: number;
   /** In a replay that simulates caches: number of its first cache site. */
   readonly firstCacheSite: number;
-  /** In a replay that tells of calls: the call sites, of which the first has this number, and where the stack pointer is. */
+  /** In a replay that tells of calls: the call sites, of which the first has this number. */
   readonly callSites: readonly CallSite[];
   readonly firstCallSite: number;
+  /** Where the stack pointer is. */
   readonly stackPointer: number;
   /** In count mode: number of the first segment. */
   readonly firstSegment: number;
@@ -271,6 +274,17 @@ export class BlockCompiler {
     this.e.support('noteCall');
   }
 
+  private movesStack(offset: number, data: Operand): boolean {
+    return STATE + offset === this.unit.stackPointer && this.e.typeOf(data) === TYPE.I64;
+  }
+
+  private noteStack(data: Operand): void {
+    loadAt(this.code, this.unit.stackPointer, I64);
+    this.e.push(data);
+    this.code.i32(this.instructions);
+    this.e.support('noteStack');
+  }
+
   private reloadRows(): void {
     if (this.rows8 < 0) return;
     loadAt(this.code, CELL.rows, I32);
@@ -360,6 +374,8 @@ export class BlockCompiler {
       case 'MBE':
         break;
       case 'Put':
+        if (this.modes.stacks && this.movesStack(statement.offset, statement.data))
+          this.noteStack(statement.data);
         code.i32(0);
         this.putParts(statement.data, STATE + statement.offset);
         break;

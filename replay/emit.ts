@@ -52,6 +52,7 @@ export const IMPORTS = {
   takeMisses: { parameters: [], results: [] },
   /** With calls: there is no room for more rows of them. */
   takeCalls: { parameters: [], results: [] },
+  changeStack: { parameters: [I64, I64], results: [] },
   /** With tags: the current thread begins a new epoch. */
   beginEpoch: { parameters: [], results: [] },
   /** With tags: n bytes at an address were accessed by an instruction that synchronises; whether it stored. */

@@ -69,6 +69,7 @@ import {
   WIDE_SIZE,
 } from './layout.js';
 import { nativeEngine, type NativeEngine, type NativeReplay } from './native.js';
+import { StackSizes } from './stack-sizes.js';
 import { ShadowGuest, type ShadowHooks } from './shadow-guest.js';
 import { ThreadedCode, type Translation } from './threaded.js';
 import type { SegmentTable, SiteTable } from './types.js';
@@ -285,6 +286,9 @@ export class Guest implements Machine {
   /** Of a replay that tells of calls. */
   readonly calls: CallsGuest | undefined;
 
+  /** Of a replay that measures stacks. */
+  readonly stacks: StackSizes | undefined;
+
   /** Of a replay that follows definedness. */
   readonly shadow: ShadowGuest | undefined;
 
@@ -336,6 +340,10 @@ export class Guest implements Machine {
       assert(modes.counts && !hooks, 'calls are told of with counters only');
       this.calls = new CallsGuest(this.memory, calls, layout.RSP);
     }
+    if (modes.stacks) {
+      assert(!hooks, 'stacks are measured without definedness');
+      this.stacks = new StackSizes(this.memory, layout.RSP);
+    }
     if (hooks) {
       assert(!modes.accesses && !modes.counts, 'shadow memory stands where counters would');
       if (layout.stateSize > MAX_SHADOWED_STATE) {
@@ -369,6 +377,8 @@ export class Guest implements Machine {
       },
       tallyWrapped: (counter: number) => this.tally!.wrapped(counter >>> 0),
       takeCalls: () => this.calls!.take(),
+      changeStack: (before: bigint, after: bigint) =>
+        this.stacks!.change(Number(BigInt.asUintN(64, before)), Number(BigInt.asUintN(64, after))),
       takeMisses: () => this.cache!.takeMisses(),
       beginEpoch: () => this.fresh!.beginEpoch(),
       synchronised: (address: bigint, size: number, how: number) => {
@@ -1140,6 +1150,8 @@ export class Guest implements Machine {
     return this.getBits(STATE + offset, size);
   }
   writeState(offset: number, size: number, bits: bigint): void {
+    if (this.stacks && offset === this.layout.RSP)
+      this.stacks.move(Number(this.readState(offset, 8)), Number(bits), this.tick);
     this.putBits(STATE + offset, size, bits);
   }
   load(address: bigint, size: number): bigint {

@@ -516,6 +516,19 @@ const buildNoteCall: Build = (context) => {
   return code;
 };
 
+/** Words: where the stack pointer is, its new value, instructions of the block before it. */
+const buildNoteStack: Build = (context) => {
+  const code = new Code(...HANDLER_TYPE);
+  for (const word of [1, 2]) {
+    pushWord(code, word);
+    code.memory('i64_load', 0);
+  }
+  pushWord(code, 3);
+  code.call(context.support('noteStack'));
+  code.returnCall(NEXT);
+  return code;
+};
+
 // ---- All of them, by name ----
 
 /** Types of values that replay supports. */
@@ -558,6 +571,7 @@ export function commonHandlers(): Handlers {
     ...ofTypes('ite', (type) => buildChoice(type)),
     ...operations,
     ...helpers,
+    ['noteStack', buildNoteStack],
   ]);
 }
 

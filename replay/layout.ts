@@ -44,6 +44,9 @@ export const CELL = {
   epoch: 184,
   /** Misses of simulated caches modulo 2^32: of the first levels for instructions and data, of the last level, and a spare word. */
   misses: 192,
+  /** In a replay that measures stacks: the lowest stack pointer since the host asked, and the tick at which it was so low. */
+  lowestStack: 208,
+  lowestStackTick: 216,
 } as const;
 
 /** Operands (32 bytes each, at most 5) and after them the result of an operation done by the host. */

@@ -170,6 +170,7 @@ function tables(numbers: Tables): string[] {
     `static const u8 flow_counts[] = { ${Object.values(FLOW_MODES)
       .map(({ counts }) => Number(counts))
       .join(', ')} };`,
+    `#define NOTE_STACK_HANDLER ${numbers.get('noteStack')}u`,
     `#define OPERATION_COUNT ${operations.length}u`,
     `static const char* const operation_names[] = ${strings(operations.map(([name]) => name))};`,
     // the result's type and then the operands', four bits each

@@ -177,6 +177,7 @@ export class ProcessReplay implements Replay {
         ...((options.fresh ?? options.lines) && { fresh: options.fresh ?? NOTHING_SYNCHRONISES }),
         ...(options.loads && { loads: options.loads }),
         ...(options.tally && { tally: true }),
+        ...(options.stacks && { stacks: true }),
       },
       options.shadow,
       options.cache,
@@ -400,6 +401,7 @@ export class ProcessReplay implements Replay {
     const sentence = `Replay of process ${this.process} could not follow the recording ${message}. Accesses from there to ${keyframe ? `tick ${keyframe.tick}` : 'its end'} are missing.`;
     this.guest.calls?.take();
     this.guest.calls?.hooks.lost();
+    this.guest.stacks?.lose();
     this.divergences.push(sentence);
     this.trace.noteDivergence(sentence);
     if (!keyframe) return this.end();
@@ -434,6 +436,7 @@ export class ProcessReplay implements Replay {
     this.guest.forgetExecutions(); // those of the parent
     this.guest.tally?.forget();
     this.guest.calls?.hooks.fork(this.tick);
+    if (this.current) this.guest.stacks?.keepOnly(this.current.number);
     return true;
   }
 
@@ -500,6 +503,7 @@ export class ProcessReplay implements Replay {
     this.guest.state.set(this.current.state);
     this.guest.tick = keyframe.tick;
     this.guest.calls?.hooks.select(this.current.number, this.tick);
+    this.guest.stacks?.enter(this.current.number);
   }
 
   private nextCursor(): Cursor | undefined {
@@ -592,6 +596,7 @@ export class ProcessReplay implements Replay {
         if (cursor.name('op') === 'exit') {
           const thread = this.threads.get(cursor.u32('thread'));
           if (thread) thread.ended = true;
+          this.guest.stacks?.end(cursor.u32('thread'));
         }
         return;
       case blocks:
@@ -640,7 +645,9 @@ export class ProcessReplay implements Replay {
       thread = { number, state: new Uint8Array(this.layout.stateSize), pc: 0n, noRedirect: false };
       this.threads.set(number, thread);
     }
-    const state = thread === this.current ? this.guest.state : thread.state;
+    const isCurrent = thread === this.current;
+    if (isCurrent) this.guest.stacks?.leave();
+    const state = isCurrent ? this.guest.state : thread.state;
     const changes = words(cursor.bytes('changes'));
     for (let i = 0; i + 1 < changes.length; i += 2) {
       const offset = Number(changes[i]);
@@ -652,6 +659,7 @@ export class ProcessReplay implements Replay {
         thread.noRedirect = false;
       }
     }
+    if (isCurrent) this.guest.stacks?.enter(number);
   }
 
   private applyMemory(cursor: Cursor): void {
@@ -700,6 +708,7 @@ export class ProcessReplay implements Replay {
     const thread = this.threads.get(cursor.u32('thread'));
     if (!thread) throw this.diverged('a thread runs whose registers are not known');
     if (this.current !== thread) {
+      this.guest.stacks?.leave();
       if (this.current) {
         this.current.state = this.guest.state.slice();
         this.current.shadow = this.guest.shadow?.save();
@@ -708,6 +717,7 @@ export class ProcessReplay implements Replay {
       this.guest.shadow?.restore(thread.shadow);
       this.guest.calls?.take();
       this.guest.calls?.hooks.select(thread.number, this.tick);
+      this.guest.stacks?.enter(thread.number);
       this.current = thread;
     }
     const pc = cursor.u64('pc');

@@ -15,6 +15,7 @@ import {
 import { CACHE_SUPPORT, type CacheSupportName } from './support-cache.js';
 import { CALL_SUPPORT } from './support-calls.js';
 import { FRESH_SUPPORT, type FreshSupportName } from './support-fresh.js';
+import { STACK_SUPPORT } from './support-stacks.js';
 import { TALLY_SUPPORT, type TallySupportName } from './support-tally.js';
 import { SHADOW_SUPPORT, type ShadowSupportName } from './support-shadow.js';
 import { F32, F64, I32, I64, V128, VOID, type Code, type ValueType } from './wasm.js';
@@ -847,6 +848,7 @@ export type SupportName =
   | TallySupportName
   | CacheSupportName
   | keyof typeof CALL_SUPPORT
+  | keyof typeof STACK_SUPPORT
   | 'mulHighU'
   | 'mulHighS'
   | 'divMod32U'
@@ -879,6 +881,7 @@ export const SUPPORT: Readonly<Record<SupportName, Support>> = {
   ...TALLY_SUPPORT,
   ...CACHE_SUPPORT,
   ...CALL_SUPPORT,
+  ...STACK_SUPPORT,
   mulHighU: { parameters: [I64, I64], results: [I64], emit: mulHighU },
   mulHighS: { parameters: [I64, I64], results: [I64], emit: mulHighS },
   divMod32U: { parameters: [I64, I64], results: [I64], emit: divMod32(false) },

@@ -91,15 +91,16 @@ const WORD = {
   branches: 16,
   firstCallSite: 17,
   isFunction: 18,
-  outNext: 19,
-  start: 20,
-  instructions: 21,
-  firstInstructions: 22,
-  rows: 23,
-  wideBytes: 24,
-  notes: 25,
-  machineCode: 26,
-  count: 27,
+  stacks: 19,
+  outNext: 20,
+  start: 21,
+  instructions: 22,
+  firstInstructions: 23,
+  rows: 24,
+  wideBytes: 25,
+  notes: 26,
+  machineCode: 27,
+  count: 28,
 } as const;
 const NOTE = { site: 0, segment: 1, slot: 2, cacheSite: 3, callSite: 4 } as const;
 const NOTE_WORDS = 4;
@@ -125,6 +126,7 @@ export class ThreadedCode {
     this.shared[WORD.flowMode] = Object.keys(FLOW_MODES).indexOf(flowMode(modes));
     this.shared[WORD.fetchBits] = modes.cache?.fetchBits ?? 0;
     this.shared[WORD.branches] = modes.cache?.branches ? 1 : 0;
+    this.shared[WORD.stacks] = modes.stacks ? 1 : 0;
     this.shared[WORD.stateSize] = stateSize;
     this.shared[WORD.RSP] = RSP;
     for (let i = 0; i < 4; i++)

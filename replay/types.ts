@@ -132,6 +132,8 @@ export interface ReplayOptions {
   readonly cache?: CacheHooks;
   /** Tell of calls and returns (calls-guest.ts); with `counts`, and not from a keyframe on. */
   readonly calls?: CallHooks;
+  /** Measure the stacks of all threads (stack-sizes.ts); not together with definedness. */
+  readonly stacks?: boolean;
   /** Follow definedness; with neither accesses nor counts. */
   readonly shadow?: ShadowHooks;
   readonly observer?: Observer;

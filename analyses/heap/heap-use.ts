@@ -1,7 +1,4 @@
-/**
- * How much of the heap a process image uses over time, and what it consists of at chosen moments, from
- * recorded events alone.
- */
+/** How much of the heap a process image uses over time, and what it consists of at chosen moments. */
 import type { Trace } from '../../replay/trace.js';
 import { Blocks, type BlockListener, type HeapBlock, type HeapSettings } from './blocks.js';
 import { Timeline, type HeapMoment } from './timeline.js';
@@ -31,81 +28,113 @@ export interface HeapUse {
 const timeOf = ({ trafficBytes, allocations }: Blocks, unit: TimeUnit, tick: number): number =>
   unit === 'i' ? tick : unit === 'B' ? trafficBytes : allocations;
 
-/** The state of the heap in a unit of time. */
-function momentOf(blocks: Blocks, unit: TimeUnit, tick: number, changes: number): HeapMoment {
-  return {
-    tick,
-    changes,
-    time: timeOf(blocks, unit, tick),
-    allocations: blocks.allocations,
-    trafficBytes: blocks.trafficBytes,
-    blocks: blocks.count,
-    heapBytes: blocks.heapBytes,
-    extraBytes: blocks.extraBytes,
-    stackBytes: 0,
-  };
+export type UseSettings = HeapSettings & { readonly unit: TimeUnit; readonly moments: number };
+
+/** Ticks of the end of the execution, and of a moment that is of interest. */
+export interface UseTicks {
+  readonly end: number;
+  readonly chosen: number;
 }
 
-/**
- * The heap's use over time.
- * @param moments - how many are kept at most, but for a few
- * @param ticks - of the end of the execution, and of a moment that is of interest
- */
+/** The heap's use over time, told of the changes one after another; `moments` of the settings are kept at most, but for a few. */
+export class UseOverTime {
+  private readonly live = new LiveUses();
+  readonly blocks: Blocks;
+  private readonly timeline: Timeline;
+  private changes = 0;
+  private isStarted = false;
+  private stackBytes = 0;
+  private chosen: { moment: HeapMoment; uses: StackUses } | undefined;
+
+  constructor(
+    private readonly settings: UseSettings,
+    private readonly ticks: UseTicks,
+    listeners: readonly BlockListener[],
+  ) {
+    this.blocks = new Blocks(settings, [this.live, ...listeners]);
+    this.timeline = new Timeline(settings.moments);
+  }
+
+  /** Something is going to change at a tick; `isInImage`: not before the image was forked. */
+  before(tick: number, isInImage: boolean): void {
+    if (!isInImage) return;
+    this.start();
+    if (tick > this.ticks.chosen) this.choose(this.ticks.chosen);
+  }
+
+  /** The heap has changed. */
+  after(tick: number, isInImage: boolean): void {
+    this.changes++;
+    if (isInImage) this.note(tick);
+  }
+
+  /** Stacks have this size, after `before`. */
+  stacks(tick: number, sizeBytes: number): void {
+    this.stackBytes = sizeBytes;
+    this.note(tick);
+  }
+
+  finish(): HeapUse {
+    this.start();
+    const end = this.now(this.ticks.end);
+    const { moment, uses } = this.choose(Math.min(this.ticks.chosen, this.ticks.end));
+    const { allocatedBytes, frees } = this.blocks;
+    const moments = this.timeline.moments(end);
+    const peak = this.timeline.peak!;
+    const known = [
+      [moment, uses],
+      [end, this.live.now],
+      [peak, this.live.marked],
+    ] as const;
+    return {
+      ...{ moments, peak, end, chosen: moment, uses: new Map(known) },
+      ...{ allocatedBytes, frees, left: this.blocks.all },
+    };
+  }
+
+  private start(): void {
+    if (!this.isStarted) this.note(0);
+    this.isStarted = true;
+  }
+
+  private note(tick: number): void {
+    const { blocks, timeline, settings, stackBytes } = this;
+    const total = blocks.heapBytes + blocks.extraBytes + stackBytes;
+    const time = timeOf(blocks, settings.unit, tick);
+    if (timeline.wants(time, total) && timeline.add(this.now(tick))) this.live.setMark();
+  }
+
+  private choose(tick: number): { moment: HeapMoment; uses: StackUses } {
+    return (this.chosen ??= { moment: this.now(tick), uses: this.live.now });
+  }
+
+  private now(tick: number): HeapMoment {
+    const { blocks, changes, settings, stackBytes } = this;
+    return {
+      ...{ tick, changes, time: timeOf(blocks, settings.unit, tick) },
+      ...{ allocations: blocks.allocations, trafficBytes: blocks.trafficBytes },
+      ...{ blocks: blocks.count, heapBytes: blocks.heapBytes, extraBytes: blocks.extraBytes },
+      stackBytes,
+    };
+  }
+}
+
+/** The heap's use over time, from recorded events alone. */
 export function heapUse(
   trace: Trace,
   process: number,
-  settings: HeapSettings & { readonly unit: TimeUnit; readonly moments: number },
-  ticks: { readonly end: number; readonly chosen: number },
+  settings: UseSettings,
+  ticks: UseTicks,
   listeners: readonly BlockListener[],
 ): HeapUse {
-  const live = new LiveUses();
-  const blocks = new Blocks(settings, [live, ...listeners]);
-  const timeline = new Timeline(settings.moments);
-  let changes = 0;
-  let isStarted = false;
-  let chosen: { moment: HeapMoment; uses: StackUses } | undefined;
-  const now = (tick: number): HeapMoment => momentOf(blocks, settings.unit, tick, changes);
-  const choose = (tick: number) => (chosen ??= { moment: now(tick), uses: live.now });
-  const note = (tick: number): void => {
-    const total = blocks.heapBytes + blocks.extraBytes;
-    const time = timeOf(blocks, settings.unit, tick);
-    if (timeline.wants(time, total) && timeline.add(now(tick))) live.setMark();
-  };
-  const start = (): void => {
-    if (!isStarted) note(0);
-    isStarted = true;
-  };
+  const use = new UseOverTime(settings, ticks, listeners);
   const before = (tick: number, isInImage: boolean): boolean => {
-    if (!isInImage) return true;
-    start();
-    if (tick > ticks.chosen) choose(ticks.chosen);
+    use.before(tick, isInImage);
     return true;
   };
-  applyChanges(trace, process, settings, blocks, before, (tick, isInImage) => {
-    changes++;
-    if (isInImage) note(tick);
-  });
-  start();
-  const end = now(ticks.end);
-  const { moment, uses } = choose(Math.min(ticks.chosen, ticks.end));
-  const { allocatedBytes, frees } = blocks;
-  const moments = timeline.moments(end);
-  const peak = timeline.peak!;
-  const known = [
-    [moment, uses],
-    [end, live.now],
-    [peak, live.marked],
-  ] as const;
-  return {
-    moments,
-    peak,
-    end,
-    chosen: moment,
-    uses: new Map(known),
-    allocatedBytes,
-    frees,
-    left: blocks.all,
-  };
+  const after = (tick: number, isInImage: boolean): void => use.after(tick, isInImage);
+  applyChanges(trace, process, settings, use.blocks, before, after);
+  return use.finish();
 }
 
 /** What is in use after so many changes of the heap, at each of some moments. Reads the events again. */

@@ -1,7 +1,7 @@
 /**
  * heap: what massif and dhat measure, from a trace. How much of the heap is in use over time and what it consists of, at
  * the peak or any other moment, is read from recorded events, without a replay (heap-use.ts). How blocks are accessed
- * is counted in compiled code while the execution is replayed (sites.ts, access-tally.ts).
+ * is counted in compiled code while the execution is replayed (sites.ts, access-tally.ts), and so is how far stacks reach.
  */
 import { recordedStacks } from '../../replay/lineage.js';
 import type { ProcessReplay } from '../../replay/replay.js';
@@ -9,7 +9,7 @@ import { BELOW_MAIN, Symbols, type Frame } from '../../replay/symbols.js';
 import type { ProcessRow, Trace } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
 import type { Row } from '../../schemas/schema.js';
-import { syscall_memory } from '../../schemas/tables.js';
+import { slices, syscall_memory, thread_events } from '../../schemas/tables.js';
 import { heap_offsets, heap_sites, heap_timeline } from '../../schemas/views.js';
 import { formatCount } from '../../schemas/numbers.js';
 import type { Analysis, AnalysisContext, OptionValues } from '../analysis.js';
@@ -21,7 +21,7 @@ import { frameText } from '../report.js';
 import { Blocks, blockTables, type HeapSettings } from './blocks.js';
 import { dhatJson } from './dhat-file.js';
 import { graphLines } from './graph.js';
-import { heapUse, usesAt, type HeapUse } from './heap-use.js';
+import { heapUse, usesAt, UseOverTime, type HeapUse, type UseTicks } from './heap-use.js';
 import { massifLines, type Snapshot } from './massif-file.js';
 import { HEAP_OPTIONS, heapOptions, type HeapOptions } from './options.js';
 import { HeapSites, type HeapSite } from './sites.js';
@@ -35,7 +35,8 @@ export const analysis: Analysis = {
   options: HEAP_OPTIONS,
   part,
   async *run(trace, options, context) {
-    if (heapOptions(options).countsAccesses) {
+    const { countsAccesses, countsStacks } = heapOptions(options);
+    if (countsAccesses || countsStacks) {
       // Replay costs something to load, too.
       const { runParts } = await import('../replay-parts.js');
       for (const [outcome] of runParts(trace, [{ part, options }], context)) yield outcome!;
@@ -55,10 +56,19 @@ function part(
   context: AnalysisContext,
 ): ReplayPart {
   const profile = new HeapProfile(trace, process, options, context);
-  if (!profile.options.countsAccesses) return { wants: {}, finish: () => profile.finish() };
-  const tables = [...blockTables(profile.settings), syscall_memory];
+  const { countsAccesses, countsStacks } = profile.options;
+  if (!countsAccesses && !countsStacks) return { wants: {}, finish: () => profile.finish() };
+  const tables = [
+    ...blockTables(profile.settings),
+    ...(countsAccesses ? [syscall_memory] : []),
+    ...(countsStacks ? [slices, thread_events] : []),
+  ];
   return {
-    wants: { tally: true, observer: { tables, applied: (row) => profile.applied(row) } },
+    wants: {
+      ...(countsAccesses && { tally: true }),
+      ...(countsStacks && { stacks: true }),
+      observer: { tables, applied: (row) => profile.applied(row) },
+    },
     begin: (replay) => profile.begin(replay),
     finish: () => profile.finish(),
   };
@@ -75,7 +85,10 @@ class HeapProfile {
   private readonly sites: HeapSites;
   /** While the execution is replayed. */
   private replay: ProcessReplay | undefined;
+  /** For the sites, while accesses are counted. */
   private readonly blocks: Blocks;
+  /** While stacks are counted. */
+  private readonly over: UseOverTime | undefined;
 
   constructor(
     private readonly trace: Trace,
@@ -98,6 +111,22 @@ class HeapProfile {
     const tally = countsAccesses ? () => this.replay!.guest.tally! : undefined;
     this.sites = new HeapSites(this.options.shortTicks, tally);
     this.blocks = new Blocks(this.settings, [this.sites]);
+    const { unit, moments, countsStacks } = this.options;
+    if (countsStacks)
+      this.over = new UseOverTime(
+        { ...this.settings, unit, moments },
+        this.ticks,
+        countsAccesses ? [] : [this.sites],
+      );
+  }
+
+  /** Of the end, and of the moment that is to be shown. */
+  private get ticks(): UseTicks {
+    const { endTick: end } = this;
+    const { at } = this.options;
+    const chosen =
+      typeof at === 'string' ? end : 'tick' in at ? at.tick : Math.floor(at.part * end);
+    return { end, chosen };
   }
 
   begin(replay: ProcessReplay): void {
@@ -105,25 +134,48 @@ class HeapProfile {
   }
 
   applied(row: EventRow): void {
-    if (row.table !== syscall_memory) return this.blocks.applied(row, this.replay!.isInImage);
+    const { isInImage, guest } = this.replay!;
+    const { over } = this;
+    if (over && row.table !== syscall_memory) {
+      const tick = row.number('tick');
+      if (isInImage) this.noteStacks(over, tick);
+      else over.before(tick, isInImage);
+      if (row.table !== slices && row.table !== thread_events) {
+        over.blocks.applied(row, isInImage);
+        over.after(tick, isInImage);
+      }
+    }
+    if (!this.options.countsAccesses) return;
+    if (row.table !== syscall_memory) return this.blocks.applied(row, isInImage);
     const how = row.name('direction');
     if (how !== 'read' && how !== 'read_string' && how !== 'write') return;
     const [address, size] = [row.number('address'), row.number('size')];
-    this.replay!.guest.tally!.add(address, size, how === 'write');
+    guest.tally!.add(address, size, how === 'write');
+  }
+
+  /** Stacks were largest at some moment since the last row, and have another size now. */
+  private noteStacks(over: UseOverTime, now: number): void {
+    const stacks = this.replay!.guest.stacks!;
+    const { tick, sizeBytes } = stacks.takeLargest();
+    over.before(tick, true);
+    over.stacks(tick, sizeBytes);
+    over.before(now, true);
+    over.stacks(now, stacks.sizeBytes);
   }
 
   finish(): Outcome {
     const { options, trace, process, settings, endTick } = this;
     const { at, unit, moments } = options;
-    const chosenTick =
-      typeof at === 'string' ? endTick : 'tick' in at ? at.tick : Math.floor(at.part * endTick);
-    const use = heapUse(
-      trace,
-      process,
-      { ...settings, unit, moments },
-      { end: endTick, chosen: chosenTick },
-      this.replay || options.ofPages ? [] : [this.sites],
-    );
+    if (this.over) this.noteStacks(this.over, endTick);
+    const use =
+      this.over?.finish() ??
+      heapUse(
+        trace,
+        process,
+        { ...settings, unit, moments },
+        this.ticks,
+        this.replay || options.ofPages ? [] : [this.sites],
+      );
     const chosen = at === 'peak' ? use.peak : at === 'end' ? use.end : use.chosen;
     const snapshots = options.massifFile ? this.snapshots(use, chosen) : [];
     const { uses } = use;
@@ -149,7 +201,7 @@ class HeapProfile {
         lines: this.lines(use, chosen, sites),
         sketch: graphLines(use.moments, use.peak, use.end),
         tables: [
-          timelineTable(use.moments, chosen),
+          timelineTable(use.moments, chosen, options.countsStacks),
           treeTable(tree, chosen, options),
           sitesTable(rows, options.countsAccesses),
         ],
@@ -312,11 +364,12 @@ class HeapProfile {
 
   private lines(use: HeapUse, chosen: HeapMoment, sites: readonly HeapSite[]): string[] {
     const { end, peak, allocatedBytes, frees } = use;
-    const { ofPages, countsAccesses } = this.options;
+    const { ofPages, countsAccesses, countsStacks } = this.options;
     const [blocks, heap] = ofPages ? ['pages', 'Memory'] : ['blocks', 'Heap'];
     const state = (moment: HeapMoment): string =>
       `${formatCount(moment.heapBytes)} bytes in ${formatCount(moment.blocks)} ${blocks}` +
-      (moment.extraBytes > 0 ? `, and ${formatCount(moment.extraBytes)} extra bytes` : '');
+      (moment.extraBytes > 0 ? `, and ${formatCount(moment.extraBytes)} extra bytes` : '') +
+      (countsStacks ? `, stacks of ${formatCount(moment.stackBytes)} bytes` : '');
     const part = (moment: HeapMoment): string =>
       `${((100 * moment.time) / Math.max(end.time, 1)).toFixed(1)} %`;
     return [
@@ -341,7 +394,11 @@ const sum = <T>(items: readonly T[], value: (item: T) => number): number =>
   items.reduce((total, item) => total + value(item), 0);
 
 /** What is in use over time, to be drawn. `chosen` may be a moment that the timeline has not. */
-function timelineTable(moments: readonly HeapMoment[], chosen: HeapMoment): ProfileTable {
+function timelineTable(
+  moments: readonly HeapMoment[],
+  chosen: HeapMoment,
+  hasStacks: boolean,
+): ProfileTable {
   const all = [...new Set([...moments, chosen])].sort((a, b) => a.changes - b.changes);
   return {
     name: 'timeline',
@@ -349,12 +406,19 @@ function timelineTable(moments: readonly HeapMoment[], chosen: HeapMoment): Prof
     columns: [
       { name: 'tick' },
       { name: 'heap_bytes', head: 'bytes of blocks' },
-      { name: 'total_bytes', head: 'with extra bytes' },
+      { name: 'total_bytes', head: hasStacks ? 'with extra bytes and stacks' : 'with extra bytes' },
       { name: 'blocks' },
+      ...(hasStacks ? [{ name: 'stack_bytes', head: 'bytes of stacks' }] : []),
     ],
-    rows: all.map((moment) => [moment.tick, moment.heapBytes, totalBytes(moment), moment.blocks]),
+    rows: all.map((moment) => [
+      ...[moment.tick, moment.heapBytes, totalBytes(moment), moment.blocks],
+      ...(hasStacks ? [moment.stackBytes] : []),
+    ]),
     shownRows: 0,
-    drawn: { as: 'lines', x: 'tick', lines: ['heap_bytes', 'total_bytes'], isStepped: true },
+    drawn: {
+      ...{ as: 'lines', x: 'tick', isStepped: true },
+      lines: ['heap_bytes', 'total_bytes', ...(hasStacks ? ['stack_bytes'] : [])],
+    },
   };
 }
 

@@ -47,6 +47,11 @@ export const HEAP_OPTIONS = {
     default: 'no',
     values: YES_NO,
   },
+  stacks: {
+    describe: 'Count the stacks of threads, too, which takes a replay',
+    default: 'no',
+    values: YES_NO,
+  },
   'short-lived': {
     describe: 'Instructions up to which a block counts as short-lived',
     default: '500',
@@ -66,6 +71,7 @@ export type At = 'peak' | 'end' | { readonly tick: number } | { readonly part: n
 
 export interface HeapOptions {
   readonly countsAccesses: boolean;
+  readonly countsStacks: boolean;
   readonly at: At;
   readonly unit: TimeUnit;
   readonly moments: number;
@@ -116,7 +122,11 @@ export function heapOptions(options: OptionValues): HeapOptions {
   const accesses = value('accesses');
   if (ofPages && (dhatFile || accesses === 'yes'))
     throw new UserError('Accesses are counted of heap blocks: not with --pages-as-heap=yes.');
+  const countsStacks = value('stacks') === 'yes';
+  if (ofPages && countsStacks)
+    throw new UserError('Stacks lie in mapped pages: --stacks=yes is not for --pages-as-heap=yes.');
   return {
+    countsStacks,
     countsAccesses: accesses === 'yes' || (accesses === 'auto' && dhatFile !== ''),
     at: atOf(value('at')),
     unit,

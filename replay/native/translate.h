@@ -39,6 +39,8 @@ enum {
    /* In a replay that tells of calls: number of the first call site, and whether a function begins here. */
    IN_FIRST_CALL_SITE,
    IN_IS_FUNCTION,
+   /* The replay measures stacks. */
+   IN_STACKS,
    OUT_NEXT,
    OUT_START,
    OUT_INSTRUCTIONS,
@@ -458,6 +460,12 @@ static int translate(struct block* b)
             put_word(b, STATE + offset);
             put_word(b, place(b, data));
             put_word(b, 4 * (u32)(last + delta) + ORIGIN_STACK);
+         }
+         if (in_out[IN_STACKS] && offset == in_out[IN_RSP] && type == T_I64) {
+            put_handler(b, NOTE_STACK_HANDLER);
+            put_word(b, STATE + offset);
+            put_word(b, place(b, data));
+            put_word(b, instructions);
          }
          put_handler(b, put_handlers[type]);
          put_word(b, place(b, data));
