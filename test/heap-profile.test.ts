@@ -207,6 +207,50 @@ test('dhat measures the same', () => {
   }
 });
 
+/** What Valgrind's viewer shows of a file when it is loaded, as text. */
+function shownByViewer(path: string): string {
+  const folder = '/usr/libexec/valgrind';
+  const page = scratch('view.html');
+  const json = JSON.stringify(readFileSync(path, 'utf8')).replaceAll('<', '\\u003c');
+  const load = `onLoad();
+    const files = new DataTransfer();
+    files.items.add(new File([${json}], 'dhat.json'));
+    const input = document.querySelector('input[type=file]');
+    input.files = files.files;
+    input.dispatchEvent(new Event('change'));
+    document.currentScript.remove();`;
+  writeFileSync(
+    page,
+    `<!DOCTYPE html><meta charset="UTF-8"><script src="file://${folder}/dh_view.js"></script>
+<body><script>${load}</script></body>`,
+  );
+  const { stdout } = run([
+    ...['chromium', '--headless', '--no-sandbox', '--disable-gpu', '--virtual-time-budget=5000'],
+    ...['--dump-dom', `file://${page}`],
+  ]);
+  return stdout.replaceAll(/<[^>]*>/g, '').replaceAll(/ +/g, ' ');
+}
+
+test('dh_view.html shows what the file has', () => {
+  const path = scratch('dhat');
+  analyze(unforked().folder, `--dhat-out=${path}`);
+  const { pps, te } = JSON.parse(readFileSync(path, 'utf8')) as DhatFile;
+  const shown = shownByViewer(path);
+  const total = (name: 'tb' | 'tbk' | 'gb' | 'eb' | 'rb' | 'wb'): string =>
+    pps.reduce((sum, point) => sum + point[name], 0).toLocaleString('en');
+  for (const line of [
+    `t-end: ${te.toLocaleString('en')} instrs`,
+    `Total: ${total('tb')} bytes (100%, `,
+    ` in ${total('tbk')} blocks (100%, `,
+    `At t-gmax: ${total('gb')} bytes (100%)`,
+    `At t-end: ${total('eb')} bytes (100%)`,
+    `Reads: ${total('rb')} bytes (100%, `,
+    `Writes: ${total('wb')} bytes (100%, `,
+  ])
+    assert.ok(shown.includes(line), `${line} is not in ${shown.slice(0, 2000)}`);
+  assert.match(shown, /#\d+: 0x\w+: \w+ \(heap-use\.c:\d+\)/);
+});
+
 // ---- massif ----
 
 interface MassifSnapshot {
