@@ -1,10 +1,10 @@
 /**
  * cache: how the program would use caches, as Cachegrind simulates them (Valgrind manual, 5): a first level each for
  * instructions and for data, a last level behind both, write-allocate, least recently used. The simulation runs in
- * compiled code (replay/cache-guest.ts), or in a model that can do more (model.ts); here its counts become tables: by function, by source line with inlined functions
- * told apart, by thread, by the allocation of the heap block and the place in it.
+ * compiled code (replay/cache-guest.ts), or in a model that can do more (model.ts); here its counts become tables: by
+ * function, by source line with inlined functions told apart, by thread, by the allocation of the heap block and the
+ * place in it.
  */
-import { writeFileSync } from 'node:fs';
 import type { CacheMisses, CacheShape } from '../../replay/cache-guest.js';
 import { GUARDED } from '../../replay/code-tables.js';
 import type { ProcessReplay } from '../../replay/replay.js';
@@ -24,6 +24,7 @@ import { formatCount } from '../../schemas/numbers.js';
 import type { Row } from '../../schemas/schema.js';
 import type { AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
 import type { Outcome, TextColumn } from '../finding.js';
+import { commandOf, writeOutput } from '../output-file.js';
 import { rowsOnDemand, type Profile, type ProfileCell, type ProfileTable } from '../profile.js';
 import { analysisOfPart, type ReplayPart } from '../replay-parts.js';
 import { ROWS_OPTION, shownRowsOf } from '../rows-option.js';
@@ -323,18 +324,13 @@ class CachePart implements ReplayPart {
       throw new UserError(
         'The run has several processes: put %p into the name of --cachegrind-out, or choose one with --process.',
       );
-    const path = name.replaceAll('%p', String(row.pid));
     const sources = Array.from(pcs, (pc) => symbols.source(pc));
     const text = cachegrindFile(sources, events, totals, {
       ...this.shapes,
-      command: commandOf(row.arguments, row.executable),
+      command: commandOf(row),
       names: this.names,
     });
-    try {
-      writeFileSync(path, text);
-    } catch (error) {
-      throw new UserError(`Cannot write ${path}: ${(error as Error).message}.`);
-    }
+    writeOutput('cachegrind-out', name, row, false, text);
   }
 
   private summaryOf(totals: Float64Array): Record<string, bigint> {
@@ -620,15 +616,4 @@ function summaryLines(
         ]
       : []),
   ];
-}
-
-/** The command line as text. */
-function commandOf(json: string, executable: string): string {
-  try {
-    const argv: unknown = JSON.parse(json);
-    if (Array.isArray(argv) && argv.length > 0) return argv.join(' ');
-  } catch {
-    // Damaged: the program's path must do.
-  }
-  return executable;
 }
