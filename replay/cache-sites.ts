@@ -4,7 +4,10 @@
  * exits and jumps to unknown places are predicted, returns are not.
  */
 import {
+  JUMP_BORING,
+  JUMP_CALL,
   JUMP_INVALIDATE,
+  JUMP_RETURN,
   TYPE_SIZES,
   endsSegment,
   operandType,
@@ -38,11 +41,9 @@ export interface CacheSite {
   readonly segment: number;
 }
 
-const [BORING, CALL, RETURN] = [0, 1, 2];
-
 /** Whether a branch predictor looks at a jump: where to, or if an exit is taken. */
 export const isPredicted = (jumpKind: number, isExit = false): boolean =>
-  jumpKind === BORING || jumpKind === CALL || (isExit && jumpKind === RETURN);
+  jumpKind === JUMP_BORING || jumpKind === JUMP_CALL || (isExit && jumpKind === JUMP_RETURN);
 
 /** The sites of a block, in the order in which the compiler and `native/translate.h` count them. */
 export function cacheSites(block: Block): CacheSite[] {

@@ -3,7 +3,7 @@
  * from one function to another are known, too; at a jump at its end that calls or returns; and at one to an unknown place in
  * a block that has moved the stack pointer, as longjmp does.
  */
-import { TYPE, operandType, type Block } from './ir.js';
+import { JUMP_BORING, JUMP_CALL, JUMP_RETURN, TYPE, operandType, type Block } from './ir.js';
 
 /** As `native/translate.h` numbers them. */
 export const CALL_SITE_KINDS = ['enter', 'call', 'return', 'jump'] as const;
@@ -14,8 +14,6 @@ export interface CallSite {
   /** Address of the instruction. */
   readonly pc: bigint;
 }
-
-const [BORING, CALL, RETURN] = [0, 1, 2];
 
 /**
  * The sites of a block in the order in which it passes them: at most one at its beginning and one at its end.
@@ -37,9 +35,9 @@ export function callSites(
       movesStack ||= operandType(block, statement.data) === TYPE.I64;
   }
   const { jumpKind, next } = block;
-  if (jumpKind === CALL) sites.push({ kind: 'call', pc });
-  else if (jumpKind === RETURN) sites.push({ kind: 'return', pc });
-  else if (jumpKind === BORING && !(next & 1) && movesStack) sites.push({ kind: 'jump', pc });
+  if (jumpKind === JUMP_CALL) sites.push({ kind: 'call', pc });
+  else if (jumpKind === JUMP_RETURN) sites.push({ kind: 'return', pc });
+  else if (jumpKind === JUMP_BORING && !(next & 1) && movesStack) sites.push({ kind: 'jump', pc });
   return sites;
 }
 

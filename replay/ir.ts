@@ -44,6 +44,9 @@ export const JUMP_KINDS = [
   'Sig',
   'NoDecode',
 ] as const;
+export const JUMP_BORING = 0;
+export const JUMP_CALL = 1;
+export const JUMP_RETURN = 2;
 export const JUMP_NO_REDIRECT = 4;
 export const JUMP_INVALIDATE = 7;
 
