@@ -5,7 +5,14 @@ import { countAccesses, knownAccessCounts } from '../replay/access-counts.js';
 import { programRows } from '../replay/lineage.js';
 import { Trace, type ProcessRow } from '../replay/trace.js';
 import type { Table as Declaration } from '../schemas/schema.js';
-import { health, heap, modules, syscall_enters, thread_events } from '../schemas/tables.js';
+import {
+  health,
+  heap,
+  isRelease,
+  modules,
+  syscall_enters,
+  thread_events,
+} from '../schemas/tables.js';
 import { formatCount } from '../schemas/numbers.js';
 import { formatSize, OUT_OPTION, RUN_WORD } from './numbers.js';
 import { layOut } from './lay-out.js';
@@ -157,7 +164,7 @@ function heapFigures(
     const known = batch.column('known');
     for (let i = 0; i < count; i++) {
       const op = names[ops[i]!];
-      if (op === 'free' || op === 'delete' || op === 'delete_array') {
+      if (isRelease(op)) {
         frees += known[i]!;
       } else if (op !== 'resize') {
         if (addresses[i] === 0n) continue;

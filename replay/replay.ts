@@ -11,6 +11,7 @@ import type { Table } from '../schemas/schema.js';
 import {
   blocks,
   heap,
+  isRelease,
   keyframe_memory,
   keyframes,
   mappings,
@@ -681,7 +682,7 @@ export class ProcessReplay implements Replay {
   private applyHeap(cursor: Cursor): void {
     const address = cursor.u64('address');
     const op = cursor.name('op');
-    if (address === 0n || op === 'free' || op === 'delete' || op === 'delete_array') return;
+    if (address === 0n || isRelease(op)) return;
     const size = cursor.u64('size');
     this.guest.zeroMemory(address - REDZONE, size + 2n * REDZONE);
     const previous = cursor.u64('previous');

@@ -222,6 +222,10 @@ export const heap = table(
   },
 );
 
+/** The allocator function gives a block back, and allocates none: what `heap.op` says. */
+export const isRelease = (op: string | undefined): boolean =>
+  op === 'free' || op === 'delete' || op === 'delete_array';
+
 export const mappings = table('mappings', 'One row per change of the address space.', {
   tick,
   thread,

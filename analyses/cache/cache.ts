@@ -12,7 +12,7 @@ import { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
 import { UserError } from '../../schemas/errors.js';
-import { heap, slices, stacks } from '../../schemas/tables.js';
+import { heap, isRelease, slices, stacks } from '../../schemas/tables.js';
 import {
   cache_allocations,
   cache_levels,
@@ -163,7 +163,7 @@ class CachePart implements ReplayPart {
   private heapCall(row: EventRow): void {
     const op = row.name('op')!;
     const address = Number(row.u64('address'));
-    if (op === 'free' || op === 'delete' || op === 'delete_array') {
+    if (isRelease(op)) {
       if (row.u32('known')) this.blocks.remove(address);
       return;
     }

@@ -10,7 +10,7 @@ import type { ProcessReplay } from '../../replay/replay.js';
 import { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
-import { heap } from '../../schemas/tables.js';
+import { heap, isRelease } from '../../schemas/tables.js';
 import { call_edges, function_costs } from '../../schemas/views.js';
 import { formatCount } from '../../schemas/numbers.js';
 import type { AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
@@ -103,7 +103,7 @@ class CallGraphPart implements ReplayPart {
   /** Whoever runs when a block is allocated is the cause of it. */
   private heapCall(row: EventRow): void {
     const op = row.name('op')!;
-    if (op === 'free' || op === 'delete' || op === 'delete_array' || op === 'resize') return;
+    if (isRelease(op) || op === 'resize') return;
     if (row.u64('address') === 0n) return;
     this.replay.guest.calls!.take();
     this.stacks.happened(0, 1);

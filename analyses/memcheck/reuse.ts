@@ -8,7 +8,7 @@ import { recordedStacks, type RecordedStacks } from '../../replay/lineage.js';
 import { ORIGIN_KIND, type OriginTag } from '../../replay/shadow.js';
 import type { Trace } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
-import { heap } from '../../schemas/tables.js';
+import { heap, isRelease } from '../../schemas/tables.js';
 import { formatCount } from '../../schemas/numbers.js';
 import type { Finding, Pc } from '../finding.js';
 import { Findings } from '../findings.js';
@@ -52,8 +52,6 @@ export function findReuse(
   return new StalePointers(trace, process, settings, shown).run();
 }
 
-const RELEASERS: ReadonlySet<string> = new Set(['free', 'delete', 'delete_array']);
-
 /** Blocks as the rows of `heap` tell of them: live ones, and freed ones whose memory is not used again. */
 class Blocks {
   readonly live = new Map<bigint, HeapBlock>();
@@ -64,7 +62,7 @@ class Blocks {
   /** Takes in a row. Returns the freed blocks whose memory is used again from now on. */
   apply(row: HeapRow): HeapBlock[] {
     const { op, address, previous, known } = row;
-    if (RELEASERS.has(op)) {
+    if (isRelease(op)) {
       if (known) this.free(address, row.moment);
       return [];
     }

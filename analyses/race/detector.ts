@@ -13,6 +13,7 @@ import type { Table } from '../../schemas/schema.js';
 import {
   client_requests,
   heap,
+  isRelease,
   mappings,
   memory,
   slices,
@@ -780,7 +781,7 @@ export class Detector {
     const op = row.name('op')!;
     const address = Number(row.u64('address'));
     const previous = Number(row.u64('previous'));
-    if (op === 'free' || op === 'delete' || op === 'delete_array') {
+    if (isRelease(op)) {
       if (row.u32('known')) this.freed(row, address, Number(row.u64('size')));
       return;
     }

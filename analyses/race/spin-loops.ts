@@ -9,7 +9,7 @@ import { openReplay } from '../../replay/replay.js';
 import type { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
-import { heap, sync } from '../../schemas/tables.js';
+import { heap, isRelease, sync } from '../../schemas/tables.js';
 import { LiveBlocks } from './live-blocks.js';
 import { isInRuntime } from './site-kinds.js';
 import type { KnownVariable } from './variables.js';
@@ -86,7 +86,7 @@ export function findSpinVariables(
     waiting.beginEra();
     const address = row.number('address');
     const op = row.name('op')!;
-    if (op === 'free' || op === 'delete' || op === 'delete_array') return blocks.remove(address);
+    if (isRelease(op)) return blocks.remove(address);
     const previous = row.number('previous');
     if (previous !== 0) blocks.remove(previous);
     if (address !== 0) blocks.add({ address, size: row.number('size'), event: row.event });

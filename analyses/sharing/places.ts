@@ -7,7 +7,7 @@ import { LINE_BYTES } from '../../replay/line-filter.js';
 import type { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
-import { stacks } from '../../schemas/tables.js';
+import { isRelease, stacks } from '../../schemas/tables.js';
 import { HeapMap } from '../cache/heap-map.js';
 import type { SharedLines } from './shared-lines.js';
 
@@ -100,7 +100,7 @@ export class Places {
   heapCall(row: EventRow): void {
     const op = row.name('op')!;
     const address = row.number('address');
-    if (op === 'free' || op === 'delete' || op === 'delete_array') {
+    if (isRelease(op)) {
       if (row.u32('known')) this.end(address);
       return;
     }
