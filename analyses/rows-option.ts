@@ -10,7 +10,7 @@ export const ROWS_OPTION: AnalysisOption = {
 /** The value of the option, as the user gave it. Throws UserError. */
 export function shownRowsOf(options: OptionValues): number {
   const rows = Number(options['rows']);
-  if (!Number.isInteger(rows) || rows < 1)
+  if (!Number.isSafeInteger(rows) || rows < 1)
     throw new UserError('--rows takes a whole number from 1.');
   return rows;
 }

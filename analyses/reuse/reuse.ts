@@ -24,6 +24,7 @@ import { executionsByInstruction } from '../callgraph/functions.js';
 import type { AnalysisRows, Outcome } from '../finding.js';
 import type { Profile, ProfileTable } from '../profile.js';
 import { analysisOfPart, type ReplayPart } from '../replay-parts.js';
+import { ROWS_OPTION, shownRowsOf } from '../rows-option.js';
 import { binOf, COLD_BIN, Distances, firstOf } from './distances.js';
 import { References } from './references.js';
 
@@ -44,7 +45,7 @@ const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
       'Length in ticks of the windows of time of the working set; by default 400 make the run',
     default: '',
   },
-  rows: { describe: 'Rows of each table that the text shows', default: '20' },
+  rows: ROWS_OPTION,
 };
 
 export const analysis = analysisOfPart({
@@ -99,7 +100,7 @@ class ReusePart implements ReplayPart {
         throw new UserError(`--${name} takes a whole number from 1.`);
       return value;
     };
-    this.shownRows = whole('rows');
+    this.shownRows = shownRowsOf(options);
     const lineBits = Math.log2(whole('line'));
     if (!Number.isInteger(lineBits) || lineBits < 3 || lineBits > 12)
       throw new UserError('--line takes a power of two from 8 to 4096.');

@@ -18,6 +18,7 @@ import { CACHE_OPTIONS, shapesOf } from '../cache/shapes.js';
 import type { CacheShape } from '../../replay/cache-guest.js';
 import type { Outcome } from '../finding.js';
 import type { Profile, ProfileCell, ProfileTable } from '../profile.js';
+import { ROWS_OPTION, shownRowsOf } from '../rows-option.js';
 import { adviceOn, type User } from './advice.js';
 import { MOST_CORES, placementOf, type Placement } from './placement.js';
 import type { NamedPlace } from './places.js';
@@ -37,7 +38,7 @@ const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
   },
   D1: CACHE_OPTIONS['D1']!,
   processor: CACHE_OPTIONS['processor']!,
-  rows: { describe: 'Rows of each table that the text shows', default: '20' },
+  rows: ROWS_OPTION,
 };
 
 export const analysis: Analysis = {
@@ -55,23 +56,26 @@ interface Settings {
 }
 
 function settingsOf(options: OptionValues): Settings {
-  const whole = (name: string, most: number): number => {
-    const value = Number(options[name]);
-    if (!Number.isInteger(value) || value < 1 || value > most)
-      throw new UserError(`--${name} takes a whole number from 1 to ${formatCount(most)}.`);
-    return value;
-  };
   const { D1: cache } = shapesOf(options);
   if (cache.lineBytes !== LINE_BYTES)
     throw new UserError(`Sharing is simulated of lines of ${LINE_BYTES} bytes only: change --D1.`);
   if (setsOf(cache) > MAX_FILTER_SETS)
     throw new UserError(`--D1 has too many sets; ${formatCount(MAX_FILTER_SETS)} are supported.`);
   return {
-    cores: options['cores'] ? whole('cores', MOST_CORES) : undefined,
+    cores: coresOf(options['cores']),
     isParallel: options['schedule'] !== 'recorded',
     cache,
-    rows: whole('rows', 1e9),
+    rows: shownRowsOf(options),
   };
+}
+
+/** The option `--cores`, undefined if it was not given. Throws UserError. */
+function coresOf(text: string | undefined): number | undefined {
+  if (!text) return undefined;
+  const cores = Number(text);
+  if (!Number.isInteger(cores) || cores < 1 || cores > MOST_CORES)
+    throw new UserError(`--cores takes a whole number from 1 to ${formatCount(MOST_CORES)}.`);
+  return cores;
 }
 
 const setsOf = ({ sizeBytes, ways, lineBytes }: CacheShape): number => sizeBytes / ways / lineBytes;
