@@ -29,78 +29,30 @@ const MB = 1024 * KB;
 const tlb = (entries: number, ways: number): CacheShape => shape(entries * PAGE, ways, PAGE);
 const PAGE = 4 * KB;
 
+/** Size of a cache in KiB, or entries of a TLB; and its ways. */
+type Pair = readonly [number, number];
+
+function processor(I1: Pair, D1: Pair, L2: Pair, LL: Pair, DTLB: Pair, STLB: Pair): Preset {
+  const cache = ([size, ways]: Pair): CacheShape => shape(size * KB, ways);
+  return {
+    ...{ I1: cache(I1), D1: cache(D1), L2: cache(L2), LL: cache(LL) },
+    ...{ DTLB: tlb(...DTLB), STLB: tlb(...STLB) },
+  };
+}
+
 /**
  * Caches and data TLBs (for pages of 4 KiB) of processors, as their makers' optimisation manuals give them for one core and
  * its L3.
  */
 const PROCESSORS: Readonly<Record<string, Preset>> = {
-  nehalem: {
-    ...{
-      I1: shape(32 * KB, 4),
-      D1: shape(32 * KB, 8),
-      L2: shape(256 * KB, 8),
-      LL: shape(8 * MB, 16),
-    },
-    ...{ DTLB: tlb(64, 4), STLB: tlb(512, 4) },
-  },
-  haswell: {
-    ...{
-      I1: shape(32 * KB, 8),
-      D1: shape(32 * KB, 8),
-      L2: shape(256 * KB, 8),
-      LL: shape(8 * MB, 16),
-    },
-    ...{ DTLB: tlb(64, 4), STLB: tlb(1024, 8) },
-  },
-  skylake: {
-    ...{
-      I1: shape(32 * KB, 8),
-      D1: shape(32 * KB, 8),
-      L2: shape(256 * KB, 4),
-      LL: shape(8 * MB, 16),
-    },
-    ...{ DTLB: tlb(64, 4), STLB: tlb(1536, 12) },
-  },
-  'skylake-sp': {
-    ...{
-      I1: shape(32 * KB, 8),
-      D1: shape(32 * KB, 8),
-      L2: shape(MB, 16),
-      LL: shape(38.5 * MB, 11),
-    },
-    ...{ DTLB: tlb(64, 4), STLB: tlb(1536, 12) },
-  },
-  'ice-lake': {
-    ...{
-      I1: shape(32 * KB, 8),
-      D1: shape(48 * KB, 12),
-      L2: shape(512 * KB, 8),
-      LL: shape(8 * MB, 16),
-    },
-    ...{ DTLB: tlb(64, 4), STLB: tlb(2048, 16) },
-  },
-  zen2: {
-    ...{
-      I1: shape(32 * KB, 8),
-      D1: shape(32 * KB, 8),
-      L2: shape(512 * KB, 8),
-      LL: shape(16 * MB, 16),
-    },
-    ...{ DTLB: tlb(64, 64), STLB: tlb(2048, 16) },
-  },
-  zen3: {
-    ...{
-      I1: shape(32 * KB, 8),
-      D1: shape(32 * KB, 8),
-      L2: shape(512 * KB, 8),
-      LL: shape(32 * MB, 16),
-    },
-    ...{ DTLB: tlb(64, 64), STLB: tlb(2048, 16) },
-  },
-  zen4: {
-    ...{ I1: shape(32 * KB, 8), D1: shape(32 * KB, 8), L2: shape(MB, 8), LL: shape(32 * MB, 16) },
-    ...{ DTLB: tlb(72, 72), STLB: tlb(3072, 24) },
-  },
+  nehalem: processor([32, 4], [32, 8], [256, 8], [8192, 16], [64, 4], [512, 4]),
+  haswell: processor([32, 8], [32, 8], [256, 8], [8192, 16], [64, 4], [1024, 8]),
+  skylake: processor([32, 8], [32, 8], [256, 4], [8192, 16], [64, 4], [1536, 12]),
+  'skylake-sp': processor([32, 8], [32, 8], [1024, 16], [39424, 11], [64, 4], [1536, 12]),
+  'ice-lake': processor([32, 8], [48, 12], [512, 8], [8192, 16], [64, 4], [2048, 16]),
+  zen2: processor([32, 8], [32, 8], [512, 8], [16384, 16], [64, 64], [2048, 16]),
+  zen3: processor([32, 8], [32, 8], [512, 8], [32768, 16], [64, 64], [2048, 16]),
+  zen4: processor([32, 8], [32, 8], [1024, 8], [32768, 16], [72, 72], [3072, 24]),
 };
 
 /** Where the machine says nothing: Cachegrind's defaults for amd64. */
