@@ -4,14 +4,18 @@
  */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { countsByInstruction, EVENT, EVENT_COUNT, EVENTS } from '../analyses/cache/counts.js';
+import { EVENT, EVENTS } from '../analyses/cache/counts.js';
 import { Hierarchy, MISSED, type HierarchyShape } from '../analyses/cache/hierarchy.js';
 import { Model, strippingShapes } from '../analyses/cache/model.js';
 import { makePolicy, POLICY_NAMES, type PolicyName } from '../analyses/cache/policies.js';
 import { makePrefetcher } from '../analyses/cache/prefetch.js';
-import { openReplay } from '../replay/replay.js';
-import { Trace } from '../replay/trace.js';
-import { recordingOf, referencesOf } from './cache-references.js';
+import {
+  recordingOf,
+  referencesOf,
+  simulated,
+  withoutBranches,
+  type Counts,
+} from './cache-references.js';
 import { grind, record } from './guest.js';
 import { PlainCache } from './plain-cache.js';
 import { PlainHierarchy } from './plain-hierarchy.js';
@@ -162,38 +166,13 @@ test('prefetchers know what comes in a stream, and stay in the page', () => {
 });
 
 /** Events of each instruction, as a replay with a model counts them. */
-function simulate(folder: string, one: HierarchyShape, hotAfter: number): Map<bigint, number[]> {
-  const trace = Trace.open(folder);
-  try {
-    const model = new Model(one);
-    const replay = openReplay(trace, 0, {
-      counts: true,
-      cache: {
-        ...strippingShapes(one),
-        branches: false,
-        fetchMisses: true,
-        misses: (misses) => void model.refer(misses, replay.guest.cache!.sites, true),
-      },
-    });
-    replay.guest.hotAfter = hotAfter;
-    replay.finish();
-    replay.guest.cache!.takeMisses();
-    const { pcs, events } = countsByInstruction(replay.guest.cache!, replay.segments(), model);
-    return new Map(
-      Array.from(pcs, (pc, i) => [
-        pc,
-        [...events.subarray(EVENT_COUNT * i, EVENT_COUNT * (i + 1))],
-      ]),
-    );
-  } finally {
-    trace.close();
-  }
-}
+const simulate = (folder: string, one: HierarchyShape, hotAfter: number): Counts =>
+  simulated(folder, { ...strippingShapes(one), branches: false }, hotAfter, {}, new Model(one));
 
 /** The same from all that the program refers to. */
-function expectedOf(folder: ReturnType<typeof referencesOf>, one: HierarchyShape) {
+function expectedOf(folder: ReturnType<typeof referencesOf>, one: HierarchyShape): Counts {
   const plain = new PlainHierarchy(one);
-  const counts = new Map<bigint, number[]>();
+  const counts: Counts = new Map();
   for (const { pc, event, address, size } of folder) {
     let row = counts.get(pc);
     if (!row) counts.set(pc, (row = EVENTS.map(() => 0)));
@@ -216,25 +195,15 @@ function expectedOf(folder: ReturnType<typeof referencesOf>, one: HierarchyShape
   return counts;
 }
 
-/** In order, without branches, which the twin does not have. */
-const sorted = (counts: Map<bigint, number[]>) =>
-  [...counts]
-    .map(([pc, row]): [bigint, number[]] => [
-      pc,
-      row.filter((_, event) => event < EVENT.Bc || event > EVENT.Bim),
-    ])
-    .filter(([, row]) => row.some((count) => count > 0))
-    .sort(([a], [b]) => (a < b ? -1 : 1));
-
 test('misses of each instruction of a program are those of the twin that is told everything', () => {
   for (const guest of ['counted.c', 'fields.c']) {
     const recording = recordingOf(guest);
     const references = referencesOf(recording);
     for (const one of SHAPES) {
-      const expected = sorted(expectedOf(references, one));
+      const expected = withoutBranches(expectedOf(references, one));
       for (const hotAfter of [0, 100_000])
         assert.deepEqual(
-          sorted(simulate(recording.folder, one, hotAfter)),
+          withoutBranches(simulate(recording.folder, one, hotAfter)),
           expected,
           `${guest} ${describe(one)} ${hotAfter}`,
         );

@@ -1,7 +1,14 @@
-/** What a program refers to in caches, from its path and its accesses: independent of what simulates caches. */
-import { EVENT } from '../analyses/cache/counts.js';
+/**
+ * What a program refers to in caches, from its path and its accesses: independent of what simulates caches. And what a
+ * replay that simulates them counts.
+ */
+import assert from 'node:assert/strict';
+import { countsByInstruction, EVENT, EVENT_COUNT } from '../analyses/cache/counts.js';
+import type { Model } from '../analyses/cache/model.js';
+import type { CacheHooks } from '../replay/cache-guest.js';
 import { openReplay } from '../replay/replay.js';
 import { Trace } from '../replay/trace.js';
+import type { ReplayOptions } from '../replay/types.js';
 import { record, type Recording } from './guest.js';
 
 const recordings = new Map<string, Recording>();
@@ -69,3 +76,53 @@ export function referencesOf(recording: Recording, withModified = false): Refere
   }
   return references;
 }
+
+/** Events of instructions by address, as columns in the order of `EVENTS`. */
+export type Counts = Map<bigint, number[]>;
+
+/**
+ * What a replay counts.
+ * @param hotAfter - executions after which a block is compiled
+ * @param model - what simulates the caches from the misses of the compiled simulation, unless that does
+ */
+export function simulated(
+  folder: string,
+  cache: CacheHooks,
+  hotAfter: number,
+  others: ReplayOptions = {},
+  model?: Model,
+): Counts {
+  const trace = Trace.open(folder);
+  try {
+    const refer: CacheHooks['misses'] = (misses) =>
+      void model!.refer(misses, replay.guest.cache!.sites, true);
+    const replay = openReplay(trace, 0, {
+      counts: true,
+      cache: { ...cache, ...(model && { fetchMisses: true, misses: refer }) },
+      ...others,
+    });
+    replay.guest.hotAfter = hotAfter;
+    replay.finish();
+    assert.deepEqual(replay.divergences, []);
+    replay.guest.cache!.takeMisses();
+    const { pcs, events } = countsByInstruction(replay.guest.cache!, replay.segments(), model);
+    return new Map(
+      Array.from(pcs, (pc, i) => [
+        pc,
+        [...events.subarray(EVENT_COUNT * i, EVENT_COUNT * (i + 1))],
+      ]),
+    );
+  } finally {
+    trace.close();
+  }
+}
+
+/** In order, without branches, which plain models do not have. */
+export const withoutBranches = (counts: Counts): [bigint, number[]][] =>
+  [...counts]
+    .map(([pc, row]): [bigint, number[]] => [
+      pc,
+      row.filter((_, event) => event < EVENT.Bc || event > EVENT.Bim),
+    ])
+    .filter(([, row]) => row.some((count) => count > 0))
+    .sort(([a], [b]) => (a < b ? -1 : 1));

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
-import { countsByInstruction, EVENT, EVENT_COUNT, EVENTS } from '../analyses/cache/counts.js';
+import { EVENT, EVENTS } from '../analyses/cache/counts.js';
 import { HeapMap } from '../analyses/cache/heap-map.js';
 import { withPowerOfTwoSets } from '../analyses/cache/shapes.js';
 import {
@@ -23,11 +23,16 @@ import {
   NO_GRANULE,
   TLB_ENTRY_SIZE,
 } from '../replay/layout.js';
-import { openReplay } from '../replay/replay.js';
-import { Trace } from '../replay/trace.js';
 import type { ReplayOptions } from '../replay/types.js';
 import { PlainCaches, type PlainShapes } from './plain-cache.js';
-import { recordingOf, referencesOf, type Reference } from './cache-references.js';
+import {
+  recordingOf,
+  referencesOf,
+  simulated,
+  withoutBranches,
+  type Counts,
+  type Reference,
+} from './cache-references.js';
 import { compile, grind, record, run, scratch, SCRATCH } from './guest.js';
 import { randomOf } from './random.js';
 
@@ -54,34 +59,13 @@ const optionsOf = ({ I1, D1, LL }: PlainShapes): string[] =>
     ([name, { sizeBytes, ways, lineBytes }]) => `--${name}=${sizeBytes},${ways},${lineBytes}`,
   );
 
-/** Events of instructions by address, as columns in the order of `EVENTS`. */
-type Counts = Map<bigint, number[]>;
-
 /** What a replay that simulates counts. @param hotAfter executions after which a block is compiled */
-function simulate(
+const simulate = (
   folder: string,
   shapes: PlainShapes,
   hotAfter: number,
-  others: ReplayOptions = {},
-): Counts {
-  const trace = Trace.open(folder);
-  try {
-    const hooks: CacheHooks = { ...shapes, branches: true };
-    const replay = openReplay(trace, 0, { counts: true, cache: hooks, ...others });
-    replay.guest.hotAfter = hotAfter;
-    replay.finish();
-    assert.deepEqual(replay.divergences, []);
-    const { pcs, events } = countsByInstruction(replay.guest.cache!, replay.segments());
-    return new Map(
-      Array.from(pcs, (pc, i) => [
-        pc,
-        [...events.subarray(EVENT_COUNT * i, EVENT_COUNT * (i + 1))],
-      ]),
-    );
-  } finally {
-    trace.close();
-  }
-}
+  others?: ReplayOptions,
+): Counts => simulated(folder, { ...shapes, branches: true }, hotAfter, others);
 
 /** What the plain model counts. */
 function model(references: readonly Reference[], shapes: PlainShapes): Counts {
@@ -97,13 +81,6 @@ function model(references: readonly Reference[], shapes: PlainShapes): Counts {
   }
   return counts;
 }
-
-/** Without branches, which the model does not have. */
-const withoutBranches = (counts: Counts): [bigint, number[]][] =>
-  [...counts]
-    .map(([pc, row]): [bigint, number[]] => [pc, row.slice(0, EVENT.Bc)])
-    .filter(([, row]) => row.some((count) => count > 0))
-    .sort(([a], [b]) => (a < b ? -1 : 1));
 
 test('misses of each instruction are those of a plain model', () => {
   for (const guest of ['counted.c', 'fields.c']) {
