@@ -858,36 +858,25 @@ WRAP_GOMP(void, GOMP_task, void (*function)(void*), void* data, void (*copy)(voi
    TASK(TASK_CREATE, task.number, 0);
 }
 
-static __attribute__((always_inline)) inline void taskloop(OrigFn original, void (*function)(void*), void* data,
-                                                           void (*copy)(void*, void*), long size, long align, unsigned long flags,
-                                                           unsigned long count, long priority, long start, long end, long step)
-{
-   long unused;
-   OUR_TASK(2);
-   TASK(TASK_CREATE_BEGIN, task.number,
-        (may_be_deferred(flags & FLAG_IF) ? 0 : TASK_IS_UNDEFERRED) | ((flags & FLAG_FINAL) ? TASK_IS_FINAL : 0)
-           | ((flags & FLAG_NOGROUP) ? 0 : TASK_IS_GROUPED) | TASK_IS_LOOP);
-   CALL_FN_W_11W(unused, original, run_task, ours, copy ? copy_task : NULL, size + task.offset, alignment, flags, count, priority,
-                 start, end, step);
-   (void)unused;
-   TASK(TASK_CREATE, task.number, 0);
-}
+#define WRAP_TASKLOOP(name)                                                                                              \
+   WRAP_GOMP(void, name, void (*function)(void*), void* data, void (*copy)(void*, void*), long size, long align,         \
+             unsigned long flags, unsigned long count, long priority, long start, long end, long step)                   \
+   {                                                                                                                     \
+      OrigFn original;                                                                                                   \
+      long unused;                                                                                                       \
+      VALGRIND_GET_ORIG_FN(original);                                                                                    \
+      OUR_TASK(2);                                                                                                       \
+      TASK(TASK_CREATE_BEGIN, task.number,                                                                               \
+           (may_be_deferred(flags & FLAG_IF) ? 0 : TASK_IS_UNDEFERRED) | ((flags & FLAG_FINAL) ? TASK_IS_FINAL : 0)      \
+              | ((flags & FLAG_NOGROUP) ? 0 : TASK_IS_GROUPED) | TASK_IS_LOOP);                                          \
+      CALL_FN_W_11W(unused, original, run_task, ours, copy ? copy_task : NULL, size + task.offset, alignment, flags,     \
+                    count, priority, start, end, step);                                                                  \
+      (void)unused;                                                                                                      \
+      TASK(TASK_CREATE, task.number, 0);                                                                                 \
+   }
 
-WRAP_GOMP(void, GOMP_taskloop, void (*function)(void*), void* data, void (*copy)(void*, void*), long size, long align,
-          unsigned long flags, unsigned long count, long priority, long start, long end, long step)
-{
-   OrigFn original;
-   VALGRIND_GET_ORIG_FN(original);
-   taskloop(original, function, data, copy, size, align, flags, count, priority, start, end, step);
-}
-
-WRAP_GOMP(void, GOMP_taskloop_ull, void (*function)(void*), void* data, void (*copy)(void*, void*), long size, long align,
-          unsigned long flags, unsigned long count, long priority, long start, long end, long step)
-{
-   OrigFn original;
-   VALGRIND_GET_ORIG_FN(original);
-   taskloop(original, function, data, copy, size, align, flags, count, priority, start, end, step);
-}
+WRAP_TASKLOOP(GOMP_taskloop)
+WRAP_TASKLOOP(GOMP_taskloop_ull)
 
 WRAP_GOMP(void, GOMP_taskwait, void)
 {
