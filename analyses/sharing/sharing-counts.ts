@@ -1,17 +1,9 @@
 /** What happened to lines between cores: counts by thread, and by place, site, offset and thread. */
 import { ANY_MISS, OUTCOME } from './coherence.js';
 
-/** Events that a place and its sites are charged with. */
-export const SHARING_EVENTS = [
-  'trueMisses',
-  'falseMisses',
-  'upgrades',
-  'interventions',
-  'invalidations',
-] as const;
-export type SharingEvent = (typeof SHARING_EVENTS)[number];
-const EVENTS = SHARING_EVENTS.length;
+/** Events that a place and its sites are charged with: misses of true and false sharing, and what the protocol sends. */
 const [TRUE, FALSE, UPGRADE, INTERVENTION, INVALIDATION] = [0, 1, 2, 3, 4];
+const EVENTS = 5;
 
 /** What one thread's accesses led to. */
 export interface ThreadCounts {
