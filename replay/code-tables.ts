@@ -1,21 +1,9 @@
 /** The tables of access sites, cache sites, call sites and segments, which grow as superblocks are met. */
 import { CACHE_SITE_KINDS, type CacheSite } from './cache-sites.js';
 import { CALL_SITE_KINDS, type CallSite } from './call-sites.js';
+import { grown } from './grown.js';
 import type { AccessSite, Segment } from './ir.js';
 import type { SiteTable } from './types.js';
-
-/** Makes room in a typed array for `count` entries; returns the same array when there is. */
-function grown<T extends Uint8Array | Uint16Array | Uint32Array | BigUint64Array>(
-  array: T,
-  count: number,
-): T {
-  if (count <= array.length) return array;
-  const larger = new (array.constructor as new (length: number) => T)(
-    Math.max(1024, 2 * array.length, count),
-  );
-  larger.set(array as never);
-  return larger;
-}
 
 /** In `SiteTable.stores`: it is neither a store nor a load. */
 export const FETCH = 2;
@@ -99,10 +87,12 @@ export class Segments {
   /** Appends one. */
   addOne(block: number, address: bigint, instructions: number, accesses: number): void {
     const at = this.count++;
-    this.blocks = grown(this.blocks, this.count);
-    this.addresses = grown(this.addresses, this.count);
-    this.instructions = grown(this.instructions, this.count);
-    this.accesses = grown(this.accesses, this.count);
+    if (at === this.blocks.length) {
+      this.blocks = grown(this.blocks, this.count);
+      this.addresses = grown(this.addresses, this.count);
+      this.instructions = grown(this.instructions, this.count);
+      this.accesses = grown(this.accesses, this.count);
+    }
     this.blocks[at] = block;
     this.addresses[at] = address;
     this.instructions[at] = instructions;
@@ -166,8 +156,10 @@ export class CallSites {
 
   addOne(pc: bigint, kind: number): void {
     const at = this.count++;
-    this.pcs = grown(this.pcs, this.count);
-    this.kinds = grown(this.kinds, this.count);
+    if (at === this.kinds.length) {
+      this.pcs = grown(this.pcs, this.count);
+      this.kinds = grown(this.kinds, this.count);
+    }
     this.pcs[at] = pc;
     this.kinds[at] = kind;
   }

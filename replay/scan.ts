@@ -23,6 +23,7 @@ import {
 } from '@duckdb/node-api';
 import duckdb, { type DataChunk, type Value, type Vector } from '@duckdb/node-bindings';
 import type { Column, Columns } from '../schemas/schema.js';
+import { grown } from './grown.js';
 
 /** Rows that a vector holds. */
 export const VECTOR_SIZE = 2048;
@@ -260,11 +261,7 @@ function buffer(column: Column): ColumnBuffer {
         set(row, cell) {
           const bytes = typeof cell === 'string' ? encoder.encode(cell) : (cell as Uint8Array);
           const from = row === 0 ? 0 : offsets[row]!;
-          if (from + bytes.length > data.length) {
-            const larger = new Uint8Array((from + bytes.length) * 2);
-            larger.set(data);
-            data = larger;
-          }
+          data = grown(data, from + bytes.length);
           data.set(bytes, from);
           offsets[row + 1] = from + bytes.length;
         },

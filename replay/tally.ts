@@ -2,6 +2,7 @@
  * Accesses counted instead of listed: for a reader that asks neither when nor where an access was, all
  * accesses of one site by one thread are the same row.
  */
+import { grown } from './grown.js';
 import type { AccessBatch, Replay, SegmentTable, SiteTable } from './types.js';
 
 /** Accesses counted before they are delivered: a count of one site must fit 32 bits. */
@@ -47,9 +48,8 @@ export class TalliedReplay implements Replay {
     this.process = process;
     let counts = this.counts.get(thread);
     if (!counts || counts.length < this.sites.count) {
-      const larger = new Uint32Array(this.sites.count * 2);
-      if (counts) larger.set(counts);
-      this.counts.set(thread, (counts = larger));
+      counts = grown(counts ?? new Uint32Array(0), this.sites.count);
+      this.counts.set(thread, counts);
     }
     for (let i = 0; i < count; i++) counts[sites[i]!]!++;
     return count;

@@ -3,6 +3,7 @@
  * functions together. Only what the compiler of superblocks needs; nothing is validated here, the
  * engine does that.
  */
+import { grown } from './grown.js';
 
 export const I32 = 0x7f;
 export const I64 = 0x7e;
@@ -287,10 +288,8 @@ export class Bytes {
   length = 0;
 
   private reserve(extra: number): void {
-    if (this.length + extra <= this.buffer.length) return;
-    const larger = new Uint8Array(Math.max(this.buffer.length * 2, this.length + extra));
-    larger.set(this.buffer.subarray(0, this.length));
-    this.buffer = larger;
+    const { buffer, length } = this;
+    if (length + extra > buffer.length) this.buffer = grown(buffer, length + extra);
   }
 
   byte(value: number): void {

@@ -7,6 +7,7 @@
  */
 import type { CacheMisses, CacheShape } from '../../replay/cache-guest.js';
 import { GUARDED } from '../../replay/code-tables.js';
+import { grown } from '../../replay/grown.js';
 import type { ProcessReplay } from '../../replay/replay.js';
 import { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
@@ -208,11 +209,7 @@ class CachePart implements ReplayPart {
     let number = this.numbers.get(key);
     if (number === undefined) {
       this.numbers.set(key, (number = this.numbers.size));
-      if (MISS_EVENTS * this.numbers.size > this.misses.length) {
-        const larger = new Float64Array(2 * this.misses.length);
-        larger.set(this.misses);
-        this.misses = larger;
-      }
+      this.misses = grown(this.misses, MISS_EVENTS * this.numbers.size);
     }
     return number;
   }

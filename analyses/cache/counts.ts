@@ -5,6 +5,7 @@
 import { COUNTERS_WORDS, isGuarded, type CacheGuest } from '../../replay/cache-guest.js';
 import { GUARDED } from '../../replay/code-tables.js';
 import { wordsOf } from '../../replay/event-cursor.js';
+import { grown } from '../../replay/grown.js';
 import type { HierarchyShape } from './hierarchy.js';
 import type { Model } from './model.js';
 import type { SegmentTable } from '../../replay/types.js';
@@ -76,7 +77,7 @@ function addUp(
     // An instruction that was interrupted is fetched, but its segment is not counted.
     if (executed === 0 && misses === 0) continue;
     const row = EVENT_COUNT * add(site);
-    if (row >= sums.length) sums = grown(sums);
+    sums = grown(sums, row + EVENT_COUNT);
     const first = row + FIRST_EVENT[kind & ~GUARDED]!;
     sums[first]! += executed;
     sums[first + 1]! += misses;
@@ -91,12 +92,6 @@ function addUp(
     if (walk !== undefined) sums[row + walk]! += modelled.misses(site, 'walk');
   }
   return sums;
-}
-
-function grown(sums: Float64Array): Float64Array<ArrayBuffer> {
-  const larger = new Float64Array(2 * sums.length);
-  larger.set(sums);
-  return larger;
 }
 
 /** Sums over all of the program. */
@@ -149,7 +144,7 @@ export class EventSums<K> {
     if (number === undefined) {
       this.numbers.set(identity, (number = this.keys.length));
       this.keys.push(key());
-      if (EVENT_COUNT * this.keys.length > this.events.length) this.events = grown(this.events);
+      this.events = grown(this.events, EVENT_COUNT * this.keys.length);
     }
     return number;
   }

@@ -5,6 +5,7 @@
  */
 import type { CacheHooks, CacheMisses, CacheShape } from '../../replay/cache-guest.js';
 import { GUARDED, type CacheSites } from '../../replay/code-tables.js';
+import { grown } from '../../replay/grown.js';
 import { Hierarchy, MISSED, type HierarchyShape } from './hierarchy.js';
 
 /** Caches of one way for compiled code, which miss what the hierarchy must be told of. */
@@ -77,11 +78,6 @@ export class Model {
 
   /** Counters of so many sites. */
   private room(sites: number): Float64Array {
-    if (this.counts.length < SITE_MISSES * sites) {
-      const larger = new Float64Array(2 * SITE_MISSES * sites);
-      larger.set(this.counts);
-      this.counts = larger;
-    }
-    return this.counts;
+    return (this.counts = grown(this.counts, SITE_MISSES * sites));
   }
 }

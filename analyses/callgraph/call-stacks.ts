@@ -17,6 +17,7 @@
 import { CALL_SITE_KINDS } from '../../replay/call-sites.js';
 import { MISS_COUNTERS, type CallHooks, type CallRows } from '../../replay/calls-guest.js';
 import type { CallSites } from '../../replay/code-tables.js';
+import { grown } from '../../replay/grown.js';
 
 const [ENTER, CALL, RETURN] = CALL_SITE_KINDS.map((_, number) => number) as [0, 1, 2, 3];
 
@@ -37,14 +38,6 @@ export const NO_FUNCTION = -1;
 const MAX_NODES = 1 << 21;
 /** A handler's stack is smaller than this, in bytes. */
 const MAX_HANDLER_STACK = 1 << 20;
-
-type Numbers = Float64Array | Int32Array | Uint8Array;
-
-function copyOf<T extends Numbers>(array: T, length: number): T {
-  const result = new (array.constructor as new (length: number) => T)(length);
-  result.set(array as never);
-  return result;
-}
 
 /** Rows of one number for each event besides ticks. */
 export class EventRows {
@@ -83,8 +76,8 @@ export class EventRows {
   }
 
   private reserve(row: number): void {
-    if ((row + 1) * this.width > this.of.length)
-      this.of = copyOf(this.of, 2 * (row + 1) * this.width);
+    const length = (row + 1) * this.width;
+    if (length > this.of.length) this.of = grown(this.of, length);
   }
 }
 
@@ -143,22 +136,21 @@ class ThreadStack {
 
   /** Makes room for functions up to a number. */
   growFunctions(fn: number): void {
-    const length = 2 * fn;
-    this.active = copyOf(this.active, length);
-    this.inclusive = copyOf(this.inclusive, length);
-    this.since = copyOf(this.since, length);
+    this.active = grown(this.active, fn + 1);
+    this.inclusive = grown(this.inclusive, fn + 1);
+    this.since = grown(this.since, fn + 1);
   }
 
   /** Makes room for more frames. */
   grow(): void {
-    const larger = <T extends Numbers>(array: T): T => copyOf(array, 2 * array.length);
-    this.stackPointers = larger(this.stackPointers);
-    this.nodes = larger(this.nodes);
-    this.functions = larger(this.functions);
-    this.edges = larger(this.edges);
-    this.sites = larger(this.sites);
-    this.flags = larger(this.flags);
-    this.marks = larger(this.marks);
+    const length = 2 * this.flags.length;
+    this.stackPointers = grown(this.stackPointers, length);
+    this.nodes = grown(this.nodes, length);
+    this.functions = grown(this.functions, length);
+    this.edges = grown(this.edges, length);
+    this.sites = grown(this.sites, length);
+    this.flags = grown(this.flags, length);
+    this.marks = grown(this.marks, length);
   }
 }
 
@@ -177,9 +169,7 @@ class Columns<Name extends string> {
     if (this.count === this.capacity) {
       this.capacity *= 2;
       for (const name of Object.keys(this.of) as Name[]) {
-        const larger = new Float64Array(this.capacity);
-        larger.set(this.of[name]);
-        this.of[name] = larger;
+        this.of[name] = grown(this.of[name], this.capacity);
       }
     }
     return this.count++;
@@ -648,13 +638,8 @@ export class CallStacks implements CallHooks {
   // ---- Call sites ----
 
   private growSites(count: number): void {
-    const length = Math.max(count, 2 * this.siteFunctions.length);
-    const functions = new Int32Array(length).fill(NO_FUNCTION);
-    functions.set(this.siteFunctions);
-    const names = new Int32Array(length).fill(-1);
-    names.set(this.siteNames);
-    this.siteFunctions = functions;
-    this.siteNames = names;
+    this.siteFunctions = grown(this.siteFunctions, count, NO_FUNCTION);
+    this.siteNames = grown(this.siteNames, count, -1);
   }
 
   /** The first of the sites that are the same instruction. */

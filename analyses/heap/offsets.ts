@@ -2,6 +2,8 @@
  * How often the bytes of a site's blocks were accessed, by their offset from the start of the block: to the byte for
  * blocks of up to 16 KiB, beyond that in units of a power of two, so that memory stays bounded.
  */
+import { lengthened } from '../../replay/grown.js';
+
 const MOST_UNITS = 16384;
 
 /** Bytes of consecutive offsets that were accessed equally often. */
@@ -44,13 +46,8 @@ export class OffsetHistogram {
     const units = Math.ceil(end / this.unit);
     if (units <= this.loads.length) return;
     const length = Math.min(MOST_UNITS, Math.max(units, 2 * this.loads.length));
-    const larger = (sums: Float64Array): Float64Array => {
-      const copy = new Float64Array(length);
-      copy.set(sums);
-      return copy;
-    };
-    this.loads = larger(this.loads);
-    this.stores = larger(this.stores);
+    this.loads = lengthened(this.loads, length);
+    this.stores = lengthened(this.stores, length);
   }
 
   /** In order of the offset; the last one ends where the last access did. */

@@ -3,6 +3,7 @@
  * and beyond it every former block of an address, so that an access through a stale pointer can be
  * told after the address was used again. Knows nothing of definedness: `events.ts` applies that.
  */
+import { lengthened } from '../../replay/grown.js';
 
 export type AllocKind = 'malloc' | 'new' | 'new_array' | 'custom';
 
@@ -358,15 +359,10 @@ class History {
 
   private grow(): void {
     this.capacity = Math.min(HISTORY_LIMIT, Math.max(1024, 2 * this.capacity));
-    const larger = <T extends BigUint64Array | Uint32Array>(old: T, length: number): T => {
-      const array = new (old.constructor as new (length: number) => T)(length);
-      array.set(old as never);
-      return array;
-    };
-    this.addresses = larger(this.addresses, this.capacity);
-    this.sizes = larger(this.sizes, this.capacity);
-    this.ticks = larger(this.ticks, 2 * this.capacity);
-    this.words = larger(this.words, 6 * this.capacity);
+    this.addresses = lengthened(this.addresses, this.capacity);
+    this.sizes = lengthened(this.sizes, this.capacity);
+    this.ticks = lengthened(this.ticks, 2 * this.capacity);
+    this.words = lengthened(this.words, 6 * this.capacity);
   }
 }
 

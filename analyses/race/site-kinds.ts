@@ -2,6 +2,7 @@
  * What the code at a site of accesses is, as far as it matters for races: the program's own, the C
  * library's, or an operation on an atomic variable.
  */
+import { grown } from '../../replay/grown.js';
 import { programRows } from '../../replay/lineage.js';
 import type { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
@@ -47,11 +48,7 @@ export class SiteKinds {
 
   /** Makes room for the kinds of all sites that there are. */
   reserve(): void {
-    const { count } = this.sites;
-    if (count <= this.kinds.length) return;
-    const larger = new Uint8Array(Math.max(count, 2 * this.kinds.length));
-    larger.set(this.kinds);
-    this.kinds = larger;
+    this.kinds = grown(this.kinds, this.sites.count);
   }
 
   /** Finds out the kind of a site. */

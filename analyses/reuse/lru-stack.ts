@@ -8,6 +8,7 @@
  * times, counted by a Fenwick tree of the times that were taken up again. When times are used up, they are given anew, in
  * order. So memory grows with the lines, not with the references.
  */
+import { grown } from '../../replay/grown.js';
 
 /** The distance of a line that was never referenced before. */
 export const COLD = -1;
@@ -102,12 +103,6 @@ export class LruStack {
     this.gone = new Int32Array(room >> 5);
     this.tree = new Int32Array((room >> 5) + 1);
   }
-}
-
-function grown(array: Int32Array<ArrayBuffer>, least: number): Int32Array<ArrayBuffer> {
-  const larger = new Int32Array(Math.max(2 * array.length, least));
-  larger.set(array);
-  return larger;
 }
 
 /** How many bits of a word are set. */

@@ -10,6 +10,7 @@
  * Only lines' last references and these times matter: when times are used up, they are given anew, in order, and memory
  * grows with the lines, not with the references.
  */
+import { grown } from '../../replay/grown.js';
 
 /** Times that there are at least, a power of two. */
 const LEAST_TIMES = 1 << 16;
@@ -43,11 +44,7 @@ export class Optimum {
     if (line === this.last) return;
     this.last = line;
     if (this.now === this.lines.length) this.renumber();
-    if (line >= this.times.length) {
-      const larger = new Int32Array(Math.max(2 * this.times.length, line + 1));
-      larger.set(this.times);
-      this.times = larger;
-    }
+    if (line >= this.times.length) this.times = grown(this.times, line + 1);
     const since = this.times[line]!;
     const { free, misses, unused, now } = this;
     if (since === 0) this.lineCount++;

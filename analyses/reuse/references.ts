@@ -2,6 +2,7 @@
  * References to lines as accesses come in: their distances by function, the optimum of chosen caches, and working sets by
  * window of time. An access to bytes of several lines is a reference to each of these, in order of their addresses.
  */
+import { grown } from '../../replay/grown.js';
 import type { AccessBatch, SiteTable } from '../../replay/types.js';
 import { nativeEngine, type NativeEngine } from '../../replay/native.js';
 import { binOf, COLD_BIN, ROW_SIZE, SPANS } from './distances.js';
@@ -83,11 +84,7 @@ export class References {
 
   /** Takes accesses in, which must come in the order in which they happened. */
   take({ count, ticks, addresses, sites }: AccessBatch, table: SiteTable): void {
-    if (this.starts.length < table.count) {
-      const starts = new Int32Array(2 * table.count).fill(UNKNOWN);
-      starts.set(this.starts);
-      this.starts = starts;
-    }
+    this.starts = grown(this.starts, table.count, UNKNOWN);
     const words = new Uint32Array(addresses.buffer, addresses.byteOffset, 2 * count);
     let from = 0;
     while (from < count) {
@@ -115,7 +112,7 @@ export class References {
     const { state, starts, counts, numbers, stack, trail } = this;
     if (2 * state[TRAIL_COUNT]! > trail.length) this.followTrail();
     stack.makeRoom(numbers.count, 2);
-    if (this.byDistance.length < numbers.count) this.makeRoomFor(numbers.count);
+    this.byDistance = grown(this.byDistance, numbers.count);
     const { byDistance } = this;
     const { cachedPages, cachedFirsts } = numbers;
     const { top, times, lines, gone, tree } = stack;
@@ -175,11 +172,7 @@ export class References {
   private startOf(site: number): number {
     const row = this.options.rowOf(site);
     const start = row < 0 ? UNWANTED : ROW_SIZE * row;
-    if (start + ROW_SIZE > this.counts.length) {
-      const larger = new Float64Array(2 * (start + ROW_SIZE));
-      larger.set(this.counts);
-      this.counts = larger;
-    }
+    this.counts = grown(this.counts, start + ROW_SIZE);
     return (this.starts[site] = start);
   }
 
@@ -216,14 +209,8 @@ export class References {
   }
 
   private countExactly(distance: number): void {
-    if (distance >= this.byDistance.length) this.makeRoomFor(distance + 1);
+    if (distance >= this.byDistance.length) this.byDistance = grown(this.byDistance, distance + 1);
     this.byDistance[distance]!++;
-  }
-
-  private makeRoomFor(distances: number): void {
-    const larger = new Float64Array(2 * distances);
-    larger.set(this.byDistance);
-    this.byDistance = larger;
   }
 }
 

@@ -2,6 +2,7 @@
  * The replay in which caches of several cores are simulated: takes the accesses that can change what is in them, puts them
  * into the order that is wanted, and counts what they lead to.
  */
+import { grown } from '../../replay/grown.js';
 import { FILTER_LINE_BITS } from '../../replay/layout.js';
 import { LINE_BYTES } from '../../replay/line-filter.js';
 import { openReplay, type ProcessReplay } from '../../replay/replay.js';
@@ -217,11 +218,7 @@ export class SharingPass {
 
   private noteUse(place: number, core: number, from: number, to: number, isStore: boolean): void {
     const at = 4 * (place * this.settings.placement.cores + core);
-    if (at >= this.uses.length) {
-      const larger = new Uint32Array(2 * Math.max(at, this.uses.length));
-      larger.set(this.uses);
-      this.uses = larger;
-    }
+    if (at >= this.uses.length) this.uses = grown(this.uses, at + 4);
     const { uses } = this;
     const [low, high] = [maskOf(from, to), maskOf(from - 32, to - 32)];
     uses[at]! |= low;
