@@ -1,5 +1,6 @@
 /** Files that analyses write for other tools. */
 import { writeFileSync } from 'node:fs';
+import type { Source } from '../replay/symbols.js';
 import type { ProcessRow } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
 
@@ -27,9 +28,23 @@ export function writeOutput(
 export function commandOf({ executable, arguments: json }: ProcessRow): string {
   try {
     const argv: unknown = JSON.parse(json);
-    if (Array.isArray(argv) && argv.length > 0) return argv.join(' ').replaceAll('\n', ' ');
+    if (Array.isArray(argv) && argv.length > 0) return oneLine(argv.join(' '));
   } catch {
     // Damaged: the program's path must do.
   }
   return executable;
+}
+
+/** Their formats have a line for each thing. */
+export const oneLine = (text: string): string => text.replaceAll('\n', ' ');
+
+/** The path of a source file, as far as it is known. */
+export const pathOf = ({ file, directory }: Source): string =>
+  !file ? '???' : directory ? `${directory}/${file}` : file;
+
+/** The value of a key, made when it is asked for first. */
+export function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
+  let value = map.get(key);
+  if (value === undefined) map.set(key, (value = make()));
+  return value;
 }

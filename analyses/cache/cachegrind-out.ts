@@ -1,6 +1,7 @@
 /** Counts as a file that cg_annotate reads (Valgrind manual, 5.7: file format). */
 import type { CacheShape } from '../../replay/cache-guest.js';
 import type { Source } from '../../replay/symbols.js';
+import { entry, oneLine, pathOf } from '../output-file.js';
 import { EVENT, EVENT_COUNT, type EventName } from './counts.js';
 import type { Shapes } from './shapes.js';
 
@@ -22,9 +23,13 @@ export function cachegrindFile(
 ): string {
   const places = names.map((name) => EVENT[name]);
   const files = new Map<string, Map<string, Map<number, Float64Array>>>();
-  sources.forEach(({ fn, file, directory, line }, i) => {
-    const path = !file ? '???' : directory ? `${directory}/${file}` : file;
-    const functions = entry(files, path, () => new Map<string, Map<number, Float64Array>>());
+  sources.forEach((source, i) => {
+    const { fn, file, line } = source;
+    const functions = entry(
+      files,
+      pathOf(source),
+      () => new Map<string, Map<number, Float64Array>>(),
+    );
     const lines = entry(functions, fn || '???', () => new Map<number, Float64Array>());
     const sums = entry(lines, file ? line : 0, () => new Float64Array(names.length));
     places.forEach((place, column) => (sums[column]! += events[EVENT_COUNT * i + place]!));
@@ -48,17 +53,8 @@ export function cachegrindFile(
   return text.join('\n');
 }
 
-function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
-  let value = map.get(key);
-  if (value === undefined) map.set(key, (value = make()));
-  return value;
-}
-
 const sorted = <V>(map: ReadonlyMap<string, V>): [string, V][] =>
   [...map].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
-
-/** The format has a line for each thing. */
-const oneLine = (text: string): string => text.replaceAll('\n', ' ');
 
 const describe = ({ sizeBytes, ways, lineBytes }: CacheShape): string =>
   `${sizeBytes} B, ${lineBytes} B, ${ways === 1 ? 'direct-mapped' : `${ways}-way associative`}`;

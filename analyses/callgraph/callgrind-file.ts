@@ -3,6 +3,7 @@
  * function its own instructions by source line, and its calls by the line of the call, with their inclusive cost.
  */
 import type { Source, Symbols } from '../../replay/symbols.js';
+import { entry, oneLine, pathOf } from '../output-file.js';
 import { NO_FUNCTION } from './call-stacks.js';
 import type { EdgeCost, FunctionCost } from './costs.js';
 import { ALLOCATION_EVENTS, type CallEvent } from './events.js';
@@ -117,12 +118,6 @@ export function callgrindFile(
   return text.join('\n');
 }
 
-const pathOf = ({ file, directory }: Source): string =>
-  !file ? '???' : directory ? `${directory}/${file}` : file;
-
-/** The format has a line for each thing. */
-const oneLine = (text: string): string => text.replaceAll('\n', ' ');
-
 /** Name compression: a name is written out once, with a number that stands for it from then on. */
 class Names {
   private readonly numbers = new Map<string, number>();
@@ -134,10 +129,4 @@ class Names {
     this.numbers.set(key, this.numbers.size + 1);
     return `(${this.numbers.size}) ${oneLine(text)}`;
   }
-}
-
-function entry<K, V>(map: Map<K, V>, key: K, make: () => V): V {
-  let value = map.get(key);
-  if (value === undefined) map.set(key, (value = make()));
-  return value;
 }
