@@ -22,6 +22,8 @@ export interface StackRange {
   readonly thread: number;
 }
 
+/** Memory of the guest lies below. */
+export const ADDRESS_END = 1n << 48n;
 const PAGE = 4096n;
 const pageUp = (address: bigint) => (address + PAGE - 1n) & ~(PAGE - 1n);
 

@@ -6,13 +6,13 @@
 import { REQUEST_NAMES } from '../../schemas/requests.js';
 import { ORIGIN_KIND } from '../../replay/shadow.js';
 import type { EventRow } from '../../replay/types.js';
+import { ADDRESS_END } from './address-space.js';
 import type { UserBlock } from './describe.js';
 import { hex } from './describe.js';
 import type { EventContext, MemcheckEvents } from './events.js';
 import { BlockTable, type HeapBlock, type Mempool, type Moment } from './heap.js';
 
 const U32 = 0xffffffffn;
-const ADDRESS_END = 1n << 48n;
 /** Flags of CREATE_MEMPOOL_EXT. */
 const AUTO_FREE = 1n;
 const METAPOOL = 2n;

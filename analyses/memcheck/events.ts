@@ -28,7 +28,7 @@ import {
 import type { ShadowEvent, StackMove } from '../../replay/shadow-guest.js';
 import type { EventRow, Observer } from '../../replay/types.js';
 import type { Finding, FindingStack, Pc } from '../finding.js';
-import { AddressSpace, type StackRange } from './address-space.js';
+import { ADDRESS_END, AddressSpace, type StackRange } from './address-space.js';
 import { ClientRequests } from './client-requests.js';
 import {
   creation,
@@ -118,8 +118,6 @@ const PAGE_BYTES = 4096n;
 const MAX_STACK_GROWTH_BYTES = 8n << 20n;
 /** Valgrind's --max-stackframe: a larger move of the stack pointer goes to another stack. */
 const MAX_STACK_FRAME_BYTES = 2_000_000n;
-/** Memory of the guest lies below. */
-const ADDRESS_END = 1n << 48n;
 /** Words that the engine writes before and after what it saves in a signal frame. */
 const FRAME_BEGIN = 0x31415927;
 const FRAME_END = 0x27182818;

@@ -10,6 +10,7 @@ import { formatCount } from '../../schemas/numbers.js';
 import type { FindingStack, Pc } from '../finding.js';
 import type { AddressSpace } from './address-space.js';
 import type { Heap, HeapBlock } from './heap.js';
+import { GP_REGISTERS } from './registers.js';
 
 /** In the order in which records of the same size are listed. */
 const STATES = ['reachable', 'possible', 'indirect', 'definite'] as const;
@@ -169,11 +170,6 @@ export interface LeakContext {
   /** Whether a suppression hides such a record. */
   isSuppressed(kind: string, stacks: readonly FindingStack[]): boolean;
 }
-
-const GP_REGISTERS = [
-  ...['RAX', 'RCX', 'RDX', 'RBX', 'RSI', 'RDI', 'RSP', 'RBP'],
-  ...['R8', 'R9', 'R10', 'R11', 'R12', 'R13', 'R14', 'R15'],
-];
 
 /** A record as it is kept from one check to the next. */
 interface KeptRecord {

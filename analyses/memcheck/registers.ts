@@ -14,6 +14,12 @@ export type RegisterOffsets = Readonly<Record<string, number>>;
 /** A part of the guest state: offset and size in bytes. */
 export type RegisterRange = readonly [offset: number, size: number];
 
+/** The general-purpose registers, by their names in the manifest. */
+export const GP_REGISTERS = [
+  ...['RAX', 'RCX', 'RDX', 'RBX', 'RSI', 'RDI', 'RSP', 'RBP'],
+  ...['R8', 'R9', 'R10', 'R11', 'R12', 'R13', 'R14', 'R15'],
+];
+
 /** Registers that always count as defined, with their size in bytes. */
 const ALWAYS_DEFINED: readonly (readonly [name: string, sizeBytes: number])[] = [
   ['CC_OP', 8],

@@ -16,6 +16,7 @@ import { hex } from './describe.js';
 import { momentOf } from './events.js';
 import { BlockIndex, type HeapBlock, type Moment } from './heap.js';
 import type { MemcheckSettings } from './options.js';
+import { GP_REGISTERS } from './registers.js';
 import { lookAgain, type SecondLook } from './second-look.js';
 import { followStale, STALE_WORD } from './stale-pointers.js';
 
@@ -214,7 +215,7 @@ class StalePointers {
       shadow.planes.setUndefinedBits(address, STALE_WORD, this.tagOf(block, tags));
     for (const thread of replay.registers.threads) {
       for (const name of GP_REGISTERS) {
-        if (thread === allocating && name === 'RDX') continue;
+        if (name === 'RSP' || (thread === allocating && name === 'RDX')) continue;
         const offset = replay.registers.registerOffset(name);
         const block = blockAt(replay.registers.readRegister(thread, offset));
         if (block) replay.registers.markRegister(thread, offset, 1n, this.tagOf(block, tags));
@@ -282,8 +283,3 @@ function lastAtMost(numbers: Float64Array, wanted: number): number {
   }
   return low - 1;
 }
-
-const GP_REGISTERS = [
-  ...['RAX', 'RCX', 'RDX', 'RBX', 'RSI', 'RDI', 'RBP'],
-  ...['R8', 'R9', 'R10', 'R11', 'R12', 'R13', 'R14', 'R15'],
-];

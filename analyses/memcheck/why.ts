@@ -16,7 +16,7 @@ import { MemcheckEvents } from './events.js';
 import { instrument } from './instrument.js';
 import { memcheckSettings } from './options.js';
 import { logUndefined, logValues, PassageLog, traceValues, type Passage } from './provenance.js';
-import type { RegisterOffsets } from './registers.js';
+import { GP_REGISTERS, type RegisterOffsets } from './registers.js';
 import { lookAgain } from './second-look.js';
 
 /** A finding as it is stored, with the stacks that it has besides its first. */
@@ -307,7 +307,3 @@ const station = (what: string, tick?: bigint, frames: readonly Frame[] = []): St
 });
 
 const ALL_BITS = 0xffff_ffff_ffff_ffffn;
-const GP_REGISTERS = [
-  ...['RAX', 'RCX', 'RDX', 'RBX', 'RSI', 'RDI', 'RSP', 'RBP'],
-  ...['R8', 'R9', 'R10', 'R11', 'R12', 'R13', 'R14', 'R15'],
-];
