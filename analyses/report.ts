@@ -5,6 +5,7 @@
 import { LinkNames } from '../replay/link-names.js';
 import { Symbols, type Frame } from '../replay/symbols.js';
 import type { ProcessRow, Trace } from '../replay/trace.js';
+import { hex } from '../schemas/numbers.js';
 import type { Analysis, OptionValues } from './analysis.js';
 import type {
   AnalysisColumns,
@@ -338,7 +339,7 @@ function findingJson({ number, finding, stacks, generated }: ReportedFinding): o
         file,
         line,
         module,
-        pc: `0x${pc.toString(16)}`,
+        pc: hex(pc),
       })),
     })),
     notes,

@@ -5,7 +5,7 @@ import type { Profile, ProfileCell, ProfileTable } from '../analyses/profile.js'
 import type { Manifest } from '../recorder/manifest.js';
 import type { Database } from '../replay/database.js';
 import type { ProcessRow } from '../replay/trace.js';
-import { formatCount } from '../schemas/numbers.js';
+import { formatCount, hex } from '../schemas/numbers.js';
 import { formatSize } from './numbers.js';
 import type {
   FindingsSection,
@@ -85,7 +85,7 @@ export async function findingSections(database: Database, process: number): Prom
 
 function frameText({ function: name, file, line, module, pc }: SqlRow): string {
   const place = file ? `${String(file)}:${String(line)}` : `in ${String(module) || 'no module'}`;
-  return `${String(name) || `0x${(pc as bigint).toString(16)}`} (${place})`;
+  return `${String(name) || hex(pc as bigint)} (${place})`;
 }
 
 // ---- Profiles ----
@@ -284,8 +284,6 @@ export async function heatSection(
     stores: [...cells.values()].map(({ stores }) => stores),
   };
 }
-
-const hex = (address: bigint): string => `0x${address.toString(16)}`;
 
 /** How far the first thread's stack may grow down. */
 const MOST_STACK_BYTES = 8n << 20n;

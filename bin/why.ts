@@ -8,7 +8,7 @@ import { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
 import type { Table } from '../schemas/schema.js';
 import { finding_frames, findings } from '../schemas/views.js';
-import { formatCount } from '../schemas/numbers.js';
+import { formatCount, hex } from '../schemas/numbers.js';
 import { OUT_OPTION, RUN_WORD } from './numbers.js';
 import { findRun } from './runs.js';
 
@@ -116,7 +116,7 @@ function chainJson(finding: number, stored: StoredFinding, stations: readonly St
         file,
         line,
         module,
-        pc: `0x${pc.toString(16)}`,
+        pc: hex(pc),
       })),
     })),
   };

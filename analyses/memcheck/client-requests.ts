@@ -3,12 +3,12 @@
  * pools and custom allocators, access and definedness, named blocks, ranges that are not judged, leak
  * checks, stacks. A part of `events.ts`.
  */
+import { hex } from '../../schemas/numbers.js';
 import { REQUEST_NAMES } from '../../schemas/requests.js';
 import { ORIGIN_KIND } from '../../replay/shadow.js';
 import type { EventRow } from '../../replay/types.js';
 import { ADDRESS_END } from './address-space.js';
 import type { UserBlock } from './describe.js';
-import { hex } from './describe.js';
 import type { EventContext, MemcheckEvents } from './events.js';
 import { BlockTable, type HeapBlock, type Mempool, type Moment } from './heap.js';
 

@@ -3,7 +3,7 @@
  * the program named, a heap block, a stack, a segment.
  */
 import { ORIGIN_KIND } from '../../replay/shadow.js';
-import { formatCount } from '../../schemas/numbers.js';
+import { formatCount, hex } from '../../schemas/numbers.js';
 import type { FindingStack, Pc } from '../finding.js';
 import type { AddressSpace } from './address-space.js';
 import { isNear, REDZONE_BYTES, type Heap, type HeapBlock } from './heap.js';
@@ -57,8 +57,6 @@ const JUST_BELOW_BYTES = 1024n;
 /** A frame that seems larger is no frame. */
 const LARGEST_FRAME_BYTES = 0x4000000n;
 const STACK_REDZONE_BYTES = 128n;
-
-export const hex = (address: bigint) => `0x${address.toString(16)}`;
 
 /** Where an address lies in relation to a block, and what kind of block it is. */
 function blockSentence(

@@ -6,9 +6,10 @@
 import { recordedStacks } from '../../replay/lineage.js';
 import type { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
+import { hex } from '../../schemas/numbers.js';
 import { slices, sync, thread_events } from '../../schemas/tables.js';
 import type { Finding, FindingStack, Pc } from '../finding.js';
-import { hex, type Description } from '../memcheck/describe.js';
+import type { Description } from '../memcheck/describe.js';
 import { MemcheckEvents } from '../memcheck/events.js';
 import { memcheckSettings } from '../memcheck/options.js';
 import { lookAgain } from '../memcheck/second-look.js';

@@ -7,6 +7,7 @@ import { LINE_BYTES } from '../../replay/line-filter.js';
 import type { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
+import { hex } from '../../schemas/numbers.js';
 import { isRelease, stacks } from '../../schemas/tables.js';
 import { HeapMap } from '../cache/heap-map.js';
 import type { SharedLines } from './shared-lines.js';
@@ -168,8 +169,8 @@ export class Places {
         if (address >= start && address < end)
           return { name: `stack of thread #${thread}`, offset: address - start, stack: 0 };
       const section = symbols.section(BigInt(address));
-      const hex = `0x${address.toString(16)}`;
-      return { name: section ? `${hex} in ${section.name}` : hex, offset: 0, stack: 0 };
+      const name = section ? `${hex(address)} in ${section.name}` : hex(address);
+      return { name, offset: 0, stack: 0 };
     };
   }
 }

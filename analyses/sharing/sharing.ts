@@ -10,7 +10,7 @@ import type { SiteTable } from '../../replay/types.js';
 import { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
 import { UserError } from '../../schemas/errors.js';
-import { formatCount } from '../../schemas/numbers.js';
+import { formatCount, hex } from '../../schemas/numbers.js';
 import type { Row } from '../../schemas/schema.js';
 import { sharing_lines, sharing_sites, sharing_threads } from '../../schemas/views.js';
 import type { Analysis, AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
@@ -324,8 +324,6 @@ const EVENT_COLUMNS = [
 ];
 
 const eventCells = (events: Float64Array): bigint[] => [...events].map(BigInt);
-const hex = (value: number): string => `0x${value.toString(16)}`;
-
 function profileOf(
   pass: SharingPass,
   { cores, coreOf }: Placement,
