@@ -57,7 +57,7 @@ export class Cursor implements EventRow {
 
   private settle(): void {
     const { ids, row } = this;
-    this.event = this.isBeforeEnd() ? ids[2 * row]! + ids[2 * row + 1]! * 2 ** 32 : Infinity;
+    this.event = this.isBeforeEnd() ? numberAt(ids, row) : Infinity;
   }
 
   /** The current row belongs to the leg. */
@@ -69,7 +69,7 @@ export class Cursor implements EventRow {
   get tick(): number {
     const { row } = this;
     const ticks = (this.ticks ??= wordsOf(this.batch!.column('tick' as never) as BigUint64Array));
-    return ticks[2 * row]! + ticks[2 * row + 1]! * 2 ** 32;
+    return numberAt(ticks, row);
   }
 
   u64(name: string): bigint {
@@ -79,11 +79,10 @@ export class Cursor implements EventRow {
   number(name: string): number {
     let words = this.words.get(name);
     if (!words) {
-      const values = this.batch!.column(name as never) as BigUint64Array;
-      words = new Uint32Array(values.buffer, values.byteOffset, 2 * values.length);
+      words = wordsOf(this.batch!.column(name as never) as BigUint64Array);
       this.words.set(name, words);
     }
-    return words[2 * this.row]! + words[2 * this.row + 1]! * 2 ** 32;
+    return numberAt(words, this.row);
   }
 
   i64(name: string): bigint {
@@ -108,6 +107,10 @@ export class Cursor implements EventRow {
 /** Integers of 64 bits as pairs of words, the low one first: these are read faster. */
 export const wordsOf = ({ buffer, byteOffset, length }: BigUint64Array): Uint32Array =>
   new Uint32Array(buffer, byteOffset, 2 * length);
+
+/** The integer of a row of these, which is exact below 2^53. */
+export const numberAt = (words: Uint32Array, row: number): number =>
+  words[2 * row]! + words[2 * row + 1]! * 2 ** 32;
 
 /** A part of the replay: the events of one image, up to a fork or the end. */
 export interface Leg {

@@ -7,6 +7,7 @@
  */
 import type { CacheMisses, CacheShape } from '../../replay/cache-guest.js';
 import { GUARDED } from '../../replay/code-tables.js';
+import { numberAt } from '../../replay/event-cursor.js';
 import { grown } from '../../replay/grown.js';
 import type { ProcessReplay } from '../../replay/replay.js';
 import { Symbols } from '../../replay/symbols.js';
@@ -190,7 +191,7 @@ class CachePart implements ReplayPart {
       const site = sites[i]! >>> 2;
       const kind = kinds[site]! & ~GUARDED;
       if (missed && (kind === FETCH || (missed[i]! & MISSED.first) === 0)) continue;
-      const address = addresses[2 * i]! + 2 ** 32 * addresses[2 * i + 1]!;
+      const address = numberAt(addresses, i);
       const block = this.blocks.at(address);
       if (!block) continue;
       const offset = Math.min(

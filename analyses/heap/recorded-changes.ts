@@ -2,7 +2,7 @@
  * The recorded changes of a process image's heap, one after another, without a replay. There may be millions of rows of
  * `heap`: they are read as arrays.
  */
-import { Cursor, legsOf } from '../../replay/event-cursor.js';
+import { Cursor, legsOf, numberAt, wordsOf } from '../../replay/event-cursor.js';
 import { rowsBefore } from '../../replay/lineage.js';
 import type { Trace } from '../../replay/trace.js';
 import { heap } from '../../schemas/tables.js';
@@ -38,10 +38,8 @@ export function applyChanges(
     };
     for (const batch of settings.ofPages ? [] : trace.batches(heap, leg.process)) {
       const end = rowsBefore(batch, leg.endEvent);
-      const wide = (name: 'event' | 'tick' | 'address' | 'size' | 'previous'): Uint32Array => {
-        const values = batch.column(name);
-        return new Uint32Array(values.buffer, values.byteOffset, 2 * values.length);
-      };
+      const wide = (name: 'event' | 'tick' | 'address' | 'size' | 'previous'): Uint32Array =>
+        wordsOf(batch.column(name));
       const [events, ticks, addresses] = [wide('event'), wide('tick'), wide('address')];
       const [sizes, previous] = [wide('size'), wide('previous')];
       const [ops, known, stacks] = [
@@ -51,14 +49,14 @@ export function applyChanges(
       ];
       const names = batch.names('op');
       for (let row = 0; row < end; row++) {
-        if (!applyOthers(at(events, row))) return;
-        const tick = at(ticks, row);
+        if (!applyOthers(numberAt(events, row))) return;
+        const tick = numberAt(ticks, row);
         if (!before(tick, isInImage)) return;
         blocks.allocator(
           names[ops[row]!],
-          at(addresses, row),
-          at(sizes, row),
-          at(previous, row),
+          numberAt(addresses, row),
+          numberAt(sizes, row),
+          numberAt(previous, row),
           known[row] !== 0,
           stacks[row]!,
           tick,
@@ -70,7 +68,3 @@ export function applyChanges(
     if (!applyOthers(Infinity)) return;
   }
 }
-
-/** The low word of a 64-bit number stands first. */
-const at = (words: Uint32Array, row: number): number =>
-  words[2 * row]! + words[2 * row + 1]! * 2 ** 32;

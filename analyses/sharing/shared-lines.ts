@@ -3,6 +3,7 @@
  * write. A replay of fresh accesses finds them, with one epoch for each core: of a byte it tells again only when another
  * core has accessed it in between.
  */
+import { numberAt } from '../../replay/event-cursor.js';
 import { LINE_BYTES, LINES_OF_GRANULE } from '../../replay/line-filter.js';
 import { openReplay } from '../../replay/replay.js';
 import type { Trace } from '../../replay/trace.js';
@@ -97,7 +98,7 @@ export function findSharedLines(
     const { count, sites: numbers, addresses } = guest.accessRows();
     const { sizes, stores } = sites;
     for (let i = 0; isOn && i < count; i++) {
-      const address = addresses[2 * i]! + 0x1_0000_0000 * addresses[2 * i + 1]!;
+      const address = numberAt(addresses, i);
       const site = numbers[i]!;
       const last = Math.floor((address + sizes[site]! - 1) / LINE_BYTES);
       for (let line = Math.floor(address / LINE_BYTES); line <= last; line++) {

@@ -2,6 +2,7 @@
  * The replay in which caches of several cores are simulated: takes the accesses that can change what is in them, puts them
  * into the order that is wanted, and counts what they lead to.
  */
+import { numberAt } from '../../replay/event-cursor.js';
 import { grown } from '../../replay/grown.js';
 import { FILTER_LINE_BITS } from '../../replay/layout.js';
 import { LINE_BYTES } from '../../replay/line-filter.js';
@@ -133,7 +134,7 @@ export class SharingPass {
     for (let i = 0; i < this.waiting; i++) {
       const operation = this.operations[i]!;
       let to = from;
-      while (to < count && tickAt(ticks, to) < operation.tick) to++;
+      while (to < count && numberAt(ticks, to) < operation.tick) to++;
       this.takeRows(from, to);
       from = to;
       this.waits!.operation(operation);
@@ -167,11 +168,16 @@ export class SharingPass {
             if (caches.fetch(core, line + part)) own.capacity++;
             else own.cold++;
           }
-          if (replaced < 0) this.replace(tickAt(ticks, i), -1 - replaced);
+          if (replaced < 0) this.replace(numberAt(ticks, i), -1 - replaced);
         }
         if (isShared) {
-          const address = low + 0x1_0000_0000 * addresses[2 * i + 1]!;
-          this.accessShared(tickAt(ticks, i), PARTS * site + part, address, this.places.at(number));
+          const address = numberAt(addresses, i);
+          this.accessShared(
+            numberAt(ticks, i),
+            PARTS * site + part,
+            address,
+            this.places.at(number),
+          );
         }
       }
     }
@@ -328,11 +334,7 @@ export class SharingPass {
     const { count, executions, accesses } = this.replay.segments();
     const words = new Uint32Array(executions.buffer, executions.byteOffset, 2 * count);
     let sum = 0;
-    for (let i = 0; i < count; i++)
-      sum += accesses[i]! * (words[2 * i]! + 0x1_0000_0000 * words[2 * i + 1]!);
+    for (let i = 0; i < count; i++) sum += accesses[i]! * numberAt(words, i);
     return sum;
   }
 }
-
-const tickAt = (ticks: Uint32Array, row: number): number =>
-  ticks[2 * row]! + ticks[2 * row + 1]! * 0x1_0000_0000;
