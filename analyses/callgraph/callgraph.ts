@@ -1,6 +1,7 @@
 /**
  * callgraph: instructions by function and by call, as Callgrind counts them (Valgrind manual, 6), inclusive and exclusive,
- * for each thread, and heap blocks allocated and cache misses meanwhile; and the calling contexts as files for other tools. What is under way when is in call-stacks.ts.
+ * for each thread, and heap blocks allocated and cache misses meanwhile; and the calling contexts as files for other
+ * tools. What is under way when is in call-stacks.ts.
  *
  * An instruction's own executions are counted apart from the calls, so costs by source line are exact whatever the stack
  * pointer does.

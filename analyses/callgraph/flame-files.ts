@@ -16,7 +16,10 @@ export function collapsedStacks(all: Iterable<Context>, names: readonly string[]
   return lines.join('');
 }
 
-/** As speedscope's file format (https://www.speedscope.app/file-format-schema.json): a profile of weighted samples for each thread. */
+/**
+ * As speedscope's file format (https://www.speedscope.app/file-format-schema.json): a profile of weighted samples for each
+ * thread.
+ */
 export function speedscopeFile(
   all: Iterable<Context>,
   frames: readonly { readonly name: string; readonly file: string; readonly line: number }[],
