@@ -449,15 +449,15 @@ function recordingOf(kind: string): Recording {
   return known;
 }
 
-/** The line that most is to be said of, with the sites in functions that count. */
-function worst(recording: Recording, functions = 'count%') {
+/** The line that most is to be said of, of those with an object, with the sites in functions that count. */
+function worst(recording: Recording, object = '') {
   const line = recording.query(
     `select place, true_misses::bigint "true", false_misses::bigint "false", upgrades, threads, objects, advice
-     from sharing_lines order by true_misses + false_misses + upgrades desc limit 1`,
+     from sharing_lines where contains(objects, '${object}') order by true_misses + false_misses + upgrades desc limit 1`,
   )[0]!;
   const sites = recording.query(
     `select thread, is_store, object, object_offset, stack > 0 in_heap, line from sharing_sites
-     where place = ${String(line['place'])} and function like '${functions}' and true_misses + false_misses + upgrades > 10
+     where place = ${String(line['place'])} and function like 'count%' and true_misses + false_misses + upgrades > 10
      order by thread, is_store`,
   );
   return { line, sites };
@@ -501,16 +501,17 @@ test('counters that are a line apart are not shared', () => {
 });
 
 for (const [kind, object] of [
-  ['true', /^common$/],
-  ['guarded', /^guarded$/],
+  ['true', 'common'],
+  ['guarded', 'guarded'],
 ] as const)
   test(`one counter that all change is true sharing: ${kind}`, () => {
     const recording = recordingOf(kind);
     analyse(recording);
-    const { line } = worst(recording);
-    assert.match(line['objects'] as string, object);
-    // How often a lock goes to and fro depends on when each comes to it.
-    assert.ok((line['true'] as bigint) > BigInt(ROUNDS) / 10n, String(line['true']));
+    const { line } = worst(recording, object);
+    assert.equal(line['objects'], object);
+    // A thread may count on while the other gets nowhere; a lock is taken by both in each round.
+    const least = BigInt(kind === 'guarded' ? ROUNDS - 1 : ROUNDS / 10);
+    assert.ok((line['true'] as bigint) >= least, String(line['true']));
     assert.equal(line['advice'], '');
   });
 

@@ -24,6 +24,8 @@ static struct {
   volatile long value;
 } guarded __attribute__((aligned(LINE))) = {PTHREAD_MUTEX_INITIALIZER, 0};
 
+static pthread_barrier_t round_end __attribute__((aligned(LINE)));
+
 static long rounds;
 
 static void *count(void *counter) {
@@ -42,6 +44,7 @@ static void *count_guarded(void *unused) {
     pthread_mutex_lock(&guarded.lock);
     guarded.value += 1;  // true sharing
     pthread_mutex_unlock(&guarded.lock);
+    pthread_barrier_wait(&round_end);  // so that the lock goes to and fro whoever runs when
   }
   return unused;
 }
@@ -61,7 +64,10 @@ int main(int argc, char **argv) {
   if (strcmp(kind, "false") == 0) run(count, &neighbours.left, &neighbours.right);
   if (strcmp(kind, "apart") == 0) run(count, &strangers.left, &strangers.right);
   if (strcmp(kind, "true") == 0) run(count_common, NULL, NULL);
-  if (strcmp(kind, "guarded") == 0) run(count_guarded, NULL, NULL);
+  if (strcmp(kind, "guarded") == 0) {
+    pthread_barrier_init(&round_end, NULL, 2);
+    run(count_guarded, NULL, NULL);
+  }
   if (strcmp(kind, "heap") == 0) {
     volatile long *counters = make_counters();
     run(count, &counters[0], &counters[1]);
