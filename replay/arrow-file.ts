@@ -7,7 +7,6 @@
  * are checked before use.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
-import { decompressFrameSync } from 'lz4-napi';
 import { UserError } from '../schemas/errors.js';
 import {
   COLUMN_WIDTHS,
@@ -18,6 +17,7 @@ import {
   type Value,
 } from '../schemas/schema.js';
 import { storedColumns, type ADDED_COLUMNS } from '../schemas/stored.js';
+import { decompressFrame } from './lz4.js';
 import {
   decodeFooter,
   decodeMessage,
@@ -366,7 +366,8 @@ export class ArrowFile<T extends Table = Table> {
     let bytes: Uint8Array = body;
     if (full !== -1n) {
       try {
-        bytes = decompressFrameSync(Buffer.from(body.buffer, body.byteOffset, body.length));
+        const frame = Buffer.from(body.buffer, body.byteOffset, body.length);
+        bytes = decompressFrame(frame, full);
       } catch {
         throw this.damaged(`the compressed data of column ${name} are damaged`);
       }

@@ -9,6 +9,7 @@ import lz4 from 'lz4-napi';
 import { buildTool } from '../recorder/build.js';
 import { PieceScanner } from '../recorder/convert.js';
 import { compressFrame } from '../recorder/lz4.js';
+import { decompressFrame } from '../replay/lz4.js';
 import { NativeConverter } from '../recorder/native.js';
 import { encodeRecord, PIECE_SIZE_BYTES } from '../recorder/raw.js';
 import { RunWriter } from '../recorder/run-writer.js';
@@ -137,6 +138,8 @@ test('LZ4 frames of any bytes are read back, and are about as small as those of 
     assert.equal(whole.length, frame.sizeBytes);
     assert.ok(whole.length < bytes.length);
     assert.ok(lz4.decompressFrameSync(whole).equals(bytes), `${bytes.length} bytes`);
+    const found = decompressFrame(Buffer.from(whole), BigInt(bytes.length));
+    assert.ok(Buffer.from(bytes).equals(found), `${bytes.length} bytes, as one block`);
     return frame.sizeBytes;
   };
   for (let size = 0; size < 400; size++)

@@ -25,6 +25,7 @@ import {
 } from '../recorder/generate.js';
 import { EngineLog } from '../recorder/log.js';
 import { compressFrame } from '../recorder/lz4.js';
+import { decompressFrame } from '../replay/lz4.js';
 import { filterEnvironment } from '../recorder/manifest.js';
 import { decodeRecord } from '../recorder/raw.js';
 import { RunWriter } from '../recorder/run-writer.js';
@@ -167,6 +168,7 @@ test('LZ4 frames of several blocks, compressed or not, are read back', () => {
   assert.equal(whole.length, frame.sizeBytes);
   assert.ok(whole.length < bytes.length);
   assert.ok(lz4.decompressFrameSync(whole).equals(bytes));
+  assert.ok(bytes.equals(decompressFrame(whole, BigInt(bytes.length))));
 });
 
 test('large tables are cut into batches', () => {
