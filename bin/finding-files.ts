@@ -146,12 +146,7 @@ function appendColumns(
     const rows = Math.min(count - from, MOST_ROWS);
     const buffers = stored.map(([name, { type }]) => {
       if (name === 'event')
-        return integers(
-          Float64Array.from({ length: rows }, (_, i) => from + i),
-          0,
-          rows,
-          type,
-        );
+        return [bytesOf(new BigUint64Array(rows).map((_, i) => BigInt(from + i)))];
       return valuesOf(columns[name]!, from, rows, type);
     });
     writer.append(rows, buffers);
@@ -166,7 +161,13 @@ function valuesOf(
   type: ColumnType,
 ): Uint8Array[] {
   if (typeof column === 'number')
-    return integers(new Float64Array(rows).fill(column), 0, rows, type);
+    return [
+      bytesOf(
+        type === 'u32'
+          ? new Uint32Array(rows).fill(column)
+          : new BigUint64Array(rows).fill(BigInt(column)),
+      ),
+    ];
   return 'texts' in column ? texts(column, from, rows) : integers(column, from, rows, type);
 }
 

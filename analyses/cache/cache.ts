@@ -25,7 +25,7 @@ import {
 import { formatCount } from '../../schemas/numbers.js';
 import type { Row } from '../../schemas/schema.js';
 import type { AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
-import type { Outcome, TextColumn } from '../finding.js';
+import type { Outcome, StoredColumn, TextColumn } from '../finding.js';
 import { commandOf, writeOutput } from '../output-file.js';
 import { rowsOnDemand, type Profile, type ProfileCell, type ProfileTable } from '../profile.js';
 import { analysisOfPart, type ReplayPart } from '../replay-parts.js';
@@ -39,6 +39,7 @@ import {
   eventsOf,
   EventSums,
   totalsOf,
+  totalsOfAll,
   type EventName,
 } from './counts.js';
 import { HeapMap } from './heap-map.js';
@@ -85,6 +86,8 @@ class CachePart implements ReplayPart {
   private readonly model: Model | undefined;
   /** The events that the simulation has. */
   private readonly names: readonly EventName[];
+  /** The same and how often branches were executed, which is known without predicting them. */
+  private readonly counted: readonly EventName[];
   private readonly shownRows: number;
   private replay!: ProcessReplay;
   private readonly threads = new Map<number, Float64Array>();
@@ -107,6 +110,7 @@ class CachePart implements ReplayPart {
     const branches = options['branch-sim'] === 'yes';
     this.model = model && new Model(model);
     this.names = eventsOf(branches, model);
+    this.counted = eventsOf(true, model);
     this.shownRows = shownRowsOf(options);
     const isByBlock = options['by-allocation'] !== 'no';
     this.wants = {
@@ -147,17 +151,19 @@ class CachePart implements ReplayPart {
   }
 
   /** What was counted since the last switch is the thread's. */
-  private endTurn(): Float64Array {
-    const cache = this.replay.guest.cache!;
-    if (this.model) cache.takeMisses();
-    const totals = totalsOf(cache, this.replay.segments(), this.model);
+  private endTurn(totals = this.totals()): void {
     if (this.thread >= 0) {
       let own = this.threads.get(this.thread);
       if (!own) this.threads.set(this.thread, (own = new Float64Array(EVENT_COUNT)));
       for (let i = 0; i < EVENT_COUNT; i++) own[i]! += totals[i]! - this.before[i]!;
     }
     this.before = totals;
-    return totals;
+  }
+
+  private totals(): Float64Array {
+    const cache = this.replay.guest.cache!;
+    if (this.model) cache.takeMisses();
+    return totalsOf(cache, this.replay.segments(), this.model);
   }
 
   // ---- Heap blocks ----
@@ -221,37 +227,32 @@ class CachePart implements ReplayPart {
     const { process, trace } = this;
     const cache = replay.guest.cache!;
     cache.takeMisses();
-    const totals = this.endTurn();
+    const counts = countsByInstruction(cache, replay.segments(), this.model);
+    const { pcs, events } = counts;
+    const totals = totalsOfAll(counts);
+    this.endTurn(totals);
     const symbols = new Symbols(trace, process);
-    const { pcs, events } = countsByInstruction(cache, replay.segments(), this.model);
     this.writeFile(symbols, pcs, events, totals);
 
     const functions = new EventSums<string>();
     const lines = new EventSums<Place>();
     const alike = symbols.firstAlike(pcs);
-    const inFunction = new Uint32Array(pcs.length);
     const onLine = new Uint32Array(pcs.length);
     for (let i = 0; i < pcs.length; i++) {
       const first = alike[i]!;
       if (first === i) {
         const place = placeOf(symbols, pcs[i]!);
         const { fn, file, line, outer } = place;
-        inFunction[i] = functions.numberOf(
-          `${file}:${fn}`,
-          () => `${file || '???'}:${fn || '???'}`,
-        );
         onLine[i] = lines.numberOf(`${file}:${line}:${fn}:${outer}`, () => place);
-      } else {
-        inFunction[i] = inFunction[first]!;
-        onLine[i] = onLine[first]!;
-      }
-      functions.add(inFunction[i]!, events, EVENT_COUNT * i);
+      } else onLine[i] = onLine[first]!;
       lines.add(onLine[i]!, events, EVENT_COUNT * i);
     }
+    lines.keys.forEach(({ fn, file }, i) => {
+      const name = () => `${file || '???'}:${fn || '???'}`;
+      functions.add(functions.numberOf(`${file}:${fn}`, name), lines.events, EVENT_COUNT * i);
+    });
     const places = placeColumns(lines.keys);
-    const missing = Uint32Array.from(pcs.keys()).filter((i) =>
-      MISSES.some((event) => events[EVENT_COUNT * i + event]! > 0),
-    );
+    const missing = rowsThatMiss(pcs.length, events);
     const allocations = this.allocations(symbols);
     const threads = [...this.threads];
     return {
@@ -267,7 +268,7 @@ class CachePart implements ReplayPart {
           count: lines.keys.length,
           columns: {
             ...{ process, ...places },
-            ...eventColumns(lines.events, Uint32Array.from(lines.keys.keys())),
+            ...eventColumns(this.counted, lines.events, Uint32Array.from(lines.keys.keys())),
           },
         },
         {
@@ -279,7 +280,7 @@ class CachePart implements ReplayPart {
               places,
               missing.map((i) => onLine[i]!),
             ),
-            ...eventColumns(events, missing),
+            ...eventColumns(this.counted, events, missing),
           },
         },
         {
@@ -289,6 +290,7 @@ class CachePart implements ReplayPart {
             process,
             thread: Uint32Array.from(threads, ([thread]) => thread),
             ...eventColumns(
+              this.counted,
               Float64Array.from(threads.flatMap(([, row]) => [...row])),
               Uint32Array.from(threads.keys()),
             ),
@@ -296,14 +298,8 @@ class CachePart implements ReplayPart {
         },
         {
           table: cache_allocations,
-          rows: allocations.map(({ stack, place, offset, misses }) => ({
-            ...{ process, stack, offset: BigInt(offset) },
-            ...{ function: place.fn, file: place.file, line: place.line },
-            d1mr: BigInt(misses[0]!),
-            dlmr: BigInt(misses[1]!),
-            d1mw: BigInt(misses[2]!),
-            dlmw: BigInt(misses[3]!),
-          })),
+          count: allocations.length,
+          columns: { process, ...allocationColumns(allocations) },
         },
       ],
     };
@@ -355,9 +351,9 @@ class CachePart implements ReplayPart {
     });
   }
 
-  private allocations(symbols: Symbols) {
+  private allocations(symbols: Symbols): Allocation[] {
     const wanted = new Set([...this.numbers.keys()].map((key) => stackOf(key)));
-    const places = new Map<number, { fn: string; file: string; line: number }>();
+    const places = new Map<number, Allocation['place']>();
     for (const { stack, pcs } of this.trace.rows(stacks, this.process)) {
       if (!wanted.has(stack) || places.has(stack)) continue;
       const list = new BigUint64Array(Uint8Array.from(pcs).buffer);
@@ -382,7 +378,7 @@ class CachePart implements ReplayPart {
     totals: Float64Array,
     functions: EventSums<string>,
     lines: EventSums<Place>,
-    allocations: ReturnType<CachePart['allocations']>,
+    allocations: readonly Allocation[],
   ): Profile {
     const { shownRows, names } = this;
     const places = names.map((name) => EVENT[name]);
@@ -476,6 +472,45 @@ const rowsOf = (
 const placeText = ({ fn, file, line, outer }: Place): string =>
   `${file || '???'}:${line} ${fn || '???'}${outer === fn ? '' : ` (in ${outer})`}`;
 
+/** Misses of data in heap blocks that were allocated by one stack, at one offset in bytes. */
+interface Allocation {
+  readonly stack: number;
+  readonly place: { readonly fn: string; readonly file: string; readonly line: number };
+  readonly offset: number;
+  /** As in `ALLOCATION_EVENTS`. */
+  readonly misses: Float64Array;
+}
+
+const ALLOCATION_EVENTS: readonly EventName[] = ['D1mr', 'DLmr', 'D1mw', 'DLmw'];
+
+/** Allocations as columns of a table. */
+const allocationColumns = (all: readonly Allocation[]) => ({
+  stack: Uint32Array.from(all, ({ stack }) => stack),
+  function: textColumn(all.map(({ place }) => place.fn)),
+  file: textColumn(all.map(({ place }) => place.file)),
+  line: Uint32Array.from(all, ({ place }) => place.line),
+  offset: Float64Array.from(all, ({ offset }) => offset),
+  ...Object.fromEntries(
+    ALLOCATION_EVENTS.map((name, event) => [
+      name.toLowerCase(),
+      Float64Array.from(all, ({ misses }) => misses[event]!),
+    ]),
+  ),
+});
+
+/** Numbers of the rows of `events` that have a miss. */
+function rowsThatMiss(count: number, events: Float64Array): Uint32Array {
+  const rows = new Uint32Array(count);
+  let found = 0;
+  for (let row = 0; row < count; row++)
+    for (const event of MISSES)
+      if (events[EVENT_COUNT * row + event]! > 0) {
+        rows[found++] = row;
+        break;
+      }
+  return rows.slice(0, found);
+}
+
 const MISSES = (['I1mr', 'D1mr', 'D1mw', 'Bcm', 'Bim'] as const).map((name) => EVENT[name]);
 
 /** Numbers of kinds of cache sites. */
@@ -496,13 +531,15 @@ const NO_PREFETCH = { prefetched: 0, prefetchedUsed: 0 };
 
 type LevelRow = Omit<Row<typeof cache_levels>, 'process' | 'analysis'>;
 
-/** Events of some rows of `events` as columns of a table. */
+/** Events of some rows of `events` as columns of a table; those that are not simulated are 0. */
 function eventColumns(
+  names: readonly EventName[],
   events: Float64Array,
   rows: Uint32Array,
-): Readonly<Record<string, Float64Array>> {
+): Readonly<Record<string, StoredColumn>> {
   return Object.fromEntries(
     EVENTS.map((name, event) => {
+      if (!names.includes(name)) return [name.toLowerCase(), 0];
       const column = new Float64Array(rows.length);
       for (let i = 0; i < rows.length; i++) column[i] = events[EVENT_COUNT * rows[i]! + event]!;
       return [name.toLowerCase(), column];
@@ -511,34 +548,28 @@ function eventColumns(
 }
 
 /** Misses by where blocks were allocated and the place in them, most of the first level first. */
-function allocationTable(
-  allocations: readonly {
-    readonly stack: number;
-    readonly place: { readonly fn: string; readonly file: string; readonly line: number };
-    readonly offset: number;
-    readonly misses: Float64Array;
-  }[],
-  shownRows: number,
-): ProfileTable {
-  const sum = ({ misses }: { readonly misses: Float64Array }): number => misses[0]! + misses[2]!;
-  const rows = [...allocations]
-    .sort((a, b) => sum(b) - sum(a))
-    .map(({ stack, place, offset, misses }): ProfileCell[] => [
+function allocationTable(allocations: readonly Allocation[], shownRows: number): ProfileTable {
+  const sums = allocations.map(({ misses }) => misses[0]! + misses[2]!);
+  const rowOf = (number: number): ProfileCell[] => {
+    const { stack, place, offset, misses } = allocations[number]!;
+    return [
       ...[...misses].map(BigInt),
       offset === MOST_OFFSETS << OFFSET_BITS ? `${offset}+` : String(offset),
       stack,
       `${place.fn || '???'} (${place.file || '???'}:${place.line})`,
-    ]);
+    ];
+  };
+  const order = () => [...sums.keys()].sort((a, b) => sums[b]! - sums[a]!);
   return {
     name: 'allocations',
     title: 'Misses in heap blocks, by offset in bytes and allocation',
     columns: [
-      ...['D1mr', 'DLmr', 'D1mw', 'DLmw'].map((name) => ({ name: name.toLowerCase(), head: name })),
+      ...ALLOCATION_EVENTS.map((head) => ({ name: head.toLowerCase(), head })),
       { name: 'offset_bytes', head: 'offset' },
       { name: 'stack' },
       { name: 'allocated', head: 'allocated by' },
     ],
-    rows,
+    rows: rowsOnDemand(allocations.length, order, rowOf),
     shownRows,
   };
 }

@@ -98,6 +98,14 @@ function addUp(
 export const totalsOf = (cache: CacheGuest, segments: SegmentTable, model?: Model): Float64Array =>
   addUp(cache, segments, model, () => 0).slice(0, EVENT_COUNT);
 
+/** The same of what is known of all instructions. */
+export function totalsOfAll({ pcs, events }: InstructionCounts): Float64Array {
+  const totals = new Float64Array(EVENT_COUNT);
+  for (let at = 0; at < EVENT_COUNT * pcs.length; at += EVENT_COUNT)
+    for (let i = 0; i < EVENT_COUNT; i++) totals[i]! += events[at + i]!;
+  return totals;
+}
+
 /** Instructions with their events, as columns: those of instruction `i` begin at `events[EVENT_COUNT * i]`. */
 export interface InstructionCounts {
   readonly pcs: BigUint64Array;
@@ -116,18 +124,25 @@ export function countsByInstruction(
   let count = 0;
   // Open addressing: number of the instruction + 1, 0 when free.
   const slots = new Uint32Array(1 << (33 - Math.clz32(Math.max(sites.count, 8))));
+  // Sites of an instruction mostly stand together.
+  let [lastLow, lastHigh, last] = [-1, -1, -1];
   const events = addUp(cache, segments, model, (site) => {
-    const [low, high] = [sites.pcs[site]!, sites.pcsHigh[site]!];
+    const low = sites.pcs[site]!;
+    const high = sites.pcsHigh[site]!;
+    if (low === lastLow && high === lastHigh) return last;
     const hash = Math.imul(low ^ Math.imul(high, 0x85ebca6b), 0x9e3779b1);
     let slot = (hash ^ (hash >>> 15)) & (slots.length - 1);
+    lastLow = low;
+    lastHigh = high;
     for (; slots[slot]; slot = (slot + 1) & (slots.length - 1)) {
-      const number = slots[slot]! - 1;
-      if (words[2 * number] === low && words[2 * number + 1] === high) return number;
+      last = slots[slot]! - 1;
+      if (words[2 * last] === low && words[2 * last + 1] === high) return last;
     }
+    last = count;
     words[2 * count] = low;
     words[2 * count + 1] = high;
     slots[slot] = ++count;
-    return count - 1;
+    return last;
   });
   return { pcs: pcs.slice(0, count), events };
 }
@@ -152,7 +167,8 @@ export class EventSums<K> {
   /** Adds the row of `events` that begins at `from` to those of a key. */
   add(number: number, events: Float64Array, from: number): void {
     const to = EVENT_COUNT * number;
-    for (let i = 0; i < EVENT_COUNT; i++) this.events[to + i]! += events[from + i]!;
+    const sums = this.events;
+    for (let i = 0; i < EVENT_COUNT; i++) sums[to + i]! += events[from + i]!;
   }
 
   /** Events of a key by its number. */
