@@ -315,12 +315,14 @@ class ProgressBar {
   private readonly start = Date.now();
   private last = 0;
   private shown = false;
+  private readonly isWanted = process.stderr.isTTY;
 
   constructor(private readonly name: string) {}
 
   show(done: number): void {
+    if (!this.isWanted) return;
     const now = Date.now();
-    if (!process.stderr.isTTY || now - this.start < PATIENCE_MS || now - this.last < 100) return;
+    if (now - this.start < PATIENCE_MS || now - this.last < 100) return;
     this.last = now;
     this.shown = true;
     const width = 40;

@@ -72,7 +72,8 @@ export class GuestMemory {
     this.sharedZero = modes.shadow ? SHADOW_ZERO : -1;
     this.stride = modes.shadow ? PLANES_SIZE : modes.fresh ? TAGGED_SIZE : GRANULE_SIZE;
     this.next = initial * PAGE_SIZE;
-    this.wasm = new WebAssembly.Memory({ initial, maximum: MAX_PAGES });
+    // Growing would count all of it once more as allocated, which makes the engine collect garbage.
+    this.wasm = new WebAssembly.Memory({ initial: initial + GROWTH_PAGES, maximum: MAX_PAGES });
     this.bytes = new Uint8Array(this.wasm.buffer);
     this.view = new DataView(this.wasm.buffer);
     new BigUint64Array(this.wasm.buffer, TLB, (TLB_ENTRY_SIZE * TLB_ENTRIES) / 8).fill(NO_GRANULE);

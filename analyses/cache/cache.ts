@@ -170,16 +170,16 @@ class CachePart implements ReplayPart {
 
   private heapCall(row: EventRow): void {
     const op = row.name('op')!;
-    const address = Number(row.u64('address'));
+    const address = row.number('address');
     if (isRelease(op)) {
       if (row.u32('known')) this.blocks.remove(address);
       return;
     }
     if (address === 0) return;
-    const previous = Number(row.u64('previous'));
+    const previous = row.number('previous');
     if (previous !== 0) this.blocks.remove(previous);
     this.replay.guest.cache!.noteMisses(true);
-    this.blocks.add({ address, size: Number(row.u64('size')), owner: row.u32('stack') });
+    this.blocks.add({ address, size: row.number('size'), owner: row.u32('stack') });
   }
 
   /** Lets the model have what compiled code could not leave out. */
