@@ -148,6 +148,8 @@ interface BlockRecord {
   exactSlots: Map<number, number> | undefined;
   /** Its place in the order of announcement. */
   readonly position: number;
+  /** Number of the slot of its entry address; -1 while it is only announced. */
+  slot: number;
   /** What is known of its code once that was needed. */
   numbers: BlockNumbers | undefined;
 }
@@ -538,8 +540,8 @@ export class Guest implements Machine {
   define(definition: BlockDefinition): void {
     const record = this.record(definition);
     record.definition = definition;
-    const slot = this.slots[this.slotNumber(definition.entry, definition.noRedirect)]!;
-    slot.record = record;
+    record.slot = this.slotNumber(definition.entry, definition.noRedirect);
+    this.slots[record.slot]!.record = record;
     this.enterSlot(record);
   }
 
@@ -732,6 +734,7 @@ export class Guest implements Machine {
       machineCode: 0,
       exactSlots: undefined,
       position: this.announced.length,
+      slot: -1,
       numbers: undefined,
     };
     this.records.set(definition.id, record);
@@ -1014,10 +1017,8 @@ export class Guest implements Machine {
 
   /** Writes the cells of a block's slot, if it is the one that runs there. */
   private enterSlot(record: BlockRecord): void {
-    const { entry, noRedirect } = record.definition;
-    const number = this.slotNumber(entry, noRedirect);
-    if (this.slots[number]!.record !== record) return;
-    const address = SLOTS + SLOT_SIZE * number;
+    if (record.slot < 0 || this.slots[record.slot]!.record !== record) return;
+    const address = SLOTS + SLOT_SIZE * record.slot;
     this.memory.view.setUint32(address, record.functionIndex, true);
     this.memory.view.setUint32(address + 4, record.machineCode, true);
   }

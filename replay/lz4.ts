@@ -26,8 +26,12 @@ export function decompressFrame(frame: Buffer, size: bigint): Uint8Array {
     word < STORED &&
     at + 4 + word + FRAME_END_BYTES === frame.length &&
     frame.readUInt32LE(at + 4 + word) === 0;
-  if (!isOneBlock || size > MAX_BLOCK_BYTES) return codec.decompressFrameSync(frame);
+  if (!isOneBlock || size > MAX_BLOCK_BYTES) return plain(codec.decompressFrameSync(frame));
   // The codec wants the uncompressed size before the block, just where a frame has the block's size.
   frame.writeUInt32LE(Number(size), at);
-  return codec.uncompressSync(frame.subarray(at, -FRAME_END_BYTES));
+  return plain(codec.uncompressSync(frame.subarray(at, -FRAME_END_BYTES)));
 }
+
+/** Parts of a Buffer would be Buffers, which take several times as long to make. */
+const plain = ({ buffer, byteOffset, length }: Buffer): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, length);

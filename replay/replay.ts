@@ -313,7 +313,12 @@ export class ProcessReplay implements Replay {
   /** The event of the fault that the replay last ran into. */
   private judgedFault = -1;
   /** Rows of a batch of `blocks` before `end` were announced to the guest. */
-  private announced: { batch: Batch | undefined; end: number } = { batch: undefined, end: 0 };
+  private announced: {
+    readonly batch: Batch | undefined;
+    readonly first: number;
+    readonly end: number;
+    readonly definitions: readonly BlockDefinition[];
+  } = { batch: undefined, first: 0, end: 0, definitions: [] };
 
   /**
    * Goes on until there are accesses to deliver, or something changes after which they could not be
@@ -623,7 +628,8 @@ export class ProcessReplay implements Replay {
     if (this.announced.batch !== cursor.batch || this.announced.end <= cursor.row) {
       this.announce(cursor);
     }
-    this.guest.define(definition(cursor));
+    const { first, definitions } = this.announced;
+    this.guest.define(definitions[cursor.row - first]!);
   }
 
   /** Tells the guest of the blocks that come next, so that it compiles many at a time. */
@@ -635,7 +641,7 @@ export class ProcessReplay implements Replay {
       definitions.push(definition(cursor));
     }
     cursor.row = row;
-    this.announced = { batch, end };
+    this.announced = { batch, first: row, end, definitions };
     this.guest.prefetch(definitions);
   }
 
@@ -649,12 +655,13 @@ export class ProcessReplay implements Replay {
     const isCurrent = thread === this.current;
     if (isCurrent) this.guest.stacks?.leave();
     const state = isCurrent ? this.guest.state : thread.state;
+    const view = new DataView(state.buffer, state.byteOffset);
     const changes = words(cursor.bytes('changes'));
     for (let i = 0; i + 1 < changes.length; i += 2) {
       const offset = Number(changes[i]);
       if (offset + 8 > state.length)
         throw this.diverged('a register outside the guest state changes');
-      new DataView(state.buffer, state.byteOffset).setBigUint64(offset, changes[i + 1]!, true);
+      view.setBigUint64(offset, changes[i + 1]!, true);
       if (offset === this.layout.registers.RIP) {
         thread.pc = changes[i + 1]!;
         thread.noRedirect = false;
