@@ -110,10 +110,16 @@ export class UseOverTime {
 
   private now(tick: number): HeapMoment {
     const { blocks, changes, settings, stackBytes } = this;
+    // Without spreading others into it: while the heap grows there is one for each change.
     return {
-      ...{ tick, changes, time: timeOf(blocks, settings.unit, tick) },
-      ...{ allocations: blocks.allocations, trafficBytes: blocks.trafficBytes },
-      ...{ blocks: blocks.count, heapBytes: blocks.heapBytes, extraBytes: blocks.extraBytes },
+      tick,
+      changes,
+      time: timeOf(blocks, settings.unit, tick),
+      allocations: blocks.allocations,
+      trafficBytes: blocks.trafficBytes,
+      blocks: blocks.count,
+      heapBytes: blocks.heapBytes,
+      extraBytes: blocks.extraBytes,
       stackBytes,
     };
   }
