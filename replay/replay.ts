@@ -436,6 +436,7 @@ export class ProcessReplay implements Replay {
     const { process, endEvent } = this.legs[this.leg]!;
     const tables = new Set([...EVENT_TABLES, ...this.observed]);
     this.cursors = [...tables].map((table) => new Cursor(table, this.trace, process, endEvent));
+    this.lead = undefined;
     this.valueLog = new Cursor(values, this.trace, process, endEvent);
     this.guest.calls?.take();
     this.guest.tick = 0n;
@@ -513,16 +514,25 @@ export class ProcessReplay implements Replay {
   }
 
   private nextCursor(): Cursor | undefined {
+    const { lead } = this;
+    if (lead && lead.event < this.leadsUntil) return lead;
     let best: Cursor | undefined;
     let event = Infinity;
+    let second = Infinity;
     for (const cursor of this.cursors) {
       if (cursor.event < event) {
+        second = event;
         event = cursor.event;
         best = cursor;
-      }
+      } else if (cursor.event < second) second = cursor.event;
     }
+    this.lead = best;
+    this.leadsUntil = second;
     return best;
   }
+  /** The cursor that was next, and still is up to an event: the least one of the others, which only grow. */
+  private lead: Cursor | undefined;
+  private leadsUntil = 0;
 
   /** The next chunk of logged results, or undefined at the end of the log. */
   private moreValues(): Uint8Array | undefined {

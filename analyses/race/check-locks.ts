@@ -9,6 +9,7 @@ import type { Table } from '../../schemas/schema.js';
 import type { AnalysisOption, OptionValues } from '../analysis.js';
 import type { CycleClass } from './lock-order.js';
 import { LockChecker, type LockOptions, type LockOutcome } from './locks.js';
+import type { SyncRow } from './sync-row.js';
 
 /** Named as Helgrind's and DRD's own where they have such an option. */
 export const LOCK_OPTIONS = {
@@ -91,6 +92,12 @@ export class LockPass {
   applied(row: EventRow, isInImage: boolean): void {
     this.isInImage = isInImage;
     this.checker.applied(row);
+  }
+
+  /** The same of a row of `sync` of the image itself, which was read as an operation. */
+  operation(operation: SyncRow, row: EventRow): void {
+    this.isInImage = true;
+    this.checker.operation(operation, row);
   }
 
   /** Reads the stored tables. */

@@ -181,6 +181,12 @@ const GO_AHEAD = bySyncOp({
   ...{ task_create_begin: 1, task_depend: 1, taskwait_begin: 1, taskwait: 1, taskgroup: 1 },
   ...{ taskgroup_end_begin: 1, taskgroup_end: 1, tasks_done: 1 },
 });
+/** Those that begin an epoch, of their own thread and no other. */
+const BEGINS_EPOCH = bySyncOp({
+  ...{ mutex_unlock_begin: 1, rwlock_unlock_begin: 1, rwlock_released: 1, spin_init_or_unlock: 1 },
+  ...{ cond_wait_begin: 1, cond_signal: 1, cond_broadcast: 1, happens_before: 1 },
+  ...{ sem_post: 1, sem_released: 1 },
+});
 
 interface OtherSite {
   readonly by: string;
@@ -332,7 +338,7 @@ export class Detector {
       const end = firstAt(ticks, operation.tick, from, count);
       if (end > from) this.accessesOf(number, rows, from, end);
       from = end;
-      this.perform(operation);
+      this.performLate(operation);
     }
     this.drop(done);
     this.accessesOf(number, rows, from, count);
@@ -565,16 +571,12 @@ export class Detector {
 
   private applied(row: EventRow): void {
     const { isInImage } = this.replay;
+    if (row.table === sync && isInImage) return this.synchronised(row);
     const { locks } = this.options;
     if (locks?.tables.includes(row.table)) locks.applied(row, isInImage);
     if (!isInImage) return;
     if (row.table !== slices) this.drain();
     switch (row.table) {
-      case sync:
-        this.perform(this.nextOperation(row));
-        if (this.synchronisation.tasks.areDeferred) this.beginConcurrency(row.tick);
-        this.settleEpochs(row.tick);
-        break;
       case thread_events:
         this.synchronisation.threadEvent(row);
         this.settleConcurrency(row);
@@ -613,9 +615,27 @@ export class Detector {
     if (row.table !== sync || !this.replay.isInImage || this.waiting === MOST_WAITING) return false;
     const operation = this.nextOperation(row);
     if (!GO_AHEAD[operation.op]) return false;
-    this.options.locks?.applied(row, true);
+    this.options.locks?.operation(operation, row);
     this.waiting++;
     return true;
+  }
+
+  /**
+   * The replay has come to a row of `sync`. One that begins an epoch of its thread does so in compiled code at once, and else
+   * waits as those do that are taken ahead.
+   */
+  private synchronised(row: EventRow): void {
+    const operation = this.nextOperation(row);
+    this.options.locks?.operation(operation, row);
+    if (BEGINS_EPOCH[operation.op] && this.waiting < MOST_WAITING) {
+      this.fresh.endEpoch(operation.thread);
+      this.waiting++;
+      return;
+    }
+    this.drain();
+    this.perform(operation);
+    if (this.synchronisation.tasks.areDeferred) this.beginConcurrency(row.tick);
+    this.settleEpochs(row.tick);
   }
 
   /** The row as an operation, behind those that wait. */
@@ -627,6 +647,14 @@ export class Detector {
     this.synchronisation.operation(operation);
     this.order?.operation(operation);
     if (ANNOTATIONS[operation.op]) this.annotation(operation);
+  }
+
+  /** Performs an operation that has waited: compiled code knows of the epoch that it begins. */
+  private performLate(operation: SyncRow): void {
+    this.perform(operation);
+    if (!BEGINS_EPOCH[operation.op]) return;
+    this.beginEpoch(this.threads.get(operation.thread), operation.tick);
+    this.sweep();
   }
 
   /** The first of the operations wait no more. */
@@ -644,7 +672,7 @@ export class Detector {
       this.accesses(this.replay.thread, rows);
       guest.resetAccesses();
     }
-    for (let i = 0; i < this.waiting; i++) this.perform(this.operations[i]!);
+    for (let i = 0; i < this.waiting; i++) this.performLate(this.operations[i]!);
     this.waiting = 0;
   }
 
@@ -679,14 +707,18 @@ export class Detector {
     const { count } = this.threads.epochs;
     if (count === this.settled) return;
     this.settled = count;
-    for (const { number, slot, time } of this.threads.all()) {
-      const epoch = slot * 2 ** 32 + time;
-      if (this.epochs[number] === epoch) continue;
-      this.epochs[number] = epoch;
-      this.predictor?.endEpoch(slot, time, tick);
-      this.fresh.endEpoch(number);
-    }
+    for (const thread of this.threads.all())
+      if (this.beginEpoch(thread, tick)) this.fresh.endEpoch(thread.number);
     this.sweep();
+  }
+
+  /** Whether the thread has begun an epoch since this was asked, which prediction is told of. */
+  private beginEpoch({ number, slot, time }: ThreadClock, tick: number): boolean {
+    const epoch = slot * 2 ** 32 + time;
+    if (this.epochs[number] === epoch) return false;
+    this.epochs[number] = epoch;
+    this.predictor?.endEpoch(slot, time, tick);
+    return true;
   }
 
   /** Now and then, what prediction remembers is gone through; as often as it has doubled, so that this costs little. */

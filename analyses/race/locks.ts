@@ -151,7 +151,7 @@ export class LockChecker implements Observer {
   applied(row: EventRow): void {
     switch (row.table) {
       case sync:
-        return this.synchronised(row);
+        return this.operation(this.syncRow.read(row), row);
       case thread_events:
         this.enterImage(row.u32('thread'));
         return this.threadEvent(row);
@@ -497,8 +497,9 @@ export class LockChecker implements Observer {
     }
   }
 
-  private synchronised(row: EventRow): void {
-    const { op, thread: number, tick, stack, object, object2, value } = this.syncRow.read(row);
+  /** A row of `sync`, which was read as an operation. */
+  operation(operation: SyncRow, row: EventRow): void {
+    const { op, thread: number, tick, stack, object, object2, value } = operation;
     if (!this.isInImage) this.enterImage(number);
     const at = { thread: number, tick, stack };
     const thread = this.thread(number);
