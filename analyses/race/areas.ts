@@ -70,12 +70,18 @@ export class AddressMap<T> {
   private readonly byAddress = new Map<number, T>();
   /** Addresses by their page. */
   private readonly pages = new Map<number, Set<number>>();
+  /** What was found last, as mostly the same is looked for again. */
+  private latest: { readonly address: number; readonly value: T | undefined } | undefined;
 
   get(address: number): T | undefined {
-    return this.byAddress.get(address);
+    if (this.latest?.address === address) return this.latest.value;
+    const value = this.byAddress.get(address);
+    this.latest = { address, value };
+    return value;
   }
 
   set(address: number, value: T): void {
+    this.latest = undefined;
     this.byAddress.set(address, value);
     const page = Math.floor(address / PAGE_BYTES);
     const known = this.pages.get(page);
@@ -84,6 +90,7 @@ export class AddressMap<T> {
   }
 
   delete(address: number): void {
+    this.latest = undefined;
     this.byAddress.delete(address);
     const page = Math.floor(address / PAGE_BYTES);
     const known = this.pages.get(page);

@@ -65,6 +65,8 @@ export class SyncClock {
   /** The last release, if the clock is that of its thread alone: who has seen it has seen all of it. */
   private slot = -1;
   private time = 0;
+  /** Version of that thread's clock then. */
+  private version = 0;
   private isEmpty = true;
 
   /** Everything the thread has done so far happens before what follows an acquisition. */
@@ -75,9 +77,12 @@ export class SyncClock {
 
   /** As `release`, of a thread that does nothing any more. */
   publish(thread: ThreadClock): void {
-    this.clock.assign(thread.clock);
-    this.slot = thread.slot;
-    this.time = thread.time;
+    const { slot, time, clock } = thread;
+    if (slot === this.slot && clock.version === this.version) this.clock.set(slot, time);
+    else this.clock.assign(clock);
+    this.slot = slot;
+    this.time = time;
+    this.version = clock.version;
     this.isEmpty = false;
   }
 

@@ -33,11 +33,12 @@ export class LockUsage {
   private heldTicks = 0;
   private longestTicks = 0;
   private readonly threads = new Set<number>();
+  private latest = -1;
 
   /** @param waited - ticks for which another thread held it; undefined when it was free */
   taken(thread: number, waited: number | undefined): void {
     this.acquisitions++;
-    this.threads.add(thread);
+    if (thread !== this.latest) this.threads.add((this.latest = thread));
     if (waited === undefined) return;
     this.contended++;
     this.waitedTicks += waited;
@@ -53,6 +54,7 @@ export class LockUsage {
     this.acquisitions = this.contended = this.failed = 0;
     this.waitedTicks = this.heldTicks = this.longestTicks = 0;
     this.threads.clear();
+    this.latest = -1;
   }
 
   /** The columns of `lock_uses` that tell of the use. */

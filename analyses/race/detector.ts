@@ -170,7 +170,7 @@ const TABLES: readonly Table[] = [
 ];
 
 /** So many operations are taken ahead of the replay. */
-const MOST_WAITING = 64;
+const MOST_WAITING = 256;
 /** Those that can be: they begin no epoch, of any thread. */
 const GO_AHEAD = bySyncOp({
   ...{ mutex_lock_begin: 1, mutex_lock: 1, mutex_unlock: 1, mutex_acquired: 1 },
@@ -963,6 +963,13 @@ const tickAt = (ticks: Uint32Array, row: number): number =>
 
 /** The first of the rows from `from` on and before `end` whose tick is not below `tick`, or `end`. */
 function firstAt(ticks: Uint32Array, tick: number, from: number, end: number): number {
+  for (let step = 8; from + step < end; step *= 2) {
+    if (tickAt(ticks, from + step) >= tick) {
+      end = from + step;
+      break;
+    }
+    from += step;
+  }
   while (from < end) {
     const middle = (from + end) >>> 1;
     if (tickAt(ticks, middle) < tick) from = middle + 1;

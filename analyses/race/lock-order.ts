@@ -92,6 +92,8 @@ export class LockOrder<L extends OrderedLock> {
   /** The search was cut short. */
   isCut = false;
   private readonly threads = new Map<number, ThreadState<L>>();
+  /** The one that was asked for last, as mostly the same is again. */
+  private latest: { readonly number: number; readonly state?: ThreadState<L> } = { number: -1 };
   private readonly chains: Chains<L> = new Map();
   /** The chains in which a lock is the one taken last. */
   private readonly chainsOf = new Map<L, Chain<L>[]>();
@@ -143,10 +145,13 @@ export class LockOrder<L extends OrderedLock> {
   /** A thread holds a lock no more. */
   released(thread: number, lock: L): void {
     const state = this.thread(thread);
-    const at = state.held.findLastIndex((held) => held.lock === lock);
+    const { held } = state;
+    let at = held.length - 1;
+    while (at >= 0 && held[at]!.lock !== lock) at--;
     if (at < 0) return;
-    const isLast = at === state.held.length - 1;
-    state.held.splice(at, 1);
+    const isLast = at === held.length - 1;
+    if (isLast) held.pop();
+    else held.splice(at, 1);
     if (isLast && state.isChained) state.chain = state.chain?.outer;
     else state.isChained = false;
   }
@@ -169,6 +174,7 @@ export class LockOrder<L extends OrderedLock> {
 
   /** Forgets all threads but one, as a fork does. */
   keepOnly(thread: number): void {
+    this.latest = { number: -1 };
     for (const number of [...this.threads.keys()])
       if (number !== thread) this.threads.delete(number);
   }
@@ -198,12 +204,14 @@ export class LockOrder<L extends OrderedLock> {
   }
 
   private thread(number: number): ThreadState<L> {
+    if (number === this.latest.number) return this.latest.state!;
     let state = this.threads.get(number);
     if (!state) {
       const segment = { thread: number, at: 0, seen: new Map() };
       state = { segment, held: [], chain: undefined, isChained: true };
       this.threads.set(number, state);
     }
+    this.latest = { number, state };
     return state;
   }
 

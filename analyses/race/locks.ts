@@ -342,9 +342,9 @@ export class LockChecker implements Observer {
       this.complain(at, 'pthread_mutex_lock with a pthread_rwlock_t* argument');
     }
     const again = holdOf(lock.holds, at.thread);
-    const isContended = lock.holds.some(
-      (hold) => hold.thread !== at.thread && (hold.writes || writes),
-    );
+    let isContended = false;
+    for (const hold of lock.holds)
+      if (hold.thread !== at.thread && (hold.writes || writes)) isContended = true;
     const { thread, tick, stack } = at;
     const wait = { thread, tick, stack, lock, writes, tries, isContended, again };
     this.thread(thread).wait = wait;
@@ -417,7 +417,8 @@ export class LockChecker implements Observer {
   }
 
   private letGo(lock: Lock, hold: Hold, at: Moment): void {
-    lock.holds.splice(lock.holds.indexOf(hold), 1);
+    if (lock.holds.length === 1) lock.holds.length = 0;
+    else lock.holds.splice(lock.holds.indexOf(hold), 1);
     this.order.released(hold.thread, lock);
     const ticks = at.tick - hold.tick;
     lock.usage.released(ticks);
@@ -449,7 +450,7 @@ export class LockChecker implements Observer {
       this.complain(at, 'pthread_rwlock_unlock with a pthread_mutex_t* argument');
     if (!isRwlock && lock.isRwlock)
       this.complain(at, 'pthread_mutex_unlock with a pthread_rwlock_t* argument');
-    const [other] = lock.holds;
+    const other = lock.holds[0];
     if (!other) {
       return this.report(
         'UnlockUnlocked',
@@ -826,8 +827,10 @@ const hex = (address: number): string => `0x${address.toString(16).toUpperCase()
 const takenBy = ({ address }: Lock, { thread }: Hold): string =>
   `Lock at ${hex(address)} was acquired by thread #${thread}`;
 
-const holdOf = (holds: readonly Hold[], thread: number): Hold | undefined =>
-  holds.find((hold) => hold.thread === thread);
+function holdOf(holds: readonly Hold[], thread: number): Hold | undefined {
+  for (const hold of holds) if (hold.thread === thread) return hold;
+  return undefined;
+}
 
 const moment = (row: EventRow): Moment => ({
   thread: row.u32('thread'),

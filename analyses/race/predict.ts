@@ -46,6 +46,7 @@ export type EachAccess = (visit: (slot: number, tick: number, isStore: boolean) 
 
 /** From taking a lock to letting it go. */
 interface Section {
+  readonly slot: number;
   readonly lock: Lock;
   readonly acquired: number;
   readonly writes: boolean;
@@ -64,7 +65,8 @@ interface Lock {
   /** By slot, ticks at which it was taken; and taken for writing. */
   readonly acquired: number[][];
   readonly acquiredToWrite: number[][];
-  readonly held: Map<number, Section>;
+  /** One for each slot that holds it, mostly none or one. */
+  readonly held: Section[];
   /** What is required to take it, once a thread has let it go that did not hold it. */
   order?: number[];
 }
@@ -173,6 +175,8 @@ function after(list: readonly number[], value: number): number {
 export class Predictor {
   private readonly slots: SlotLog[] = [];
   private readonly locks = new Map<number, Lock>();
+  /** The one that was asked for last, as mostly the same is again. */
+  private latest: Lock | undefined;
   /** What is required by waiting for an object. */
   private readonly objects = new Map<number, number[]>();
   private isOn = false;
@@ -184,12 +188,13 @@ export class Predictor {
     this.isOn = on;
     this.start = tick;
     this.objects.clear();
-    const sections = [...this.locks.values()].flatMap(({ held }) => [...held]);
+    const sections = [...this.locks.values()].flatMap(({ held }) => held);
     this.locks.clear();
+    this.latest = undefined;
     for (const log of this.slots) log.clear();
-    for (const [slot, { acquired, writes, lock, depth }] of sections) {
+    for (const { slot, acquired, writes, lock, depth } of sections) {
       this.acquire(slot, lock.address, acquired, writes);
-      this.lock(lock.address).held.get(slot)!.depth = depth;
+      sectionOf(this.lock(lock.address), slot)!.depth = depth;
     }
   }
 
@@ -272,14 +277,14 @@ export class Predictor {
 
   acquire(slot: number, address: number, tick: number, writes: boolean): void {
     const lock = this.lock(address);
-    const own = lock.held.get(slot);
+    const own = sectionOf(lock, slot);
     if (own) {
       own.depth++;
       return;
     }
     if (lock.order) this.require(slot, lock.order, tick);
-    const section = { lock, acquired: tick, writes, released: Infinity, depth: 1 };
-    lock.held.set(slot, section);
+    const section = { slot, lock, acquired: tick, writes, released: Infinity, depth: 1 };
+    lock.held.push(section);
     (lock.acquired[slot] ??= []).push(tick);
     if (writes) (lock.acquiredToWrite[slot] ??= []).push(tick);
     const log = this.log(slot);
@@ -288,29 +293,32 @@ export class Predictor {
 
   release(slot: number, address: number, tick: number): void {
     const lock = this.lock(address);
-    const own = lock.held.get(slot);
+    const own = sectionOf(lock, slot);
     if (own) {
-      if (--own.depth === 0) this.end(slot, own, tick);
+      if (--own.depth === 0) this.end(own, tick);
     } else {
       lock.order = joined(lock.order ?? NOTHING, this.reached(slot, tick));
-      for (const [holder, section] of lock.held) this.end(holder, section, tick);
+      for (const section of [...lock.held]) this.end(section, tick);
     }
     if (lock.order) lock.order = joined(lock.order, this.reached(slot, tick));
   }
 
   isHeld(address: number): boolean {
-    return (this.locks.get(address)?.held.size ?? 0) > 0;
+    return (this.locks.get(address)?.held.length ?? 0) > 0;
   }
 
   /** A thread tried to take a lock, which others held. */
   fail(slot: number, address: number, tick: number): void {
-    for (const [holder, { acquired }] of this.lock(address).held)
+    for (const { slot: holder, acquired } of this.lock(address).held)
       if (holder !== slot) this.require(slot, this.reached(holder, acquired), tick);
   }
 
-  private end(slot: number, section: Section, tick: number): void {
+  private end(section: Section, tick: number): void {
+    const { slot } = section;
+    const { held } = section.lock;
     section.released = tick;
-    section.lock.held.delete(slot);
+    if (held.length === 1) held.length = 0;
+    else held.splice(held.indexOf(section), 1);
     if (!this.isOn) section.lock.acquired.length = section.lock.acquiredToWrite.length = 0;
     const log = this.log(slot);
     log.hold(tick, without(log.held.values.at(-1), section), this.isOn);
@@ -391,7 +399,7 @@ export class Predictor {
     for (const bounds of this.objects.values()) reachAll(bounds);
     for (const { order, held } of this.locks.values()) {
       if (order) reachAll(order);
-      for (const [slot, { acquired }] of held) reach(slot, acquired);
+      for (const { slot, acquired } of held) reach(slot, acquired);
     }
     eachAccess((slot, tick, isStore) => {
       reach(slot, tick);
@@ -416,12 +424,13 @@ export class Predictor {
   }
 
   private lock(address: number): Lock {
+    if (this.latest?.address === address) return this.latest;
     let lock = this.locks.get(address);
     if (!lock) {
-      lock = { address, acquired: [], acquiredToWrite: [], held: new Map() };
+      lock = { address, acquired: [], acquiredToWrite: [], held: [] };
       this.locks.set(address, lock);
     }
-    return lock;
+    return (this.latest = lock);
   }
 
   private log(slot: number): SlotLog {
@@ -439,7 +448,13 @@ function isTakenLater({ lock, acquired, writes }: Section, slot: number, bounds:
   });
 }
 
+function sectionOf({ held }: Lock, slot: number): Section | undefined {
+  for (const section of held) if (section.slot === slot) return section;
+  return undefined;
+}
+
 function without(held: Held | undefined, section: Section): Held | undefined {
+  if (held?.section === section) return held.next;
   const inner: Section[] = [];
   for (; held && held.section !== section; held = held.next) inner.push(held.section);
   let list = held?.next;

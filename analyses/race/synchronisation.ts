@@ -9,6 +9,7 @@ import { bySyncOp, SYNC_OPS, type SyncRow } from './sync-row.js';
 import { Tasks } from './tasks.js';
 
 interface SyncObject {
+  readonly address: number;
   /** Of a readers-writer lock: what writers released. */
   readonly clock: SyncClock;
   /** What readers released. */
@@ -85,8 +86,12 @@ function depthAfter(op: number, depth: number): number {
 
 export class Synchronisation {
   private readonly objects = new Map<number, SyncObject>();
+  /** The one that was asked for last, as mostly the same is again. */
+  private latest: SyncObject | undefined;
   /** How many announced operations each thread is within. */
   private readonly within: number[] = [];
+  /** What `isWithinAfter` has found so far; of no thread once an operation was performed. */
+  private readonly ahead = { thread: -1, count: 0, depth: 0 };
   readonly tasks: Tasks;
 
   constructor(private readonly threads: Threads) {
@@ -98,25 +103,31 @@ export class Synchronisation {
     return (this.within[thread] ?? 0) > 0;
   }
 
-  /** The same after some of these operations, those up to a tick. */
+  /** The same after some of these operations, those up to a tick. Both only grow until operations are performed. */
   isWithinAfter(
     thread: number,
     operations: readonly SyncRow[],
     count: number,
     tick: number,
   ): boolean {
-    let depth = this.within[thread] ?? 0;
-    for (let i = 0; i < count; i++) {
-      const operation = operations[i]!;
-      if (operation.tick > tick) break;
-      if (operation.thread === thread) depth = depthAfter(operation.op, depth);
+    const { ahead } = this;
+    if (ahead.thread !== thread) {
+      ahead.thread = thread;
+      ahead.count = 0;
+      ahead.depth = this.within[thread] ?? 0;
     }
-    return depth > 0;
+    for (; ahead.count < count; ahead.count++) {
+      const operation = operations[ahead.count]!;
+      if (operation.tick > tick) break;
+      if (operation.thread === thread) ahead.depth = depthAfter(operation.op, ahead.depth);
+    }
+    return ahead.depth > 0;
   }
 
   /** The objects in a range of memory are no more. */
   forget(address: number, size: number): void {
     const { objects } = this;
+    this.latest = undefined;
     if (objects.size < size / 4) {
       for (const at of objects.keys()) if (at >= address && at < address + size) objects.delete(at);
     } else for (let at = address; at < address + size; at++) objects.delete(at);
@@ -125,6 +136,7 @@ export class Synchronisation {
   /** Takes in a row of `thread_events`. */
   threadEvent(row: EventRow): void {
     const number = row.u32('thread');
+    this.ahead.thread = -1;
     switch (row.name('op')) {
       case 'create':
         this.threads.create(this.threads.get(number), row.u32('other'));
@@ -144,6 +156,7 @@ export class Synchronisation {
   /** Takes in a row of `sync`. */
   operation(row: SyncRow): void {
     const { op, thread: number, object: address, object2, value } = row;
+    this.ahead.thread = -1;
     this.within[number] = depthAfter(op, this.within[number] ?? 0);
     const action = ACTIONS[op];
     if (!action) return this.tasks.operation(row);
@@ -180,6 +193,7 @@ export class Synchronisation {
       case BARRIER_WAIT:
         return this.waitAtBarrier(thread, this.object(address));
       case FORGET:
+        this.latest = undefined;
         this.objects.delete(address);
     }
   }
@@ -193,9 +207,11 @@ export class Synchronisation {
   }
 
   private object(address: number): SyncObject {
+    if (this.latest?.address === address) return this.latest;
     let object = this.objects.get(address);
-    if (!object) this.objects.set(address, (object = { clock: new SyncClock(), writer: 0 }));
-    return object;
+    if (!object)
+      this.objects.set(address, (object = { address, clock: new SyncClock(), writer: 0 }));
+    return (this.latest = object);
   }
 
   /** Readers are ordered with writers, but not with one another. */
