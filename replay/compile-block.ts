@@ -968,12 +968,16 @@ export class BlockCompiler {
   /** The same where only fresh accesses are told of: `at` is the place that was just accessed. */
   private freshRow(address: Operand, size: number, isStore: boolean, guard?: () => void): void {
     const { e, code, unit } = this;
+    const hooks = this.modes.fresh!;
     const site = unit.varying ? 0 : this.nextSite++;
+    const pc = unit.varying ? undefined : unit.sites[site - unit.firstSite]!.pc;
+    const synchronises = pc !== undefined && hooks.synchronises(pc);
+    if (pc !== undefined && !synchronises && hooks.mayOmit?.(pc)) return;
     if (guard) {
       guard();
       code.open('if');
     }
-    if (!unit.varying && this.modes.fresh!.synchronises(unit.sites[site - unit.firstSite]!.pc)) {
+    if (synchronises) {
       this.noteAccess(site, address);
       this.synchronised(site, address, size, () => code.i32(isStore ? ACCESS_STORES : 0));
     } else {

@@ -13,6 +13,8 @@ import { CELL, GRANULE_SIZE, LAST_EPOCH, TAG_PLANE } from './layout.js';
 export interface FreshHooks {
   /** Accesses by the instruction at an address are always fresh, and its stores begin a new epoch. */
   synchronises(pc: bigint): boolean;
+  /** Accesses by the instruction at an address, an atomic one apart, may be left out: they concern nobody. */
+  mayOmit?(pc: bigint): boolean;
   /** The instruction at an address is part of an announced operation, if its thread executes one: then it orders nothing. */
   servesOperations?(pc: bigint): boolean;
   /** The thread that runs executes an announced operation. */

@@ -31,6 +31,7 @@ import { RecordedOrder } from './recorded-order.js';
 import {
   ATOMIC,
   CPP_ATOMIC,
+  isInLinker,
   isInOpenmp,
   isInRuntime,
   isReplacement,
@@ -289,6 +290,7 @@ export class Detector {
       columns: new Set(['ticks', 'addresses']),
       fresh: {
         synchronises: (pc) => options.atomicPcs.has(pc),
+        mayOmit: (pc) => isInLinker(symbols, pc),
         servesOperations: (pc) => isInRuntime(symbols, pc) || isInOpenmp(symbols, pc),
         isInOperation: () =>
           this.synchronisation.isWithinAfter(

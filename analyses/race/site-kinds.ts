@@ -86,6 +86,11 @@ export function isReplacement(symbols: Symbols, pc: bigint): boolean {
   return REPLACEMENT_FILE.test(symbols.frames(pc).at(-1)!.module);
 }
 
+/** The instruction is the dynamic linker's, or the recorder's wrappers'. */
+export function isInLinker(symbols: Symbols, pc: bigint): boolean {
+  return LINKER_FILE.test(symbols.frames(pc).at(-1)!.module);
+}
+
 /** The instruction is the C library's or the dynamic linker's. */
 export function isInRuntime(symbols: Symbols, pc: bigint): boolean {
   const { module } = symbols.frames(pc).at(-1)!;
