@@ -74,6 +74,7 @@ export interface NativeEngine {
     firsts: Int32Array,
     rows: Float64Array,
     ends: Float64Array,
+    sections: Float64Array,
   ): void;
   takeAccesses(history: NativeHistory, replay: NativeReplay, from: number, count: number): number;
   makeWaiting(): NativeWaiting;

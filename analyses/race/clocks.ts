@@ -102,6 +102,11 @@ export class SyncClock {
     thread.advance();
   }
 
+  /** Nobody else can have released since the thread of a slot did, if anybody did. */
+  isOf(slot: number): boolean {
+    return this.isEmpty || this.slot === slot;
+  }
+
   acquire(thread: ThreadClock): void {
     if (this.isEmpty) return;
     if (this.slot >= 0 && thread.clock.get(this.slot) >= this.time) return;

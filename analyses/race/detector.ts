@@ -43,7 +43,7 @@ import {
   SiteKinds,
   UNKNOWN,
 } from './site-kinds.js';
-import { bySyncOp, SyncRow } from './sync-row.js';
+import { bySyncOp, SYNC_OPS, SyncRow } from './sync-row.js';
 import { Synchronisation } from './synchronisation.js';
 import { SyncVariables, type Evidence, type KnownVariable } from './variables.js';
 
@@ -154,6 +154,14 @@ const ANNOTATIONS = bySyncOp({
   untrack: UNTRACK,
   track: TRACK,
 });
+/** The operations of a critical section. */
+const SECTION: readonly number[] = [
+  SYNC_OPS.mutex_lock_begin,
+  SYNC_OPS.mutex_lock,
+  SYNC_OPS.mutex_unlock_begin,
+  SYNC_OPS.mutex_unlock,
+];
+const NO_ENDS = new Float64Array(0);
 /** Bits: a thread asked that its loads, or stores, not be looked at. */
 const NO_LOADS = 1;
 const NO_STORES = 2;
@@ -224,6 +232,8 @@ export class Detector {
   /** Those that wait stand first, in order. */
   private readonly operations: SyncRow[] = [];
   private waiting = 0;
+  /** So many of them have been performed and not been taken out yet. */
+  private done = 0;
   private mostEntries = FEW_ENTRIES;
   /** More than one thread lives, or did things that are concurrent with what the one does. */
   private isConcurrent = false;
@@ -333,20 +343,77 @@ export class Detector {
     const { count, ticks } = rows;
     if (count === 0 || !this.replay.isInImage) return;
     const last = tickAt(ticks, count - 1);
-    let [from, done] = [0, 0];
-    for (; done < this.waiting; done++) {
-      const operation = this.operations[done]!;
+    const { history, operations } = this;
+    let from = 0;
+    this.done = 0;
+    while (this.done < this.waiting) {
+      const operation = operations[this.done]!;
       if (operation.tick > last) break;
-      const end = firstAt(ticks, operation.tick, from, count);
+      const sections = this.findSections(number);
+      const next = this.done + sections;
+      const end = next < this.waiting ? firstAt(ticks, operations[next]!.tick, from, count) : count;
+      history.setSections(sections);
       if (end > from) this.accessesOf(number, rows, from, end);
+      history.setSections(0);
+      if (sections === 0 || end === from) this.performLate(operations[this.done++]!);
       from = end;
-      this.performLate(operation);
     }
-    this.drop(done);
+    this.drop(this.done);
     this.accessesOf(number, rows, from, count);
   }
 
-  /** The rows from number `from` on and before `count`, between which nothing else happened. */
+  /**
+   * Finds critical sections of mutexes that come next among the operations that wait, and concern only the thread: nobody else
+   * can have had the mutex since it did. The module judges the accesses in and between them at once.
+   * @returns how many operations these are
+   */
+  private findSections(number: number): number {
+    const { operations, history, synchronisation, predictor } = this;
+    if (!this.isConcurrent || this.options.hasTasks || this.ignored.size > 0) return 0;
+    if (synchronisation.isWithinOperation(number)) return 0;
+    const { slot } = this.threads.get(number);
+    const { sections } = history;
+    let count = 0;
+    for (; count < sections.length && this.done + count + 4 <= this.waiting; count += 4) {
+      const first = this.done + count;
+      const { object } = operations[first]!;
+      for (let part = 0; part < 4; part++) {
+        const operation = operations[first + part]!;
+        const isPart = operation.op === SECTION[part] && operation.object === object;
+        if (!isPart || operation.thread !== number) return count;
+        sections[count + part] = operation.tick;
+      }
+      if (operations[first + 1]!.object2 === 0 || !synchronisation.isOf(slot, object)) break;
+      if (predictor && !predictor.isFree(object)) break;
+    }
+    return count;
+  }
+
+  /**
+   * Performs operations of the sections: those that the module has passed, then the others up to a tick.
+   * @param first - number of operations that were done before them
+   */
+  private passSections(number: number, first: number, count: number, tick: number): boolean {
+    const { history, operations, predictor } = this;
+    const before = this.done;
+    for (; this.done < first + history.passed; this.done++) {
+      const operation = operations[this.done]!;
+      this.perform(operation);
+      if (!BEGINS_EPOCH[operation.op]) continue;
+      const { slot, time } = this.threads.get(number);
+      this.epochs[number] = slot * 2 ** 32 + time;
+      predictor?.endEpochs(slot, time, NO_ENDS);
+    }
+    for (; this.done < first + count && operations[this.done]!.tick <= tick; this.done++)
+      this.performLate(operations[this.done]!);
+    if (this.done === before) return false;
+    history.passed = this.done - first;
+    this.enter(number);
+    this.sweep();
+    return true;
+  }
+
+  /** The rows from number `from` on and before `count`, between which nothing else happened but sections (`findSections`). */
   private accessesOf(number: number, rows: AccessRows, from: number, count: number): void {
     const { sites, ticks, addresses } = rows;
     if (!this.isConcurrent) return this.learnBefore(rows, from, count);
@@ -356,17 +423,22 @@ export class Detector {
     const { kinds } = this.kinds;
     const { sizes, stores } = replay.sites;
     const ignored = this.ignored.size === 0 ? 0 : (this.ignored.get(number) ?? 0);
-    const dropped = this.synchronisation.isWithinOperation(number)
-      ? LINKER | RUNTIME | OPENMP
-      : LINKER;
+    const first = this.done;
+    const sections = history.sectionCount;
+    let dropped = this.droppedOf(number);
     for (let i = from; i < count; i++) {
       const next = kinds[sites[i]!]!;
       if (ignored === 0 && (isTaken(next) || next & dropped)) {
         i = history.take(replay.guest, replay.sites, kinds, dropped, i, count);
-        if (i === count) break;
+        if (i === count) {
+          if (sections > 0) this.passSections(number, first, sections, -1);
+          break;
+        }
       }
       const site = sites[i]!;
       const tick = tickAt(ticks, i);
+      if (sections > 0 && this.passSections(number, first, sections, tick))
+        dropped = this.droppedOf(number);
       const low = addresses[2 * i]!;
       const high = addresses[2 * i + 1]!;
       if (ignored !== 0 && ignored & (stores[site] ? NO_STORES : NO_LOADS)) continue;
@@ -382,6 +454,11 @@ export class Detector {
       if (kind === PLAIN) history.access(site, tick, low, high, sizes[site]!, stores[site] === 1);
       else this.specialAccess(kind, low, high);
     }
+  }
+
+  /** Bits for kinds of sites whose accesses are of no interest now. */
+  private droppedOf(number: number): number {
+    return this.synchronisation.isWithinOperation(number) ? LINKER | RUNTIME | OPENMP : LINKER;
   }
 
   /** While there is one thread, only which variables atomic instructions access is of interest. */

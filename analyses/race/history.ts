@@ -60,10 +60,14 @@ const NUMBER = 5;
 const CLOCK_VERSION = 6;
 const ADVANCED = 7;
 const ENDED = 8;
-const STATE_WORDS = 9;
+const SECTIONS = 9;
+const PASSED = 10;
+const STATE_WORDS = 11;
 
 /** Ends of epochs that the module notes before it is asked for them. */
 const MOST_ENDS = 4096;
+/** Critical sections that the module goes over before it is asked. */
+const MOST_SECTIONS = 64;
 
 const NOT_PREDICTED: Requirements = { needs: new Float64Array(0), reads: new Uint32Array(0) };
 
@@ -145,10 +149,16 @@ export class AccessHistory {
   /**
    * In an array that `replay/native/history.h` sees, too: the current thread's slot and epoch; free records; bits for the
    * kinds of sites whose accesses the module drops; the thread's number and the version of its clock; how many epochs the module
-   * has begun, and ended with stores, since it was asked.
+   * has begun, and ended with stores, since it was asked; how many places there are in `sections`, and how many of
+   * them it has passed.
    */
   private readonly state = new Int32Array(STATE_WORDS);
   private readonly ends = new Float64Array(MOST_ENDS);
+  /**
+   * Critical sections that the current thread comes to and that nothing depends on but its own time: of each the ticks where
+   * taking the lock begins and ends, and letting it go.
+   */
+  readonly sections = new Float64Array(4 * MOST_SECTIONS);
   readonly operations = new OperationTable();
   private clock: VectorClock | undefined;
   /** What the current thread has seen. */
@@ -175,6 +185,24 @@ export class AccessHistory {
     this.clock = clock;
     this.seen = clock.times;
     if (this.prediction) this.known = this.prediction.known(slot);
+  }
+
+  /** How many of the ticks in `sections` hold, of which none is passed yet. */
+  setSections(count: number): void {
+    this.state[SECTIONS] = count;
+    this.state[PASSED] = 0;
+  }
+
+  get sectionCount(): number {
+    return this.state[SECTIONS]!;
+  }
+
+  /** So many of them are passed: by the module, whose epochs are ahead of the thread's then, or by who sets it. */
+  get passed(): number {
+    return this.state[PASSED]!;
+  }
+  set passed(count: number) {
+    this.state[PASSED] = count;
   }
 
   /** Another number whenever the current thread gets to know something of others. */
@@ -214,7 +242,7 @@ export class AccessHistory {
     }
     const { firsts, rows } = this.operations;
     if (tables.firsts !== firsts || tables.rows !== rows) {
-      engine.bindOperations(history, firsts, rows, this.ends);
+      engine.bindOperations(history, firsts, rows, this.ends, this.sections);
       Object.assign(tables, { firsts, rows });
     }
     state[DROPPED] = dropped;
@@ -226,7 +254,7 @@ export class AccessHistory {
       Object.assign(tables, { seen, needs, reads });
     }
     const taken = engine.takeAccesses(history, replay, from, count);
-    if (state[ADVANCED] !== 0) {
+    if (state[ADVANCED] !== 0 || state[ENDED] !== 0) {
       this.hooks.advanced(state[ADVANCED]!, this.ends.subarray(0, state[ENDED]));
       state[ADVANCED] = state[ENDED] = 0;
     }

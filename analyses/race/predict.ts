@@ -303,6 +303,12 @@ export class Predictor {
     if (lock.order) lock.order = joined(lock.order, this.reached(slot, tick));
   }
 
+  /** Nobody holds the lock, and to take it requires nothing. */
+  isFree(address: number): boolean {
+    const { held, order } = this.lock(address);
+    return held.length === 0 && !order;
+  }
+
   isHeld(address: number): boolean {
     return (this.locks.get(address)?.held.length ?? 0) > 0;
   }

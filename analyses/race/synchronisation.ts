@@ -198,6 +198,11 @@ export class Synchronisation {
     }
   }
 
+  /** To acquire the object tells the thread of a slot nothing. */
+  isOf(slot: number, address: number): boolean {
+    return this.object(address).clock.isOf(slot);
+  }
+
   /** Operations on an object that are not rows of `sync`. */
   acquire(thread: ThreadClock, address: number): void {
     this.object(address).clock.acquire(thread);

@@ -300,8 +300,8 @@ static Value js_bind_thread(Env env, Info info)
    return NULL;
 }
 
-/* bindOperations(history, firsts: Int32Array, rows: Float64Array, ends: Float64Array): synchronisation variables, as in
-   operation-table.ts, and where ends of epochs are noted. */
+/* bindOperations(history, firsts: Int32Array, rows: Float64Array, ends: Float64Array, sections: Float64Array): synchronisation
+   variables, as in operation-table.ts, where ends of epochs are noted, and critical sections. */
 static Value js_bind_operations(Env env, Info info)
 {
    Value values[ARGUMENTS];
@@ -310,6 +310,7 @@ static Value js_bind_operations(Env env, Info info)
    history->firsts = array(env, values[1], &history->firsts_count);
    history->rows = array(env, values[2], &history->rows_size);
    history->ends = array(env, values[3], &history->ends_count);
+   history->sections = array(env, values[4], &history->sections_size);
    return NULL;
 }
 

@@ -17,10 +17,12 @@
 #define H_STORES_SHIFT H_LISTED_SLOTS
 #define H_BYTES_SHIFT (2 * H_LISTED_SLOTS)
 enum { H_WHAT, H_TIME, H_SITE, H_NEXT, H_TICK, H_JUDGED = 6, H_LISTED, H_RECORD_WORDS };
-enum { H_STATE_SLOT, H_STATE_TIME, H_STATE_FREE, H_STATE_END, H_STATE_DROPPED, H_STATE_NUMBER, H_STATE_CLOCK_VERSION, H_STATE_ADVANCED, H_STATE_ENDED, H_STATE_WORDS };
+enum { H_STATE_SLOT, H_STATE_TIME, H_STATE_FREE, H_STATE_END, H_STATE_DROPPED, H_STATE_NUMBER, H_STATE_CLOCK_VERSION, H_STATE_ADVANCED, H_STATE_ENDED, H_STATE_SECTIONS, H_STATE_PASSED, H_STATE_WORDS };
 #define H_PLAIN 1
 #define H_ATOMIC 2
 #define H_CPP_ATOMIC 4
+#define H_RUNTIME 8
+#define H_LINKER 16
 #define H_OPENMP 32
 /* As in operation-table.ts, and bits for the first two of EVIDENCE in variables.ts. */
 enum { O_MASK, O_EVIDENCE, O_OPERATIONS, O_THREAD, O_KNOWN, O_VERSION, O_TIME, O_TICK, O_NEXT, O_ROW_WORDS };
@@ -46,6 +48,9 @@ struct history {
    size_t firsts_count;
    f64 *rows, *ends;
    size_t rows_size, ends_count;
+   /* Of critical sections of the current thread, four ticks each: where taking the lock begins and ends, and letting it go. */
+   const f64* sections;
+   size_t sections_size;
    /* What prediction knows of the current thread: its requirements, and epochs of others whose writes are required; NULL
       without prediction. */
    f64* needs;
@@ -208,6 +213,17 @@ static int take_access(struct history* h, u32 granule, u32 mask, u32 site, f64 t
    return 1;
 }
 
+/* An epoch of the current thread ends at a tick; returns 0 when there is no room to note it. */
+static int end_epoch(struct history* h, f64 tick)
+{
+   i32* state = h->state;
+   if (!h->needs || h->needs[H_STORED] == 0) return 1;
+   if ((size_t)state[H_STATE_ENDED] >= h->ends_count) return 0;
+   h->ends[state[H_STATE_ENDED]++] = tick;
+   h->needs[H_STORED] = 0;
+   return 1;
+}
+
 /* Does an operation on a synchronisation variable that only repeats what is known; returns 0, having done nothing, when it does
    not. */
 static int operate(struct history* h, size_t marked, u32 mask, u8 kind, f64 tick, int is_store)
@@ -227,11 +243,7 @@ static int operate(struct history* h, size_t marked, u32 mask, u8 kind, f64 tick
    if (is_store) {
       f64 version = state[H_STATE_CLOCK_VERSION] + (h->needs ? h->needs[H_KNOWLEDGE] : 0);
       if (found[O_VERSION] != version || slot >= h->seen_count) return 0;
-      if (h->needs && h->needs[H_STORED] != 0) {
-         if ((size_t)state[H_STATE_ENDED] >= h->ends_count) return 0;
-         h->ends[state[H_STATE_ENDED]++] = tick + 1;
-         h->needs[H_STORED] = 0;
-      }
+      if (!end_epoch(h, tick + 1)) return 0;
       found[O_TIME] = state[H_STATE_TIME];
       found[O_TICK] = tick + 1;
       h->seen[slot] = ++state[H_STATE_TIME];
@@ -267,11 +279,32 @@ static void fetch_ahead(const struct history* h, const u8* m, u32 at)
    }
 }
 
+/* Goes over the next place of a section: the thread is within an operation from then on, or is not any more, and what follows is of
+   another section, or of another epoch. Returns 0, having done nothing, when it cannot. */
+static int pass_place(struct history* h)
+{
+   i32* state = h->state;
+   i32 passed = state[H_STATE_PASSED];
+   f64 tick = h->sections[passed];
+   int lets_go = (passed & 3) == 2;
+   if (lets_go && !end_epoch(h, tick)) return 0;
+   if (lets_go) state[H_STATE_TIME]++;
+   if (h->needs && (lets_go || (passed & 3) == 1)) h->needs[H_SINCE] = tick;
+   state[H_STATE_DROPPED] = passed & 1 ? H_LINKER : H_LINKER | H_RUNTIME | H_OPENMP;
+   state[H_STATE_PASSED]++;
+   return 1;
+}
+
 /* Takes rows from number `at` on; returns the number of the first that is left to TypeScript, or `count`. What it has done of
    a row that it leaves is as if it were done twice. */
 static u32 take_accesses(struct history* h, const u8* m, u32 at, u32 count)
 {
+   const i32* state = h->state;
+   i32 passed_before = state[H_STATE_PASSED], sections = (size_t)state[H_STATE_SECTIONS] <= h->sections_size ? state[H_STATE_SECTIONS] : 0;
    for (; at < count; at++) {
+      f64 tick = i64_load(m, 8 * at, ROW_TICKS);
+      while (state[H_STATE_PASSED] < sections && h->sections[state[H_STATE_PASSED]] <= tick)
+         if (!pass_place(h)) return at;
       u32 site = i32_load(m, 4 * at, ROW_SITES);
       if (site >= h->site_count) return at;
       u8 kind = h->kinds[site];
@@ -279,7 +312,6 @@ static u32 take_accesses(struct history* h, const u8* m, u32 at, u32 count)
       if (kind == 0 || (kind & ~(H_PLAIN | H_ATOMIC | H_CPP_ATOMIC | H_OPENMP))) return at;
       fetch_ahead(h, m, at);
       u64 address = i64_load(m, 8 * at, ROW_ADDRESSES), end = address + h->sizes[site];
-      f64 tick = i64_load(m, 8 * at, ROW_TICKS);
       while (address < end) {
          u64 key = address >> H_PAGE_BITS, next = (address | 7) + 1;
          u32 cached = key & (H_CACHED - 1), size = (next < end ? next : end) - address;
@@ -287,6 +319,8 @@ static u32 take_accesses(struct history* h, const u8* m, u32 at, u32 count)
          u32 granule = h->pages[cached] + (address >> 3 & (H_GRANULES - 1));
          u32 mask = ((1u << size) - 1) << (address & 7);
          if (h->heads[granule] < 0) {
+            /* What was passed has not been done yet. */
+            if (state[H_STATE_PASSED] != passed_before) return at;
             if (size != h->sizes[site] || !operate(h, -h->heads[granule], mask, kind, tick, h->stores[site])) return at;
          } else if ((kind & (H_ATOMIC | H_CPP_ATOMIC)) || !take_access(h, granule, mask, site, tick, h->stores[site])) return at;
          address = next;
