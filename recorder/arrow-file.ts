@@ -20,7 +20,7 @@ import {
   type FlatTable,
   type FlatValue,
 } from './flatbuffer.js';
-import { compressFrame } from './lz4.js';
+import { compressFrame } from '../schemas/lz4.js';
 
 /** Where a record batch stands in its file. */
 export interface BatchPlace {

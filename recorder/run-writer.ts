@@ -33,7 +33,7 @@ import {
 } from '../schemas/tables.js';
 import { ArrowFileWriter, type BatchPlace } from './arrow-file.js';
 import { convertTable, PieceScanner, type ScannedPiece } from './convert.js';
-import { compressFrame } from './lz4.js';
+import { compressFrame } from '../schemas/lz4.js';
 import type { NativeConverter } from './native.js';
 import { decodeRecord, encodeRecord, layoutOf, PIECE_SIZE_BYTES, TAIL_SIZE_BYTES } from './raw.js';
 

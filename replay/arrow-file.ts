@@ -17,7 +17,7 @@ import {
   type Value,
 } from '../schemas/schema.js';
 import { storedColumns, type ADDED_COLUMNS } from '../schemas/stored.js';
-import { decompressFrame } from './lz4.js';
+import { decompressFrame } from '../schemas/lz4.js';
 import {
   decodeFooter,
   decodeMessage,

@@ -24,8 +24,7 @@ import {
   parseOps,
 } from '../recorder/generate.js';
 import { EngineLog } from '../recorder/log.js';
-import { compressFrame } from '../recorder/lz4.js';
-import { decompressFrame } from '../replay/lz4.js';
+import { compressFrame, decompressFrame } from '../schemas/lz4.js';
 import { filterEnvironment } from '../recorder/manifest.js';
 import { decodeRecord } from '../recorder/raw.js';
 import { RunWriter } from '../recorder/run-writer.js';

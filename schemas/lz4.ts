@@ -1,16 +1,16 @@
 /**
- * LZ4 frames, put together from blocks. The codec compresses single blocks several times as fast as
+ * LZ4 frames, put together from blocks and taken apart. The codec handles single blocks several times as fast as
  * whole frames, for which it allocates and copies.
  */
 import { createRequire } from 'node:module';
 
 /**
- * Loaded when it is needed: a recording has a codec of its own (`native.ts`). And not imported: for that the loader would
+ * Loaded when it is needed: a recording has a codec of its own (`recorder/native.ts`). And not imported: for that the loader would
  * first parse all of the codec's wrapper for its exports.
  */
 let codec: typeof import('lz4-napi') | undefined;
 const loadCodec = (): typeof import('lz4-napi') =>
-  createRequire(import.meta.url)('lz4-napi') as typeof import('lz4-napi');
+  (codec ??= createRequire(import.meta.url)('lz4-napi') as typeof import('lz4-napi'));
 
 /** Magic number, independent blocks without checksums, blocks of up to 4 MiB, checksum of those flags. */
 const FRAME_START = Uint8Array.of(0x04, 0x22, 0x4d, 0x18, 0x60, 0x70, 0x73);
@@ -35,7 +35,7 @@ export function compressFrame(
     const size = Math.min(MAX_BLOCK_BYTES, bytes.length - at);
     const source = Buffer.from(bytes.buffer, bytes.byteOffset + at, size);
     // The codec puts the uncompressed size before the block, just where a frame has the block's size.
-    const block = (codec ??= loadCodec()).compressSync(source);
+    const block = loadCodec().compressSync(source);
     if (block.length - 4 < size) {
       block.writeUInt32LE(block.length - 4, 0);
       parts.push(block);
@@ -51,3 +51,26 @@ export function compressFrame(
   parts.push(FRAME_END);
   return { parts, sizeBytes };
 }
+
+/**
+ * Decompresses a frame, and may overwrite it. Throws an error when it is damaged.
+ * @param size - that of what it should hold, in bytes
+ */
+export function decompressFrame(frame: Buffer, size: bigint): Uint8Array {
+  const at = FRAME_START.length;
+  const isOurs = frame.length >= at + 4 && FRAME_START.every((byte, i) => byte === frame[i]);
+  const word = isOurs ? frame.readUInt32LE(at) : STORED;
+  const isOneBlock =
+    word < STORED &&
+    at + 4 + word + FRAME_END.length === frame.length &&
+    frame.readUInt32LE(at + 4 + word) === 0;
+  const codec = loadCodec();
+  if (!isOneBlock || size > MAX_BLOCK_BYTES) return plain(codec.decompressFrameSync(frame));
+  // Most columns are one block. The codec wants the uncompressed size before it, where a frame has the block's size.
+  frame.writeUInt32LE(Number(size), at);
+  return plain(codec.uncompressSync(frame.subarray(at, -FRAME_END.length)));
+}
+
+/** Parts of a Buffer would be Buffers, which take several times as long to make. */
+const plain = ({ buffer, byteOffset, length }: Buffer): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, length);
