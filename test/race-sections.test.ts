@@ -45,8 +45,13 @@ async function judgeByTwin(folder: string, model: string): Promise<string> {
 async function findings(folder: string, model: string): Promise<string> {
   const context = { processes: [0], callers: 12, progress: () => undefined };
   const outcomes = [];
-  for await (const { findings, missing } of analysis.run(Trace.open(folder), { model }, context))
-    outcomes.push({ findings, missing });
+  const trace = Trace.open(folder);
+  try {
+    for await (const { findings, missing } of analysis.run(trace, { model }, context))
+      outcomes.push({ findings, missing });
+  } finally {
+    trace.close();
+  }
   return JSON.stringify(
     outcomes,
     (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value),

@@ -507,11 +507,12 @@ for (const [kind, object] of [
   test(`one counter that all change is true sharing: ${kind}`, () => {
     const recording = recordingOf(kind);
     analyse(recording);
-    const { line } = worst(recording, object);
+    // What lets the two take turns passes more often than what the lock guards.
+    const { line } = worst(recording, kind === 'guarded' ? object : '');
     assert.equal(line['objects'], object);
     // A thread may count on while the other gets nowhere; a lock is taken by both in each round.
-    const least = BigInt(kind === 'guarded' ? ROUNDS - 1 : ROUNDS / 10);
-    assert.ok((line['true'] as bigint) >= least, String(line['true']));
+    const least = BigInt(kind === 'guarded' ? ROUNDS - 2 : ROUNDS / 10);
+    assert.ok((line['true'] as bigint) > least, String(line['true']));
     assert.equal(line['advice'], '');
   });
 
