@@ -274,15 +274,16 @@ export class BlockCompiler {
     this.e.support('noteCall');
   }
 
-  private movesStack(offset: number, data: Operand): boolean {
+  protected movesStack(offset: number, data: Operand): boolean {
     return STATE + offset === this.unit.stackPointer && this.e.typeOf(data) === TYPE.I64;
   }
 
-  private noteStack(data: Operand): void {
+  /** Calls a function with the stack pointer, its new value, and a number. */
+  protected stackMove(name: 'moveStack' | 'noteStack', data: Operand, what: number): void {
     loadAt(this.code, this.unit.stackPointer, I64);
     this.e.push(data);
-    this.code.i32(this.instructions);
-    this.e.support('noteStack');
+    this.code.i32(what);
+    this.e.support(name);
   }
 
   private reloadRows(): void {
@@ -375,7 +376,7 @@ export class BlockCompiler {
         break;
       case 'Put':
         if (this.modes.stacks && this.movesStack(statement.offset, statement.data))
-          this.noteStack(statement.data);
+          this.stackMove('noteStack', statement.data, this.instructions);
         code.i32(0);
         this.putParts(statement.data, STATE + statement.offset);
         break;

@@ -11,7 +11,6 @@
 import { BlockCompiler, type CompileUnit, type Modes } from './compile-block.js';
 import { loadAt, storeAt, valueTypes, type Emitter, type ModuleContext } from './emit.js';
 import {
-  TYPE,
   TYPE_SIZES,
   assignedBy,
   visitOperands,
@@ -57,8 +56,6 @@ export interface ShadowUnit {
   /** Of the clean version: bits for the registers that it touches, as in `CELL.undefinedLow`. */
   readonly touchedLow: bigint;
   readonly touchedHigh: bigint;
-  /** Offset of the stack pointer in the guest state. */
-  readonly RSP: number;
   /** The slot of the exact version from a statement on. */
   exactSlot(from: number): number;
   /** Enters a site and returns its number. */
@@ -81,7 +78,7 @@ abstract class ShadowBlockCompiler extends BlockCompiler {
   }
 
   protected override statement(statement: Statement): void {
-    const { e, code } = this;
+    const { e } = this;
     switch (statement.tag) {
       case 'IMark':
         this.pc = BigInt.asUintN(64, statement.address + BigInt(statement.delta));
@@ -92,12 +89,8 @@ abstract class ShadowBlockCompiler extends BlockCompiler {
         this.pushesReturn ||= e.constant(statement.data) === this.nextPc;
         break;
       case 'Put':
-        if (statement.offset === this.shadow.RSP && e.typeOf(statement.data) === TYPE.I64) {
-          loadAt(code, STATE + this.shadow.RSP, I64);
-          e.push(statement.data);
-          code.i32(stackOrigin(this.pc));
-          e.support('moveStack');
-        }
+        if (this.movesStack(statement.offset, statement.data))
+          this.stackMove('moveStack', statement.data, stackOrigin(this.pc));
         break;
       case 'AbiHint':
         this.abiHint(statement.base, statement.size, statement.nia);

@@ -792,7 +792,6 @@ export class Guest implements Machine {
       spilled: spilledOf(block),
       touchedLow: BigInt.asUintN(64, touched),
       touchedHigh: touched >> 64n,
-      RSP: this.layout.RSP,
       exactSlot: (from) => this.exactSlot(record, from),
       site: (site) => shadow.site(site),
     };

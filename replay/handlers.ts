@@ -203,7 +203,6 @@ const FAKE_SHADOW = {
   spilled: [],
   touchedLow: 0n,
   touchedHigh: 0n,
-  RSP: -1,
   exactSlot: unused,
   site: unused,
 };
@@ -427,18 +426,23 @@ function buildJump(modes: Modes, noRedirect: boolean): Build {
   };
 }
 
-/** Words: where the stack pointer is, its new value, origin. */
-const buildMoveStack: Build = (context) => {
-  const code = new Code(...HANDLER_TYPE);
-  for (const word of [1, 2]) {
-    pushWord(code, word);
-    code.memory('i64_load', 0);
-  }
-  pushWord(code, 3);
-  code.call(context.support('moveStack'));
-  code.returnCall(NEXT);
-  return code;
-};
+/**
+ * Words: where the stack pointer is, its new value, and what the function wants to know besides: an origin, or
+ * instructions of the block before it.
+ */
+const buildStackMove =
+  (name: 'moveStack' | 'noteStack'): Build =>
+  (context) => {
+    const code = new Code(...HANDLER_TYPE);
+    for (const word of [1, 2]) {
+      pushWord(code, word);
+      code.memory('i64_load', 0);
+    }
+    pushWord(code, 3);
+    code.call(context.support(name));
+    code.returnCall(NEXT);
+    return code;
+  };
 
 /** Words: base, target, size. */
 const buildAbiHint: Build = (context) => {
@@ -516,19 +520,6 @@ const buildNoteCall: Build = (context) => {
   return code;
 };
 
-/** Words: where the stack pointer is, its new value, instructions of the block before it. */
-const buildNoteStack: Build = (context) => {
-  const code = new Code(...HANDLER_TYPE);
-  for (const word of [1, 2]) {
-    pushWord(code, word);
-    code.memory('i64_load', 0);
-  }
-  pushWord(code, 3);
-  code.call(context.support('noteStack'));
-  code.returnCall(NEXT);
-  return code;
-};
-
 // ---- All of them, by name ----
 
 /** Types of values that replay supports. */
@@ -571,7 +562,7 @@ export function commonHandlers(): Handlers {
     ...ofTypes('ite', (type) => buildChoice(type)),
     ...operations,
     ...helpers,
-    ['noteStack', buildNoteStack],
+    ['noteStack', buildStackMove('noteStack')],
   ]);
 }
 
@@ -593,7 +584,7 @@ export function flowHandlers(modes: Modes): Handlers {
     ['jump1', buildJump(modes, true)],
     ...(modes.shadow
       ? ([
-          ['moveStack', buildMoveStack],
+          ['moveStack', buildStackMove('moveStack')],
           ['abiHint', buildAbiHint],
           ['pushFrame', buildPushFrame],
         ] as const)

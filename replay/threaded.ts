@@ -19,6 +19,7 @@ import {
   accessMode,
   flowMode,
 } from './handlers.js';
+import { grown } from './grown.js';
 import type { GuestMemory } from './guest-memory.js';
 import { THREADED } from './layout.js';
 import type { NativeEngine, NativeReplay } from './native.js';
@@ -254,11 +255,7 @@ export class ThreadedCode {
 
   private enter(start: number): number {
     const number = this.starts.push(start) - 1;
-    if (number === this.running.length) {
-      const larger = new Uint32Array(2 * number);
-      larger.set(this.running);
-      this.running = larger;
-    }
+    this.running = grown(this.running, number + 1);
     this.running[number] = start;
     return number;
   }
