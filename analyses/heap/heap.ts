@@ -18,10 +18,17 @@ import { commandOf, writeOutput } from '../output-file.js';
 import type { ProfileCell, ProfileTable } from '../profile.js';
 import type { ReplayPart } from '../replay-parts.js';
 import { frameText } from '../report.js';
-import { Blocks, blockTables, type HeapSettings } from './blocks.js';
+import { Blocks, blockTables } from './blocks.js';
 import { dhatJson } from './dhat-file.js';
 import { graphLines } from './graph.js';
-import { heapUse, usesAt, UseOverTime, type HeapUse, type UseTicks } from './heap-use.js';
+import {
+  heapUse,
+  usesAt,
+  UseOverTime,
+  type HeapUse,
+  type UseSettings,
+  type UseTicks,
+} from './heap-use.js';
 import { massifLines, type Snapshot } from './massif-file.js';
 import { HEAP_OPTIONS, heapOptions, type HeapOptions } from './options.js';
 import { HeapSites, type HeapSite } from './sites.js';
@@ -76,7 +83,7 @@ function part(
 
 class HeapProfile {
   readonly options: HeapOptions;
-  readonly settings: HeapSettings;
+  readonly settings: UseSettings;
   private readonly row: ProcessRow;
   private readonly endTick: number;
   private readonly symbols: Symbols;
@@ -85,10 +92,10 @@ class HeapProfile {
   private readonly sites: HeapSites;
   /** While the execution is replayed. */
   private replay: ProcessReplay | undefined;
-  /** For the sites, while accesses are counted. */
-  private readonly blocks: Blocks;
   /** While stacks are counted. */
   private readonly over: UseOverTime | undefined;
+  /** While the execution is replayed. */
+  private readonly blocks: Blocks;
 
   constructor(
     private readonly trace: Trace,
@@ -97,7 +104,8 @@ class HeapProfile {
     private readonly context: AnalysisContext,
   ) {
     this.options = heapOptions(given);
-    const { adminBytes, alignmentBytes, ofPages, ignored, countsAccesses } = this.options;
+    const { adminBytes, alignmentBytes, ofPages, ignored, unit, moments } = this.options;
+    const { countsAccesses, countsStacks } = this.options;
     this.row = trace.processes.find((row) => row.process === process)!;
     this.endTick = Number(this.row.ticks);
     this.symbols = new Symbols(trace, process);
@@ -105,19 +113,13 @@ class HeapProfile {
     this.stackOf = (stack) => stacks.get(stack) ?? [];
     this.treeStacks = new TreeStacks(this.stackOf, this.symbols, this.options);
     this.settings = {
-      ...{ adminBytes, alignmentBytes, ofPages },
+      ...{ adminBytes, alignmentBytes, ofPages, unit, moments },
       ...(ignored.size > 0 && { isIgnored: (stack) => this.treeStacks.isIgnored(stack) }),
     };
     const tally = countsAccesses ? () => this.replay!.guest.tally! : undefined;
     this.sites = new HeapSites(this.options.shortTicks, tally);
-    this.blocks = new Blocks(this.settings, [this.sites]);
-    const { unit, moments, countsStacks } = this.options;
-    if (countsStacks)
-      this.over = new UseOverTime(
-        { ...this.settings, unit, moments },
-        this.ticks,
-        countsAccesses ? [] : [this.sites],
-      );
+    if (countsStacks) this.over = new UseOverTime(this.settings, this.ticks, [this.sites]);
+    this.blocks = this.over?.blocks ?? new Blocks(this.settings, [this.sites]);
   }
 
   /** Of the end, and of the moment that is to be shown. */
@@ -134,23 +136,21 @@ class HeapProfile {
   }
 
   applied(row: EventRow): void {
-    const { isInImage, guest } = this.replay!;
+    if (row.table === syscall_memory) return this.systemCall(row);
+    const { isInImage } = this.replay!;
     const { over } = this;
-    if (over && row.table !== syscall_memory) {
-      const tick = row.number('tick');
-      if (isInImage) this.noteStacks(over, tick);
-      else over.before(tick, isInImage);
-      if (row.table !== slices && row.table !== thread_events) {
-        over.blocks.applied(row, isInImage);
-        over.after(tick, isInImage);
-      }
-    }
-    if (!this.options.countsAccesses) return;
-    if (row.table !== syscall_memory) return this.blocks.applied(row, isInImage);
+    const tick = row.number('tick');
+    if (over && isInImage) this.noteStacks(over, tick);
+    if (row.table === slices || row.table === thread_events) return;
+    this.blocks.applied(row, isInImage);
+    over?.after(tick, isInImage);
+  }
+
+  private systemCall(row: EventRow): void {
     const how = row.name('direction');
     if (how !== 'read' && how !== 'read_string' && how !== 'write') return;
     const [address, size] = [row.number('address'), row.number('size')];
-    guest.tally!.add(address, size, how === 'write');
+    this.replay!.guest.tally!.add(address, size, how === 'write');
   }
 
   /** Stacks were largest at some moment since the last row, and have another size now. */
@@ -165,14 +165,14 @@ class HeapProfile {
 
   finish(): Outcome {
     const { options, trace, process, settings, endTick } = this;
-    const { at, unit, moments } = options;
+    const { at } = options;
     if (this.over) this.noteStacks(this.over, endTick);
     const use =
       this.over?.finish() ??
       heapUse(
         trace,
         process,
-        { ...settings, unit, moments },
+        settings,
         this.ticks,
         this.replay || options.ofPages ? [] : [this.sites],
       );

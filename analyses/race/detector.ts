@@ -2,6 +2,7 @@
  * One pass over a process image that finds its races: replays it, follows what orders its accesses, and
  * judges each access against the history of the memory that it touches.
  */
+import { numberAt } from '../../replay/event-cursor.js';
 import { recordedStacks, type RecordedStacks } from '../../replay/lineage.js';
 import { openReplay, type ProcessReplay } from '../../replay/replay.js';
 import type { AccessRows } from '../../replay/guest.js';
@@ -342,7 +343,7 @@ export class Detector {
   private accesses(number: number, rows: AccessRows): void {
     const { count, ticks } = rows;
     if (count === 0 || !this.replay.isInImage) return;
-    const last = tickAt(ticks, count - 1);
+    const last = numberAt(ticks, count - 1);
     const { history, operations } = this;
     let from = 0;
     this.done = 0;
@@ -436,7 +437,7 @@ export class Detector {
         }
       }
       const site = sites[i]!;
-      const tick = tickAt(ticks, i);
+      const tick = numberAt(ticks, i);
       if (sections > 0 && this.passSections(number, first, sections, tick))
         dropped = this.droppedOf(number);
       const low = addresses[2 * i]!;
@@ -467,7 +468,7 @@ export class Detector {
     for (let i = from; i < count; i++) {
       const site = sites[i]!;
       if (!atomics[site] || this.isRuntime(site)) continue;
-      const address = addresses[2 * i]! + addresses[2 * i + 1]! * 0x1_0000_0000;
+      const address = numberAt(addresses, i);
       this.learn(address, sizes[site]!, 'atomic instruction', this.tick);
     }
   }
@@ -1037,13 +1038,10 @@ const isTaken = (kind: number): boolean =>
 const pairOf = (earlier: number, later: number): number => earlier * 2 ** 26 + later;
 const turned = (pair: number): number => pairOf(pair % 2 ** 26, Math.floor(pair / 2 ** 26));
 
-const tickAt = (ticks: Uint32Array, row: number): number =>
-  ticks[2 * row]! + ticks[2 * row + 1]! * 0x1_0000_0000;
-
 /** The first of the rows from `from` on and before `end` whose tick is not below `tick`, or `end`. */
 function firstAt(ticks: Uint32Array, tick: number, from: number, end: number): number {
   for (let step = 8; from + step < end; step *= 2) {
-    if (tickAt(ticks, from + step) >= tick) {
+    if (numberAt(ticks, from + step) >= tick) {
       end = from + step;
       break;
     }
@@ -1051,7 +1049,7 @@ function firstAt(ticks: Uint32Array, tick: number, from: number, end: number): n
   }
   while (from < end) {
     const middle = (from + end) >>> 1;
-    if (tickAt(ticks, middle) < tick) from = middle + 1;
+    if (numberAt(ticks, middle) < tick) from = middle + 1;
     else end = middle;
   }
   return from;

@@ -6,6 +6,7 @@
  */
 import {
   decodeBlock,
+  JUMP_BORING,
   type Block,
   type Expression,
   type Operand,
@@ -73,9 +74,9 @@ export function isWaitedBy(
   if (at === undefined) return false;
   /** Where control leaves the block, and to where. */
   const jumps = statements.flatMap((s, i): [number, bigint][] =>
-    s.tag === 'Exit' && s.jumpKind === 0 && i > at ? [[i, s.target]] : [],
+    s.tag === 'Exit' && s.jumpKind === JUMP_BORING && i > at ? [[i, s.target]] : [],
   );
-  if (next & 1 && block.jumpKind === 0)
+  if (next & 1 && block.jumpKind === JUMP_BORING)
     jumps.push([statements.length, constants[next >>> 1]!.bits]);
   return jumps.some(([end, target]) => {
     const start = marks.get(target);
