@@ -26,14 +26,17 @@ interface Report {
   readonly summary: { readonly missing: readonly { readonly sentence: string }[] };
 }
 
-/** What a source announces, as `kind line`. */
-function expected(file: string): string[] {
+/** What a source announces, as `kind line`; in comments that begin with a word. */
+function announced(file: string, word: string): string[] {
+  const comment = new RegExp(`// ${word}: (.*)$`);
   const places = new Set<string>();
   for (const [i, line] of readFileSync(join(GUESTS, file), 'utf8').split('\n').entries())
-    for (const kind of /\/\/ expect: (.*)$/.exec(line)?.[1]?.split(' ') ?? [])
-      places.add(`${kind} ${i + 1}`);
+    for (const kind of comment.exec(line)?.[1]?.split(' ') ?? []) places.add(`${kind} ${i + 1}`);
   return [...places].sort();
 }
+
+/** The same with default options. */
+const expected = (file: string): string[] => announced(file, 'expect');
 
 /** What was found, by the innermost line that is in the guest's own source. */
 function found({ findings }: Report, file: string): string[] {
@@ -85,6 +88,14 @@ describe('race', () => {
       const report = analyze(recorded('tasks.c', '-DTHREADS=1', ...variant));
       assert.deepEqual(found(report, 'tasks.c'), variant.length > 0 ? [] : expected('tasks.c'));
     });
+
+  test('strict.c: ordinary accesses beside atomic instructions, with --strict-atomics=yes only', () => {
+    const [racy, clean] = [recorded('strict.c'), recorded('strict.c', '-DCLEAN')];
+    const [strict, lenient] = [analyze(racy, '--strict-atomics=yes'), analyze(racy)];
+    assert.deepEqual(found(strict, 'strict.c'), announced('strict.c', 'expect strict'));
+    assert.deepEqual(found(lenient, 'strict.c'), []);
+    assert.deepEqual(found(analyze(clean, '--strict-atomics=yes'), 'strict.c'), []);
+  });
 
   test('tasks that race are named, and where they were created', () => {
     const { findings } = analyze(recorded('tasks.c'));

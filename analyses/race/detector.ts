@@ -24,7 +24,7 @@ import {
   thread_events,
 } from '../../schemas/tables.js';
 import type { LockPass } from './check-locks.js';
-import { Threads, type Tenancy, type ThreadClock } from './clocks.js';
+import { SyncClock, Threads, type Tenancy, type ThreadClock } from './clocks.js';
 import { AccessHistory, type Access } from './history.js';
 import { LiveBlocks } from './live-blocks.js';
 import { Predictor } from './predict.js';
@@ -95,6 +95,8 @@ export interface DetectorOptions {
   readonly atomicPcs: ReadonlySet<bigint>;
   /** Synchronisation variables that are known before. */
   readonly variables: readonly KnownVariable[];
+  /** Atomic instructions do not make a variable of the memory that they access: plain loads and stores there are judged. */
+  readonly areAtomicsStrict: boolean;
   /** A block that is freed counts as written by who frees it. */
   readonly freeIsWrite: boolean;
   /** Look for races of other schedules, too; not if there are tasks, whose order in a thread nothing turns round. */
@@ -217,6 +219,8 @@ export class Detector {
   private readonly synchronisation = new Synchronisation(this.threads);
   private readonly history: AccessHistory;
   private readonly variables: SyncVariables;
+  /** If atomics are strict, what atomic instructions released, by address. */
+  private readonly atomics = new Map<number, SyncClock>();
   private readonly kinds: SiteKinds;
   private readonly others: OtherSite[] = [];
   private readonly otherNumbers = new Map<string, number>();
@@ -464,6 +468,7 @@ export class Detector {
 
   /** While there is one thread, only which variables atomic instructions access is of interest. */
   private learnBefore({ sites, addresses }: AccessRows, from: number, count: number): void {
+    if (this.options.areAtomicsStrict) return;
     const { atomics, sizes } = this.replay.sites;
     for (let i = from; i < count; i++) {
       const site = sites[i]!;
@@ -493,12 +498,32 @@ export class Detector {
       if (isIn(this.runtimeData, address)) return;
     }
     const size = this.replay.sites.sizes[site]!;
-    if (kind & (ATOMIC | CPP_ATOMIC)) {
+    const isStrict = this.options.areAtomicsStrict && (kind & CPP_ATOMIC) === 0;
+    if (kind & (ATOMIC | CPP_ATOMIC) && !isStrict) {
       const evidence = kind & ATOMIC ? 'atomic instruction' : 'C++ atomic';
       this.learn(address, size, evidence, tick);
     }
     const isStore = this.replay.sites.stores[site] === 1;
     this.history.access(site, tick, low, high, size, isStore);
+    if (kind & ATOMIC && isStrict) this.orderAtomic(address, isStore);
+  }
+
+  /** Atomic instructions order what they access, if nothing else does: loads acquire, and stores release. */
+  private orderAtomic(address: number, isStore: boolean): void {
+    const { current, predictor } = this;
+    const { slot } = current!;
+    const next = this.tick + 1;
+    const clock = this.atomics.get(address) ?? new SyncClock();
+    this.atomics.set(address, clock);
+    if (isStore) {
+      clock.release(current!);
+      predictor?.signal(slot, address, next);
+      predictor?.endEpoch(slot, current!.time, next);
+    } else {
+      clock.acquire(current!);
+      predictor?.await(slot, address, next);
+    }
+    this.history.enter(current!);
   }
 
   private learn(address: number, size: number, evidence: Evidence, tick: number): void {
@@ -534,6 +559,7 @@ export class Detector {
       if (this.isLibrarys(this.site) && this.isLibrarys(earlier.site)) this.learnLater();
       return;
     }
+    if (this.isAtomic(this.site) && this.isAtomic(earlier.site)) return;
     if (this.untracked.length > 0 && isIn(this.untracked, address)) return;
     if (this.options.hasTasks && this.isOneAfterOther(earlier, address)) return;
     const key = pairOf(earlier.site, this.site);
@@ -571,6 +597,11 @@ export class Detector {
     return site < OTHER_SITES && (this.kinds.kinds[site]! & OPENMP) !== 0;
   }
 
+  /** The site is one of an atomic instruction. */
+  private isAtomic(site: number): boolean {
+    return site < OTHER_SITES && (this.kinds.kinds[site]! & ATOMIC) !== 0;
+  }
+
   /** The library is right: by what races in it, it orders accesses. */
   private learnLater(): void {
     const { address, tick } = this;
@@ -600,6 +631,7 @@ export class Detector {
     const { predictor, order } = this;
     const { slot } = this.current!;
     if (!predictor || !order || this.isLibrarys(this.site) || this.isLibrarys(earlier.site)) return;
+    if (this.isAtomic(this.site) && this.isAtomic(earlier.site)) return;
     if (predictor.isOrdered(earlier.slot, earlier.tick, slot, this.tick)) return;
     if (this.untracked.length > 0 && isIn(this.untracked, address)) return;
     const key = pairOf(earlier.site, this.site);
@@ -934,6 +966,16 @@ export class Detector {
   private newObject(address: number, size: number): void {
     this.forget(address, size);
     this.variables.forget(address, size);
+    this.forgetAtomics(address, size);
+  }
+
+  private forgetAtomics(start: number, size: number): void {
+    const { atomics } = this;
+    if (size < atomics.size)
+      for (let address = start; address < start + size; address++) atomics.delete(address);
+    else
+      for (const address of atomics.keys())
+        if (address >= start && address < start + size) atomics.delete(address);
   }
 
   private forget(address: number, size: number): void {

@@ -40,6 +40,12 @@ const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
     default: 'yes',
     values: ['yes', 'no'],
   },
+  'strict-atomics': {
+    describe:
+      'Judge ordinary loads and stores of memory that atomic instructions access, too, unless its type is known to be atomic; a load or store of an atomic type is often an ordinary instruction',
+    default: 'no',
+    values: ['yes', 'no'],
+  },
 };
 
 export const analysis: Analysis = {
@@ -96,6 +102,7 @@ function findRaces(
     new Detector(trace, process, symbols, {
       variables,
       atomicPcs,
+      areAtomicsStrict: options['strict-atomics'] === 'yes',
       freeIsWrite: options['free-is-write'] !== 'no',
       predicts: options['model'] !== 'hb',
       hasTasks,
