@@ -113,6 +113,13 @@ export class Report {
     return this.processes.flatMap(({ outcome }) => outcome.tables ?? []);
   }
 
+  /** What could not be judged. */
+  get missing(): readonly { readonly process: number; readonly sentence: string }[] {
+    return this.processes.flatMap(({ row, outcome }) =>
+      outcome.missing.map((sentence) => ({ process: row.process, sentence })),
+    );
+  }
+
   get counts(): ErrorCounts {
     return countErrors(this.findings);
   }
@@ -231,9 +238,7 @@ export class Report {
           line,
           uses,
         })),
-        missing: this.processes.flatMap(({ row, outcome }) =>
-          outcome.missing.map((sentence) => ({ process: row.process, sentence })),
-        ),
+        missing: this.missing,
       },
     };
   }

@@ -1,27 +1,19 @@
 /** `grind analyze`: judges a recorded execution. */
-import { execFileSync } from 'node:child_process';
-import { existsSync, realpathSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import type { Argv, CommandModule } from 'yargs';
-import { ANALYSIS_NAMES, loadAnalyses, type Analysis, optionValues } from '../analyses/analysis.js';
-import { outcomesOf } from '../analyses/outcomes.js';
-import { Report } from '../analyses/report.js';
-import { readSuppressions, Suppressions, type Suppression } from '../analyses/suppressions.js';
-import { findProgram } from '../recorder/build.js';
+import { ANALYSIS_NAMES, loadAnalyses, type Analysis } from '../analyses/analysis.js';
+import type { Report } from '../analyses/report.js';
 import { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
 import { formatCount } from '../schemas/numbers.js';
 import { storeFindings } from './finding-files.js';
+import { judge, suppressionsOf } from './judge.js';
 import { OUT_OPTION, RUN_WORD } from './numbers.js';
 import { plainOptions } from './plain-options.js';
 import { chosenProcesses, findRun } from './runs.js';
 
 const FORMATS = ['text', 'table', 'json'] as const;
 const MAX_CALLERS = 500;
-/** The progress bar comes when an analysis takes longer than this. */
-const PATIENCE_MS = 1000;
-
 /** Executions of fewer instructions than this are short. */
 const SHORT_TICKS = 150_000_000n;
 
@@ -173,10 +165,7 @@ export async function runAnalyze(args: Arguments): Promise<void> {
   // Most of replay's own code runs too briefly for inlining to pay.
   setFlagsFromString('--max-inlined-bytecode-size-cumulative=0');
   const analyses = await loadAnalyses(args.analysis);
-  const suppressions = [
-    ...(args.suppressions ?? []).flatMap(readSuppressions),
-    ...(args['default-suppressions'] === 'yes' ? defaultSuppressions() : []),
-  ];
+  const suppressions = suppressionsOf(args.suppressions, args['default-suppressions'] === 'yes');
   const trace = Trace.open(await findRun(args.run, args.out));
   const ticks = trace.processes.reduce((sum, process) => sum + process.ticks, 0n);
   // Code of a short execution rarely runs often enough to repay being optimised.
@@ -185,35 +174,16 @@ export async function runAnalyze(args: Arguments): Promise<void> {
       setFlagsFromString(flag);
   try {
     for (const { sentence } of trace.damages()) console.error(`grind: ${sentence}`);
-    const reports = analyses.map((analysis) => {
-      const options = optionValues(analysis, args);
-      const report = new Report(trace, analysis, {
-        options,
-        callers,
-        suppressions: new Suppressions(suppressions, callers),
-        generate: args['gen-suppressions'] === 'all',
-      });
-      return { analysis, options, report };
+    const reports = await judge(trace, analyses, {
+      given: args,
+      callers,
+      suppressions,
+      generate: args['gen-suppressions'] === 'all',
+      processes: chosenProcesses(trace, args.process),
     });
-    const bar = new ProgressBar(args.analysis);
-    try {
-      const context = {
-        processes: chosenProcesses(trace, args.process),
-        callers,
-        progress: (done: number) => bar.show(done),
-      };
-      for await (const { analysis, outcome } of outcomesOf(trace, reports, context))
-        reports.find((one) => one.analysis === analysis)!.report.add(outcome);
-    } finally {
-      bar.clear();
-    }
-    for (const { analysis, report } of reports)
-      storeFindings(trace, analysis.name, report.findings, report.tables);
-    await print(
-      reports.map(({ report }) => report),
-      args,
-    );
-    if (reports.some(({ report }) => report.counts.errors > 0)) process.exitCode = exitcode;
+    for (const report of reports) storeFindings(trace, report.name, report.findings, report.tables);
+    await print(reports, args);
+    if (reports.some(({ counts }) => counts.errors > 0)) process.exitCode = exitcode;
   } finally {
     trace.close();
   }
@@ -240,50 +210,6 @@ function wholeNumber(option: string, value: number, least: number, most: number)
   return value;
 }
 
-/** The entries of the installed Valgrind's file; none, with a word about it, when there is no such file. */
-function defaultSuppressions(): Suppression[] {
-  const path = defaultSuppressionFile();
-  if (path !== undefined) return readSuppressions(path);
-  console.error(
-    "grind: Valgrind's default.supp was not found, so nothing is hidden by default: say with VALGRIND_LIB in which folder it is.",
-  );
-  return [];
-}
-
-function defaultSuppressionFile(): string | undefined {
-  const launcher = findProgram('valgrind');
-  const prefixes = [launcher ? dirname(dirname(realpathSync(launcher))) : undefined, '/usr'];
-  const folders = [
-    process.env['VALGRIND_LIB'],
-    ...prefixes.flatMap((prefix) =>
-      prefix === undefined
-        ? []
-        : ['libexec', 'lib/x86_64-linux-gnu', 'lib64', 'lib'].map((folder) =>
-            join(prefix, folder, 'valgrind'),
-          ),
-    ),
-  ];
-  const hasFile = (folder: string | undefined): boolean =>
-    folder !== undefined && existsSync(join(folder, SUPPRESSION_FILE));
-  const folder = folders.find(hasFile) ?? [libraryFolder()].find(hasFile);
-  return folder === undefined ? undefined : join(folder, SUPPRESSION_FILE);
-}
-
-const SUPPRESSION_FILE = 'default.supp';
-
-/** Where pkg-config has Valgrind's libraries. */
-function libraryFolder(): string | undefined {
-  try {
-    const folder = execFileSync('pkg-config', ['--variable=libdir', 'valgrind'], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    }).trim();
-    return folder ? join(folder, 'valgrind') : undefined;
-  } catch {
-    return undefined; // not installed, or it does not know valgrind
-  }
-}
-
 /** One row per finding. */
 async function tableText(report: Report): Promise<string> {
   const rows = report.findings
@@ -308,31 +234,4 @@ async function tableText(report: Report): Promise<string> {
   const head = ['finding', 'process', 'kind', 'count', 'tick', 'function', 'place', 'what'];
   const { layOut } = await import('./lay-out.js');
   return rows.length > 0 ? `${layOut(head, rows)}\n${total}` : total;
-}
-
-/** A bar on the terminal, for analyses that take longer than a moment. */
-class ProgressBar {
-  private readonly start = Date.now();
-  private last = 0;
-  private shown = false;
-  private readonly isWanted = process.stderr.isTTY;
-
-  constructor(private readonly name: string) {}
-
-  show(done: number): void {
-    if (!this.isWanted) return;
-    const now = Date.now();
-    if (now - this.start < PATIENCE_MS || now - this.last < 100) return;
-    this.last = now;
-    this.shown = true;
-    const width = 40;
-    const part = Math.min(1, Math.max(0, done));
-    const filled = Math.round(part * width);
-    const bar = '#'.repeat(filled) + '.'.repeat(width - filled);
-    process.stderr.write(`\r\x1b[K${this.name} [${bar}] ${Math.floor(part * 100)} %`);
-  }
-
-  clear(): void {
-    if (this.shown) process.stderr.write('\r\x1b[K');
-  }
 }
