@@ -28,5 +28,5 @@ export const OUT_OPTION = {
 /** The word of a command that names a run: see `findRun`. */
 export const RUN_WORD = {
   type: 'string',
-  describe: "A run's name, a folder, or a git revision; by default the last run",
+  describe: "A run's name, a folder, or a git revision; by default, or as @last, the last run",
 } as const satisfies PositionalOptions;

@@ -86,7 +86,7 @@ export async function runQuery(options: Arguments): Promise<void> {
       throw new UserError(`Format ${format} is not for a terminal: name a file with -o.`);
     }
   }
-  const trace = Trace.open(await findRun(run === '@last' ? undefined : run, options.out));
+  const trace = Trace.open(await findRun(run, options.out));
   try {
     prepareWorkers(trace, workersFor(statements, trace));
     const { answerAll } = await import('./query-answer.js');

@@ -70,11 +70,11 @@ export function chosenProcesses(trace: Trace, wanted: readonly number[] | undefi
 
 /**
  * The folder of the run that the user means; a run whose recorder was cut off is completed first.
- * @param run a run's name, a folder, or a git revision; by default the last run
+ * @param run a run's name, a folder, or a git revision; by default, or as @last, the last run
  * @param out folder that holds the runs
  */
 export async function findRun(run: string | undefined, out: string): Promise<string> {
-  if (run === undefined) return lastRun(out);
+  if (run === undefined || run === '@last') return lastRun(out);
   const folder = [join(out, run), run].find(isRunFolder) ?? runOfRevision(run, out);
   if (folder === undefined) {
     throw new UserError(`There is no run ${run} in ${out}: \`grind ls\` shows the runs.`);
