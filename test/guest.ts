@@ -19,7 +19,7 @@ export const ROOT = ((): string => {
   return folder;
 })();
 const GRIND = join(ROOT, 'dist', 'bin', 'grind.js');
-const GUESTS = join(ROOT, 'test', 'guests');
+export const GUESTS = join(ROOT, 'test', 'guests');
 
 /** A temporary folder of this test process, removed when it ends. */
 export const SCRATCH = mkdtempSync(join(tmpdir(), 'grind-test-'));

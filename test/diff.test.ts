@@ -1,0 +1,151 @@
+/**
+ * What `grind diff` says of two commits of a program that states in its source what changed, and of two recordings of
+ * one commit.
+ */
+import assert from 'node:assert/strict';
+import { copyFileSync, mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, describe, test } from 'node:test';
+import { grind, GUESTS, run, scratch } from './guest.js';
+
+interface Change {
+  readonly name: string;
+  readonly before: number;
+  readonly after: number;
+}
+
+interface DiffJson {
+  readonly new: readonly Described[];
+  readonly fixed: readonly Described[];
+  readonly kept: readonly Described[];
+  readonly figures: readonly Change[];
+  readonly functions: readonly Change[];
+  readonly allocations: readonly Change[];
+  readonly syscalls: readonly Change[];
+  readonly gates: readonly { gate: string; failed: boolean }[];
+  readonly before: { commit?: string };
+  readonly after: { commit?: string };
+}
+
+interface Described {
+  readonly kind: string;
+  readonly fingerprint: string;
+  readonly stacks: readonly { frames: readonly { file: string; line: number }[] }[];
+}
+
+const SOURCE = join(GUESTS, 'versions.c');
+
+/** What the source announces of findings: those that are new, fixed or kept, as `kind line`. */
+function announced(what: string): string[] {
+  const lines = readFileSync(SOURCE, 'utf8').split('\n');
+  return lines.flatMap((line, i) => {
+    const kind = new RegExp(`// expect: ${what} (\\w+)$`).exec(line)?.[1];
+    return kind ? [`${kind} ${i + 1}`] : [];
+  });
+}
+
+const places = (list: readonly Described[]): string[] =>
+  list.map(({ kind, stacks }) => {
+    const frame = stacks[0]!.frames.find(({ file }) => file === 'versions.c');
+    return `${kind} ${frame?.line}`;
+  });
+
+describe('diff', () => {
+  let folder: string;
+  const diff = (...args: string[]) => {
+    const result = grind(['diff', ...args], { cwd: folder });
+    assert.ok(result.status === 0 || result.status === 1, result.stderr);
+    return { ...result, json: () => JSON.parse(result.stdout) as DiffJson };
+  };
+  const git = (...args: string[]): string => {
+    const who = ['-c', 'user.name=A', '-c', 'user.email=a@example.org'];
+    const { status, stdout, stderr } = run(['git', ...who, ...args], { cwd: folder });
+    assert.equal(status, 0, stderr);
+    return stdout.trim();
+  };
+
+  before(() => {
+    folder = scratch('repository');
+    mkdirSync(folder);
+    git('init', '-q', '-b', 'main');
+    copyFileSync(SOURCE, join(folder, 'versions.c'));
+    const record = (name: string, ...options: string[]): void => {
+      const compiler = ['gcc', '-O0', '-g', 'versions.c', '-o', 'program', ...options];
+      assert.equal(run(compiler, { cwd: folder }).status, 0);
+      const recorded = grind(['record', '--quiet', '--name', name, '--', './program'], {
+        cwd: folder,
+      });
+      assert.equal(recorded.status, 0, recorded.stderr);
+    };
+    git('add', '.');
+    git('commit', '-q', '-m', 'first');
+    record('one');
+    record('again');
+    git('commit', '-q', '--allow-empty', '-m', 'second');
+    record('two', '-DNEXT');
+  });
+
+  test('between two commits: the findings that are new, fixed and kept, to the line', () => {
+    const found = diff('HEAD~1', 'HEAD', '--format=json').json();
+    assert.deepEqual(places(found.new), announced('new'));
+    assert.deepEqual(places(found.fixed), announced('fixed'));
+    assert.deepEqual(places(found.kept), announced('kept'));
+    assert.deepEqual(
+      [found.before.commit, found.after.commit],
+      [git('rev-parse', 'HEAD~1'), git('rev-parse', 'HEAD')],
+    );
+  });
+
+  test('the function that became slower stands first, and one that did not change not at all', () => {
+    const { functions, figures } = diff('one', 'two', '--format=json').json();
+    assert.equal(functions[0]!.name, 'find in program');
+    assert.ok(functions[0]!.after > 4 * functions[0]!.before);
+    assert.ok(!functions.some(({ name }) => name.startsWith('unchanged ')));
+    const sum = (key: 'before' | 'after') => functions.reduce((total, one) => total + one[key], 0);
+    const instructions = figures.find(({ name }) => name === 'instructions')!;
+    assert.equal(sum('after') - sum('before'), instructions.after - instructions.before);
+  });
+
+  test('heap use as the source has it', () => {
+    const { figures, allocations } = diff('one', 'two', '--format=json').json();
+    const figure = (name: string) => figures.find((one) => one.name === name)!;
+    const growth = (name: string) => figure(name).after - figure(name).before;
+    assert.equal(growth('allocations'), 1);
+    assert.equal(growth('allocated-bytes'), 28);
+    assert.equal(growth('live-bytes-at-end'), 28);
+    assert.deepEqual(allocations, [{ name: 'keep_spare', before: 0, after: 28 }]);
+  });
+
+  test('nothing between two recordings of one commit', () => {
+    const found = diff('one', 'again', '--format=json').json();
+    for (const list of [found.new, found.fixed, found.functions, found.allocations, found.syscalls])
+      assert.deepEqual(list, []);
+    for (const figure of found.figures) assert.equal(figure.after, figure.before, figure.name);
+    assert.match(diff('one', 'again').stdout, /^Nothing changed\.$/m);
+  });
+
+  test('conditions to fail on', () => {
+    const status = (gates: string): number =>
+      diff('one', 'two', '--analyses=memcheck', `--fail-on=${gates}`).status!;
+    assert.equal(status('new-findings'), 1);
+    assert.equal(status('new-findings>1'), 0);
+    assert.equal(status('instructions>+2%'), 1);
+    assert.equal(status('instructions>+100000%,syscalls'), 0);
+    assert.equal(status('peak-heap>+27'), 1);
+    assert.equal(status('peak-heap>+28'), 0);
+  });
+
+  test('what is wrong with a command line is said', () => {
+    const cases: [string[], RegExp][] = [
+      [['one', 'three'], /There is no run three/],
+      [['one', 'two', '--fail-on=instructions<3'], /does not understand "instructions<3"/],
+      [['one', 'two', '--analyses=none', '--fail-on=speed>3'], /no figure with "speed".*peak-heap/],
+      [['one', 'two', '--set=leak-check'], /write the option's name/],
+    ];
+    for (const [args, message] of cases) {
+      const { status, stderr } = grind(['diff', ...args], { cwd: folder });
+      assert.equal(status, 2);
+      assert.match(stderr, message);
+    }
+  });
+});
