@@ -7,6 +7,8 @@ import { UserError } from '../schemas/errors.js';
 const COMMANDS: Record<string, () => Promise<CommandModule>> = {
   record: async () => (await import('./record.js')).recordCommand as CommandModule,
   ls: async () => (await import('./ls.js')).lsCommand as CommandModule,
+  rm: async () => (await import('./rm.js')).rmCommand as CommandModule,
+  gc: async () => (await import('./gc.js')).gcCommand as CommandModule,
   info: async () => (await import('./info.js')).infoCommand as CommandModule,
   query: async () => (await import('./query.js')).queryCommand as CommandModule,
   why: async () => (await import('./why.js')).whyCommand as CommandModule,

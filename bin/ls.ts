@@ -3,24 +3,47 @@ import type { CommandModule } from 'yargs';
 import { formatCount } from '../schemas/numbers.js';
 import { formatSize, OUT_OPTION } from './numbers.js';
 import { layOut } from './lay-out.js';
-import { formatExit, listRuns, traceBytes } from './runs.js';
+import { UserError } from '../schemas/errors.js';
+import { commitOf, formatExit, listRuns, traceBytes } from './runs.js';
 
-export const lsCommand: CommandModule<object, { out: string }> = {
+export const lsCommand: CommandModule<object, { out: string; commit?: string }> = {
   command: 'ls',
   describe: 'List the runs',
-  builder: (yargs) => yargs.option('out', OUT_OPTION),
-  handler: ({ out }) => {
-    const runs = listRuns(out);
+  builder: (yargs) =>
+    yargs.option('out', OUT_OPTION).option('commit', {
+      type: 'string',
+      requiresArg: true,
+      describe: 'Only those that were recorded at this git revision',
+    }),
+  handler: ({ out, commit: revision }) => {
+    const commit = revision === undefined ? undefined : commitOf(revision);
+    if (revision !== undefined && commit === undefined)
+      throw new UserError(`${revision} is no revision of the repository in this folder.`);
+    const runs = listRuns(out).filter(
+      ({ manifest }) => commit === undefined || manifest?.git?.commit === commit,
+    );
     if (runs.length === 0) {
-      console.log(`No runs in ${out}: record one with \`grind record -- PROGRAM\`.`);
+      const where = revision === undefined ? '' : ` of ${revision}`;
+      console.log(`No runs${where} in ${out}: record one with \`grind record -- PROGRAM\`.`);
       return;
     }
-    const head = ['name', 'started', 'program', 'exit', 'processes', 'instructions', 'size'];
+    const head = [
+      'name',
+      'started',
+      'commit',
+      'program',
+      'exit',
+      'processes',
+      'instructions',
+      'size',
+    ];
     const rows = runs.map(({ name, manifest }) => {
-      if (!manifest) return [name, '', 'not complete', '', '', '', ''];
+      if (!manifest) return [name, '', '', 'not complete', '', '', '', ''];
+      const { git } = manifest;
       return [
         name,
         new Date(manifest.started).toLocaleString('sv-SE'),
+        git ? `${git.commit.slice(0, 10)}${git.dirty ? '+' : ''}` : '',
         shorten(manifest.argv.join(' ')),
         formatExit(manifest),
         formatCount(manifest.processes),

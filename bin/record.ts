@@ -5,7 +5,7 @@ import { DEFAULT_EXCLUDED } from '../recorder/manifest.js';
 import { DEFAULT_CALLERS, record, type Progress } from '../recorder/record.js';
 import { UserError } from '../schemas/errors.js';
 import { formatCount } from '../schemas/numbers.js';
-import { formatSize, OUT_OPTION } from './numbers.js';
+import { formatSize, OUT_OPTION, parseSize } from './numbers.js';
 
 export const RECORD_OPTIONS = {
   out: OUT_OPTION,
@@ -111,7 +111,8 @@ export async function runRecord(args: InferredOptionTypes<typeof RECORD_OPTIONS>
     children: args.children,
     freeres: args.freeres,
     excludedEnvironment: [...DEFAULT_EXCLUDED, ...(args['env-exclude'] ?? [])],
-    maxSizeBytes: args['max-size'] === undefined ? undefined : parseSize(args['max-size']),
+    maxSizeBytes:
+      args['max-size'] === undefined ? undefined : parseSize('max-size', args['max-size']),
     values: args.values,
     callers: args['num-callers'],
     startAt: args['start-at'],
@@ -147,14 +148,6 @@ function noProgram(): UserError {
 function guestArguments(): string[] {
   const dashes = process.argv.indexOf('--');
   return dashes === -1 ? [] : process.argv.slice(dashes + 1);
-}
-
-/** `500M` and the like, in bytes. */
-function parseSize(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?$/i.exec(text);
-  if (!match) throw new UserError(`--max-size takes a size such as 500M or 2G, and not "${text}".`);
-  const scale = { '': 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12 }[match[2]!.toLowerCase()]!;
-  return Math.max(1, Math.round(Number(match[1]) * scale));
 }
 
 /**

@@ -1,6 +1,6 @@
 /** The runs of a folder, and how they are shown. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { readManifest, type Manifest } from '../recorder/manifest.js';
@@ -100,17 +100,44 @@ async function lastRun(out: string): Promise<string> {
 
 /** The last run that was recorded at a commit. */
 function runOfRevision(revision: string, out: string): string | undefined {
+  const commit = commitOf(revision);
+  if (commit === undefined) return undefined;
+  return listRuns(out).findLast(({ manifest }) => manifest?.git?.commit === commit)?.folder;
+}
+
+/** The commit that a revision names in the repository of the current folder; undefined when none does. */
+export function commitOf(revision: string): string | undefined {
   if (revision.startsWith('-')) return undefined;
-  let commit: string;
   try {
-    commit = execFileSync('git', ['rev-parse', '--verify', '--quiet', `${revision}^{commit}`], {
+    return execFileSync('git', ['rev-parse', '--verify', '--quiet', `${revision}^{commit}`], {
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'ignore'],
     }).trim();
   } catch {
     return undefined; // no such revision, no repository, or no git
   }
-  return listRuns(out).findLast(({ manifest }) => manifest?.git?.commit === commit)?.folder;
+}
+
+/** Bytes that a run takes on the disk, what was derived from it included. */
+export function folderBytes(folder: string): number {
+  const entries = readdirSync(folder, { recursive: true }) as string[];
+  const all = entries.map((entry) => statSync(join(folder, entry)));
+  return all.reduce((sum, entry) => sum + (entry.isFile() ? entry.size : 0), 0);
+}
+
+/** Whether a run is still being recorded. */
+export async function isUnderWay({ folder, manifest }: ListedRun): Promise<boolean> {
+  if (manifest) return false;
+  const { isBeingRecorded } = await import('../recorder/record.js');
+  return isBeingRecorded(folder);
+}
+
+/** Removes a run that is not under way. */
+export function removeRun({ folder }: ListedRun): void {
+  // What is half removed must not look like a run.
+  for (const part of [MANIFEST, 'spool'])
+    rmSync(join(folder, part), { recursive: true, force: true });
+  rmSync(folder, { recursive: true, force: true });
 }
 
 async function recover(folder: string): Promise<void> {

@@ -178,7 +178,7 @@ export function recoverRun(folder: string): boolean {
       `The run in ${folder} was cut off before its program began: record it again.`,
     );
   }
-  const live = isRecorder(recorder.pid) ? recorder.pid : liveProcesses(spool)[0];
+  const live = recordingProcess(recorder, spool);
   if (live !== undefined)
     throw new UserError(
       `The run in ${folder} is still being recorded (by process ${live}): wait until it has ended.`,
@@ -202,6 +202,22 @@ export function recoverRun(folder: string): boolean {
   complete(folder, writer, log, runEnd, recorder.description, recorder.opNames, undefined);
   return true;
 }
+
+/** Whether a run is still being recorded. */
+export function isBeingRecorded(folder: string): boolean {
+  const spool = resolve(folder, 'spool');
+  if (existsSync(join(folder, 'manifest.json'))) return false;
+  try {
+    const file = readFileSync(join(spool, RECORDER_FILE), 'utf8');
+    return recordingProcess(JSON.parse(file) as RecorderFile, spool) !== undefined;
+  } catch {
+    return false; // it was cut off before its program began
+  }
+}
+
+/** Number of a live process that records into a spool: the recorder, or else one that is recorded. */
+const recordingProcess = ({ pid }: RecorderFile, spool: string): number | undefined =>
+  isRecorder(pid) ? pid : liveProcesses(spool)[0];
 
 /** Completes the run's files and its manifest, and removes the spool. */
 function complete(
