@@ -321,7 +321,13 @@ function* stackLines({ frames }: NamedStack): Generator<string> {
 }
 
 /** One frame as Valgrind prints it, such as `0x109151: main (a.c:12)`. */
-export function frameText({ fn, file, line, module, pc }: Frame): string {
+export function frameText({
+  fn,
+  file,
+  line,
+  module,
+  pc,
+}: Omit<Frame, 'directory' | 'inlined'>): string {
   const address = `0x${pc.toString(16).toUpperCase()}`;
   const place = file ? ` (${file}:${line})` : module ? ` (in ${module})` : fn ? ' (in ???)' : '';
   return `${address}: ${fn || '???'}${place}`;

@@ -82,7 +82,7 @@ function storedFinding(trace: Trace, number: number): StoredFinding {
     const stack = stacks.get(at) ?? { role: frame['role'] as string, frames: [] };
     stacks.set(at, stack);
     const { function: fn, file, line, module, pc, inlined } = frame as Record<string, never>;
-    stack.frames.push({ fn, file, line, module, pc, inlined });
+    stack.frames.push({ fn, file, directory: '', line, module, pc, inlined });
   }
   const { process, kind, what, tick, pc } = row as Record<string, never>;
   return { process, kind, what, tick, pc, stacks: [...stacks.values()] };

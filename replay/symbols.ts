@@ -15,6 +15,8 @@ export interface Frame {
   readonly fn: string;
   /** Source file name without its folder; empty when unknown. */
   readonly file: string;
+  /** The file's folder; empty when unknown. */
+  readonly directory: string;
   /** Line in the source file; 0 when unknown. */
   readonly line: number;
   /** Path of the object file; empty when none holds the code. */
@@ -358,6 +360,7 @@ export class Symbols {
     const unknown: Frame = {
       fn: '',
       file: '',
+      directory: '',
       line: 0,
       module: this.moduleAt(pc)?.path ?? '',
       pc,
@@ -375,12 +378,15 @@ export class Symbols {
   private framesOf(place: Place, pc: bigint): readonly Frame[] {
     const module = this.modules.get(cell(place, 'module'))?.path ?? '';
     const chain = this.text(cell(place, 'inlined'));
+    const file = this.text(cell(place, 'file'));
+    const directory = this.text(cell(place, 'directory'));
     if (chain) {
       const links = chain.split('\n').map((link) => /^(.*)\|([^|]*)\|(\d*)$/s.exec(link));
       if (links.every((link) => link !== null)) {
         return links.map((link, i) => ({
           fn: link[1]!,
           file: link[2]!,
+          directory: link[2] === file ? directory : '',
           line: Number(link[3]),
           module,
           pc,
@@ -389,8 +395,7 @@ export class Symbols {
       }
     }
     const fn = this.text(cell(place, 'function'));
-    const file = this.text(cell(place, 'file'));
-    return [{ fn, file, line: cell(place, 'line'), module, pc, inlined: false }];
+    return [{ fn, file, directory, line: cell(place, 'line'), module, pc, inlined: false }];
   }
 
   /** The module that holds an address; the one mapped last, when there were several. */

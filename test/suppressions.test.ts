@@ -33,6 +33,7 @@ function frame(text: string): NamedFrame {
   return {
     fn: fn === '-' ? '' : fn,
     file,
+    directory: '',
     line: Number(line),
     module,
     pc: 0n,

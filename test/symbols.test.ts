@@ -65,11 +65,35 @@ const brief = (frames: readonly Frame[]) =>
 test('known addresses, inlined functions first; an address within an instruction', () => {
   const symbols = new Symbols(traceOf(), 0);
   assert.deepEqual(symbols.frames(0x1000n), [
-    { fn: 'outer', file: 'a.c', line: 10, module: '/lib/x.so', pc: 0x1000n, inlined: false },
+    {
+      fn: 'outer',
+      file: 'a.c',
+      directory: '',
+      line: 10,
+      module: '/lib/x.so',
+      pc: 0x1000n,
+      inlined: false,
+    },
   ]);
   const inlined: Frame[] = [
-    { fn: 'inner', file: 'a.h', line: 7, module: '/lib/x.so', pc: 0x1007n, inlined: true },
-    { fn: 'outer', file: 'a.c', line: 12, module: '/lib/x.so', pc: 0x1007n, inlined: false },
+    {
+      fn: 'inner',
+      file: 'a.h',
+      directory: '',
+      line: 7,
+      module: '/lib/x.so',
+      pc: 0x1007n,
+      inlined: true,
+    },
+    {
+      fn: 'outer',
+      file: 'a.c',
+      directory: '',
+      line: 12,
+      module: '/lib/x.so',
+      pc: 0x1007n,
+      inlined: false,
+    },
   ];
   assert.deepEqual(symbols.frames(0x1007n), inlined);
   assert.deepEqual(brief(symbols.frames(0xffff_ffff_ff60_0000n)), [['', '', 0, '']]);
