@@ -9,6 +9,7 @@ import { formatCount } from '../schemas/numbers.js';
 import { storeFindings } from './finding-files.js';
 import { judge, suppressionsOf } from './judge.js';
 import { OUT_OPTION, RUN_WORD } from './numbers.js';
+import { ownFrame } from './places.js';
 import { plainOptions } from './plain-options.js';
 import { chosenProcesses, findRun } from './runs.js';
 
@@ -215,9 +216,8 @@ async function tableText(report: Report): Promise<string> {
   const rows = report.findings
     .filter(({ isShown }) => isShown)
     .map(({ number, finding, stacks }) => {
-      const frames = stacks[0]?.frames ?? [];
       // The program's own code says more than the allocator's.
-      const own = frames.find(({ file }) => file && !file.startsWith('vg_replace')) ?? frames[0];
+      const own = stacks[0] && ownFrame(stacks[0]);
       return [
         number,
         finding.process,

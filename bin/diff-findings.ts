@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
 import type { NamedStack, ReportedFinding } from '../analyses/report.js';
+import { ownFrame } from './places.js';
 
 /** A finding of a run, with what it is known by in other runs. */
 export interface ComparedFinding {
@@ -63,9 +64,8 @@ const name = ({ fn, module }: NamedStack['frames'][number]): string =>
 
 const names = ({ frames }: NamedStack): string[] => frames.map(name);
 
-/** The innermost function with a source file that is not of the engine's replacements. */
-function innermost({ frames }: NamedStack): string {
-  const own = frames.find(({ file }) => file && !file.startsWith('vg_replace')) ?? frames[0];
+function innermost(stack: NamedStack): string {
+  const own = ownFrame(stack);
   return own ? name(own) : '';
 }
 

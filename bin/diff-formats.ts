@@ -6,6 +6,7 @@ import { SPREADS, type Change } from './diff-costs.js';
 import type { ComparedFinding, FindingsDiff } from './diff-findings.js';
 import type { JudgedGate } from './diff-gates.js';
 import { layOut } from './lay-out.js';
+import { stackLines } from './sarif.js';
 
 /** One of the two runs. */
 export interface Side {
@@ -82,8 +83,7 @@ export function diffMarkdown(diff: RunsDiff, most: number): string {
     lines.push(`#### ${title}`, '');
     for (const { reported } of list.slice(0, most)) {
       lines.push('<details>', `<summary>${escapeHtml(reported.finding.what)}</summary>`, '', '```');
-      for (const { role, frames } of reported.stacks)
-        lines.push(...(role ? [role] : []), ...frames.map((frame) => `  at ${frameText(frame)}`));
+      lines.push(...reported.stacks.flatMap(stackLines));
       lines.push('```', '</details>', '');
     }
     if (list.length > most) lines.push(`${list.length - most} more.`, '');

@@ -3,17 +3,26 @@ import { writeFileSync } from 'node:fs';
 import type { CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { loadAnalyses } from '../analyses/analysis.js';
 import type { Report } from '../analyses/report.js';
+import type { Manifest } from '../recorder/manifest.js';
 import { Trace } from '../replay/trace.js';
 import { fileProblem, UserError } from '../schemas/errors.js';
 import { both, changes, costsOf, type Costs } from './diff-costs.js';
-import { compared, diffFindings, type ComparedFinding } from './diff-findings.js';
+import { annotations, junit } from './ci-formats.js';
+import {
+  compared,
+  diffFindings,
+  type ComparedFinding,
+  type FindingsDiff,
+} from './diff-findings.js';
 import { diffJson, diffMarkdown, diffText, type RunsDiff, type Side } from './diff-formats.js';
 import { judgeGates, parseGates } from './diff-gates.js';
 import { judge, suppressionsOf } from './judge.js';
 import { OUT_OPTION } from './numbers.js';
+import { sourceRoot } from './places.js';
 import { chosenProcesses, findRun, manifestOf } from './runs.js';
+import { sarifLog, type BaselineState } from './sarif.js';
 
-const FORMATS = ['text', 'markdown', 'json'] as const;
+const FORMATS = ['text', 'markdown', 'json', 'sarif', 'junit', 'github'] as const;
 
 const OPTIONS = {
   analyses: {
@@ -107,9 +116,22 @@ async function diff(args: Arguments): Promise<void> {
     text: () => diffText(found, most),
     markdown: () => diffMarkdown(found, most),
     json: () => JSON.stringify(diffJson(found), undefined, 1),
+    sarif: () => JSON.stringify(sarifOf(findings, after.side.manifest), undefined, 1),
+    junit: () => junit('grind diff', findings.added, findings.kept, found.gates),
+    github: () => annotations(findings.added, found.gates, sourceRoot()),
   }[args.format]();
   write(args.output, `${text}\n`);
   if (found.gates.some(({ holds }) => holds)) process.exitCode = EXIT_FAILED;
+}
+
+function sarifOf({ added, fixed, kept }: FindingsDiff, { versions }: Manifest): object {
+  const inState = (list: readonly ComparedFinding[], state: BaselineState) =>
+    list.map((finding) => ({ finding, state }));
+  return sarifLog(
+    [...inState(added, 'new'), ...inState(kept, 'unchanged'), ...inState(fixed, 'absent')],
+    versions.grind,
+    sourceRoot(),
+  );
 }
 
 /** What is known of one run. */

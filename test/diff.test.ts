@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Log } from 'sarif';
 import { before, describe, test } from 'node:test';
 import { grind, GUESTS, run, scratch } from './guest.js';
 
@@ -133,6 +134,64 @@ describe('diff', () => {
     assert.equal(status('instructions>+100000%,syscalls'), 0);
     assert.equal(status('peak-heap>+27'), 1);
     assert.equal(status('peak-heap>+28'), 0);
+  });
+
+  test('SARIF has all findings with their state, at their places in the repository', () => {
+    const log = JSON.parse(diff('one', 'two', '--format=sarif').stdout) as Log;
+    const { results, tool } = log.runs[0]!;
+    const told = results!.map(({ ruleId, baselineState, locations, codeFlows }) => {
+      const { artifactLocation, region } = locations![0]!.physicalLocation!;
+      const steps = codeFlows![0]!.threadFlows[0]!.locations;
+      return [baselineState, artifactLocation!.uri, `${ruleId} ${region!.startLine}`, steps.length];
+    });
+    assert.deepEqual(told, [
+      ['new', 'versions.c', announced('new')[0], 2], // where it was allocated, and lost
+      ['unchanged', 'versions.c', announced('kept')[0], 2],
+      ['absent', 'versions.c', announced('fixed')[0], 2],
+    ]);
+    assert.deepEqual(
+      tool.driver.rules!.map(({ id }) => id),
+      ['Leak_DefinitelyLost', 'InvalidRead'],
+    );
+    const prints = results!.map(({ partialFingerprints }) => partialFingerprints!['grind/v1']);
+    assert.equal(new Set(prints).size, 3);
+  });
+
+  test('JUnit: conditions that hold and new findings fail, by a reader of others', () => {
+    const { stdout } = diff('one', 'two', '--format=junit', '--fail-on=new-findings,processes');
+    const reader = `
+import sys
+from junitparser import JUnitXml, Failure
+for suite in JUnitXml.fromstring(sys.stdin.buffer.read()):
+    print(suite.tests, suite.failures)
+    for case in suite:
+        print(case.classname, case.name.split(' [')[0], any(isinstance(r, Failure) for r in case.result))
+`;
+    const read = run(['/usr/bin/python3', '-c', reader], { stdin: stdout });
+    assert.deepEqual(
+      read.stdout.trim().split('\n'),
+      [
+        '4 2',
+        'conditions new-findings True',
+        'conditions processes False',
+        'memcheck Leak_DefinitelyLost in keep_spare True',
+        'memcheck InvalidRead in last_of False',
+      ],
+      read.stderr,
+    );
+  });
+
+  test('annotations stand at the lines of new findings', () => {
+    const { stdout } = diff('one', 'two', '--format=github', '--fail-on=instructions>+2%');
+    const heads = stdout
+      .trim()
+      .split('\n')
+      .map((line) => /^::error (.*?)::/.exec(line)?.[1]);
+    const line = announced('new')[0]!.split(' ')[1];
+    assert.deepEqual(heads, [
+      `file=versions.c,line=${line},title=Leak_DefinitelyLost`,
+      'title=instructions>+2%25',
+    ]);
   });
 
   test('what is wrong with a command line is said', () => {
