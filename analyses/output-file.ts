@@ -24,16 +24,19 @@ export function writeOutput(
   }
 }
 
-/** The command line of a process image, separated by blanks. */
-export function commandOf({ executable, arguments: json }: ProcessRow): string {
+/** The arguments of a process image, the program's name first. */
+export function argumentsOf({ executable, arguments: json }: ProcessRow): string[] {
   try {
     const argv: unknown = JSON.parse(json);
-    if (Array.isArray(argv) && argv.length > 0) return oneLine(argv.join(' '));
+    if (Array.isArray(argv) && argv.length > 0) return argv.map(String);
   } catch {
     // Damaged: the program's path must do.
   }
-  return executable;
+  return [executable];
 }
+
+/** The same separated by blanks. */
+export const commandOf = (image: ProcessRow): string => oneLine(argumentsOf(image).join(' '));
 
 /** Their formats have a line for each thing. */
 export const oneLine = (text: string): string => text.replaceAll('\n', ' ');

@@ -16,6 +16,7 @@ import type {
   SummaryValue,
 } from './finding.js';
 import { Findings } from './findings.js';
+import { argumentsOf } from './output-file.js';
 import { profileJson, profileText } from './profile.js';
 import {
   formatSuppression,
@@ -106,6 +107,11 @@ export class Report {
   /** All findings, hidden ones too, in order of the report. */
   get findings(): readonly ReportedFinding[] {
     return this.processes.flatMap(({ reported }) => reported);
+  }
+
+  /** Of the process images that were judged. */
+  get processNumbers(): readonly number[] {
+    return this.processes.map(({ row }) => row.process);
   }
 
   /** Tables of the analysis's own, of one process image after another. */
@@ -281,16 +287,8 @@ function countsJson({ errors, contexts, suppressed, suppressedContexts }: ErrorC
   };
 }
 
-function processTitle({ process, pid, executable, arguments: json }: ProcessRow): string {
-  let command = executable;
-  try {
-    const argv: unknown = JSON.parse(json);
-    if (Array.isArray(argv) && argv.length > 0) command = argv.join(' ');
-  } catch {
-    // Damaged: the program's path must do.
-  }
-  return `Process ${process} (pid ${pid}): ${command}`;
-}
+const processTitle = (image: ProcessRow): string =>
+  `Process ${image.process} (pid ${image.pid}): ${argumentsOf(image).join(' ')}`;
 
 function summaryLines({ summary }: Outcome): string[] {
   const entries = Object.entries(summary);

@@ -2,6 +2,7 @@
 import { setFlagsFromString } from 'node:v8';
 import type { Argv, CommandModule } from 'yargs';
 import { ANALYSIS_NAMES, loadAnalyses, type Analysis } from '../analyses/analysis.js';
+import { writeOutput } from '../analyses/output-file.js';
 import type { Report } from '../analyses/report.js';
 import { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
@@ -11,7 +12,7 @@ import { judge, suppressionsOf } from './judge.js';
 import { OUT_OPTION, RUN_WORD } from './numbers.js';
 import { ownFrame } from './places.js';
 import { plainOptions } from './plain-options.js';
-import { chosenProcesses, findRun } from './runs.js';
+import { chosenProcesses, findRun, manifestOf } from './runs.js';
 
 const FORMATS = ['text', 'table', 'json'] as const;
 const MAX_CALLERS = 500;
@@ -56,6 +57,11 @@ const OPTIONS = {
     default: 'no' as 'no' | 'all',
     describe: 'Print with each finding the suppression that hides it',
   },
+  'xml-file': {
+    type: 'string',
+    requiresArg: true,
+    describe: "Write the findings as Valgrind's XML, too; %p in the name stands for the process id",
+  },
   'error-exitcode': {
     type: 'number',
     requiresArg: true,
@@ -81,6 +87,7 @@ interface Arguments {
   'default-suppressions': 'yes' | 'no';
   'gen-suppressions': 'no' | 'all';
   'error-exitcode': number;
+  'xml-file'?: string;
   verbose: boolean;
   out: string;
   readonly [option: string]: unknown;
@@ -183,10 +190,25 @@ export async function runAnalyze(args: Arguments): Promise<void> {
       processes: chosenProcesses(trace, args.process),
     });
     for (const report of reports) storeFindings(trace, report.name, report.findings, report.tables);
+    if (args['xml-file'] !== undefined) await writeXml(trace, reports, args['xml-file']);
     await print(reports, args);
     if (reports.some(({ counts }) => counts.errors > 0)) process.exitCode = exitcode;
   } finally {
     trace.close();
+  }
+}
+
+/** As `valgrind --xml=yes --xml-file=` does: a document for each process image. */
+async function writeXml(trace: Trace, reports: readonly Report[], path: string): Promise<void> {
+  const [report] = reports;
+  if (!report || reports.length > 1)
+    throw new UserError('--xml-file is for one analysis: run the others apart.');
+  const { valgrindXml } = await import('./valgrind-xml.js');
+  const judged = trace.processes.filter(({ process }) => report.processNumbers.includes(process));
+  for (const image of judged) {
+    const parent = trace.processes.find(({ process }) => process === image.parent);
+    const xml = valgrindXml(report, image, parent?.pid ?? 0, manifestOf(trace));
+    writeOutput('xml-file', path, image, judged.length > 1, xml);
   }
 }
 

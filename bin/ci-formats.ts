@@ -3,6 +3,7 @@ import type { ComparedFinding } from './diff-findings.js';
 import type { JudgedGate } from './diff-gates.js';
 import { ownFrame, sourcePath } from './places.js';
 import { stackLines } from './sarif.js';
+import { escapeXml } from './valgrind-xml.js';
 
 /**
  * A test suite as Jenkins and others read it: a test for each condition, which fails if it holds, and for each finding, of which the
@@ -74,13 +75,6 @@ function title({ reported: { finding, stacks }, fingerprint }: ComparedFinding):
 
 const describe = ({ reported: { finding, stacks } }: ComparedFinding): string =>
   [finding.what, ...finding.notes, ...stacks.flatMap(stackLines)].join('\n');
-
-/** Characters that XML 1.0 does not allow are left out. */
-const escapeXml = (text: string): string =>
-  text
-    // eslint-disable-next-line no-control-regex
-    .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, '')
-    .replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 
 const escapeData = (text: string): string =>
   text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
