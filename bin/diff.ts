@@ -1,11 +1,10 @@
 /** `grind diff`: what changed between two runs, such as those of two commits. */
-import { writeFileSync } from 'node:fs';
 import type { CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { loadAnalyses } from '../analyses/analysis.js';
 import type { Report } from '../analyses/report.js';
 import type { Manifest } from '../recorder/manifest.js';
 import { Trace } from '../replay/trace.js';
-import { fileProblem, UserError } from '../schemas/errors.js';
+import { UserError } from '../schemas/errors.js';
 import { both, changes, costsOf, type Costs } from './diff-costs.js';
 import { annotations, junit } from './ci-formats.js';
 import {
@@ -21,6 +20,7 @@ import { OUT_OPTION } from './numbers.js';
 import { sourceRoot } from './places.js';
 import { chosenProcesses, findRun, manifestOf } from './runs.js';
 import { sarifLog, type BaselineState } from './sarif.js';
+import { writeText } from './write-text.js';
 
 const FORMATS = ['text', 'markdown', 'json', 'sarif', 'junit', 'github'] as const;
 
@@ -120,7 +120,8 @@ async function diff(args: Arguments): Promise<void> {
     junit: () => junit('grind diff', findings.added, findings.kept, found.gates),
     github: () => annotations(findings.added, found.gates, sourceRoot()),
   }[args.format]();
-  write(args.output, `${text}\n`);
+  if (args.output === undefined) process.stdout.write(`${text}\n`);
+  else writeText(args.output, `${text}\n`);
   if (found.gates.some(({ holds }) => holds)) process.exitCode = EXIT_FAILED;
 }
 
@@ -177,16 +178,4 @@ function settings(assignments: readonly string[]): Record<string, string> {
       return [text.slice(0, at).replace(/^--/, ''), text.slice(at + 1)];
     }),
   );
-}
-
-function write(path: string | undefined, text: string): void {
-  if (path === undefined) {
-    process.stdout.write(text);
-    return;
-  }
-  try {
-    writeFileSync(path, text);
-  } catch (error) {
-    throw new UserError(`Cannot write ${path}: ${fileProblem(error)}.`);
-  }
 }

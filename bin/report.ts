@@ -1,5 +1,5 @@
 /** `grind report`: a run as one page for a browser, which needs nothing else. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import type { CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { ANALYSIS_NAMES, loadAnalyses, optionValues, type Analysis } from '../analyses/analysis.js';
 import { outcomesOf } from '../analyses/outcomes.js';
@@ -7,7 +7,7 @@ import { openAhead } from '../replay/ahead.js';
 import { Database } from '../replay/database.js';
 import { endWorkers } from '../replay/spare-workers.js';
 import { Trace, type ProcessRow } from '../replay/trace.js';
-import { fileProblem, UserError } from '../schemas/errors.js';
+import { UserError } from '../schemas/errors.js';
 import { OUT_OPTION, RUN_WORD } from './numbers.js';
 import type { ReportData, Section } from './page/data.js';
 import {
@@ -20,6 +20,7 @@ import {
   sourcesSection,
 } from './report-data.js';
 import { chosenProcesses, findRun, manifestOf } from './runs.js';
+import { writeText } from './write-text.js';
 
 const OPTIONS = {
   output: {
@@ -84,7 +85,7 @@ async function report({ run, out, output, analyses, process }: Arguments): Promi
       database.close();
       endWorkers();
     }
-    write(output, page(data));
+    writeText(output, page(data));
     console.error(`grind: ${output} shows run ${trace.name}.`);
   } finally {
     trace.close();
@@ -124,14 +125,6 @@ async function profilesOf(
     sections.push(...profileSections(outcome.profile, analysis.name));
   }
   return sections;
-}
-
-function write(path: string, text: string): void {
-  try {
-    writeFileSync(path, text);
-  } catch (error) {
-    throw new UserError(`Cannot write ${path}: ${fileProblem(error)}.`);
-  }
 }
 
 /** The page with its script, its style and its data. */
