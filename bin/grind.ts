@@ -52,7 +52,11 @@ const EXIT_USER_ERROR = 2;
 const EXIT_BUG = 70;
 
 async function main(argv: string[]): Promise<void> {
-  const name = argv[0] ?? '';
+  const [name] = argv;
+  if (name === undefined) {
+    console.log((await import('./next-steps.js')).nextSteps());
+    return;
+  }
   if (Object.hasOwn(PLAINLY, name) && (await PLAINLY[name]!(argv.slice(1)))) return;
   const { default: yargs } = await import('yargs');
   const known = Object.hasOwn(COMMANDS, name);

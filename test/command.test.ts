@@ -51,6 +51,24 @@ test('a terminal is passed on', () => {
   assert.match(stdout, /terminal 1 1 1/);
 });
 
+test('grind alone says what to do next', () => {
+  const cwd = scratch('beginning');
+  mkdirSync(cwd);
+  const commands = (): string[] => {
+    const { stdout, status } = grind([], { cwd });
+    assert.equal(status, 0);
+    return [...stdout.matchAll(/ (grind (?:record|analyze|diff|query|report)\b.*)$/gm)].map(
+      ([, command]) => command!.split(' ').slice(0, 3).join(' '),
+    );
+  };
+  assert.deepEqual(commands(), ['grind record --', 'grind analyze memcheck', 'grind query "from']);
+  for (const name of ['one', 'two'])
+    grind(['record', '--quiet', '--name', name, '--', compile('bare.c')], { cwd });
+  const later = commands();
+  assert.ok(later.includes('grind diff one'));
+  assert.ok(!later.includes('grind analyze race'), 'it has one thread');
+});
+
 test('runs go to .grind of the current folder; the last one is the default; ls and info describe them', () => {
   const cwd = scratch('project');
   mkdirSync(cwd);
