@@ -115,6 +115,7 @@ const STENCIL_FLAGS = [
   ...['-fno-pic', '-fno-pie', '-mcmodel=small', '-fcf-protection=none'],
   ...[
     '-ffunction-sections',
+    '-fno-inline-functions-called-once',
     '-fno-ipa-icf',
     '-fno-jump-tables',
     '-fno-tree-slp-vectorize',
