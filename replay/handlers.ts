@@ -239,7 +239,7 @@ function leave(e: Emitter, temp: number, type: Type, word: number): void {
   valueTypes(type).forEach((part, i) => {
     pushWord(e.code, word);
     e.code.get(locals[i]!);
-    storePart(e.code, part, 16 * i);
+    storeTemp(e.code, part, i);
   });
 }
 
@@ -325,7 +325,11 @@ function buildCopy(type: Type, load: PartCode, store: PartCode): Build {
 }
 
 const loadTemp: PartCode = (code, part, i) => loadPart(code, part, 16 * i);
-const storeTemp: PartCode = (code, part, i) => storePart(code, part, 16 * i);
+/** Values of up to 32 bits have zeros after them: to extend one is to copy it, which is not done (`native/translate.h`). */
+const storeTemp: PartCode = (code, part, i) => {
+  if (part === I32) code.op('i64_extend_i32_u');
+  storePart(code, part === I32 ? I64 : part, 16 * i);
+};
 /** Bytes from a part of a guest register to the next. */
 const stateStride = (type: Type): number => (type === TYPE.I128 ? 8 : 16);
 

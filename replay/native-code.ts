@@ -24,6 +24,7 @@ import {
   FETCH_LINES,
   LINE_ENTRIES,
   MAX_ROWS,
+  MAX_STATE_SIZE,
   MAX_TEMPS,
   ROW_ADDRESSES,
   ROW_SITES,
@@ -45,6 +46,7 @@ const LAYOUT = {
   ...{
     THREADED_FUNCTION,
     STATE,
+    MAX_STATE_SIZE,
     TEMPS,
     TEMP_SIZE,
     MAX_TEMPS,
@@ -81,6 +83,19 @@ function hostCall(one: WasmFunction): string {
    ${one.results.length === 0 ? '' : 'return '}host_call(scope, ${number}, ${values.length}, values);
 }`;
 }
+
+/**
+ * Operations whose result is what lies in the place of the operand: its low part, or all of it with the zeros that follow
+ * values of up to 32 bits.
+ */
+const COPIES: Readonly<Record<string, 'LOW' | 'ZERO_EXTENDED'>> = {
+  ...({ '64to32': 'LOW', V128to64: 'LOW' } as const),
+  ...({ ReinterpF64asI64: 'LOW', ReinterpI64asF64: 'LOW' } as const),
+  ...({ '1Uto8': 'ZERO_EXTENDED', '1Uto32': 'ZERO_EXTENDED', '1Uto64': 'ZERO_EXTENDED' } as const),
+  ...({ '8Uto16': 'ZERO_EXTENDED', '8Uto32': 'ZERO_EXTENDED', '8Uto64': 'ZERO_EXTENDED' } as const),
+  ...({ '16Uto32': 'ZERO_EXTENDED', '16Uto64': 'ZERO_EXTENDED' } as const),
+  ...({ '32Uto64': 'ZERO_EXTENDED' } as const),
+};
 
 /** In which registers parameters go (System V ABI, AMD64 supplement, 3.2.3). */
 const PARAMETER_REGISTERS = ['rdi', 'rsi', 'rdx', 'rcx', 'r8', 'r9'];
@@ -124,6 +139,7 @@ function constants(): string[] {
     '#define NO_HANDLER 0xffffffffu',
     `enum { ${FLOW_NAMES.map((name) => `FLOW_${name.replace(/(?=[A-Z])/g, '_').toUpperCase()}`).join(', ')}, FLOW_HANDLERS };`,
     'enum { ACCESS_IS_UNSEEN, ACCESS_IS_ROW, ACCESS_IS_CHECKED, ACCESS_IS_SIMULATED };',
+    'enum { COPY_MADE, COPY_LOW, COPY_ZERO_EXTENDED };',
     `#define PLAIN_ACCESS_MODE ${Object.keys(ACCESS_MODES).indexOf('plain')}u`,
     `#define ACCESS_MODES ${Object.keys(ACCESS_MODES).length}u`,
     `#define FLOW_MODES ${Object.keys(FLOW_MODES).length}u`,
@@ -179,6 +195,7 @@ function tables(numbers: Tables): string[] {
         [...args].reduce<number>((sum, type) => 16 * sum + type, result),
       )
       .join(', ')} };`,
+    `static const u8 operation_copies[] = { ${operations.map(([name]) => `COPY_${COPIES[name] ?? 'MADE'}`).join(', ')} };`,
     `static const u32 operation_handlers[] = ${numbersOf(
       numbers,
       operations.map(([name, { args, result }]) => operationName(name, args, result)),

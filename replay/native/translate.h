@@ -59,6 +59,24 @@ enum { CACHE_FETCH, CACHE_READ, CACHE_WRITE, CACHE_BRANCH, CACHE_INDIRECT };
 /* A call site: its kind in the second byte, address (2). As in call-sites.ts. */
 enum { CALL_ENTER, CALL_CALL, CALL_RETURN, CALL_JUMP };
 
+/* What is known of a temporary. Copies are not made where its value can be found elsewhere: in another temporary or a
+   constant, or in a register of the guest until that changes. */
+#define NOWHERE 0xffffffffu
+struct temporary {
+   /* The operand that has its value, itself or another. */
+   u32 root;
+   /* The instruction that makes it, the word that says where to, and 1 plus the last instruction that uses it. */
+   u32 made_at, *result, used_at;
+   /* The word of the guest state that has its value, while the word has this version; or NOWHERE. Then the instruction that is
+      left out: the copy from there, or to there from what would be made in the temporary's own place. */
+   u32 word, version, left_out;
+};
+/* A word of the guest state: how often it was written, and 1 plus the instruction that did so last and that read it last; whether
+   that one wrote all of it, and for whom it was left out: 1 plus the temporary. */
+struct state_word {
+   u32 version, put_at, read_at, is_whole, maker;
+};
+
 /* The block that is being translated. */
 struct block {
    const u8 *at, *end;
@@ -70,6 +88,13 @@ struct block {
    struct machine_code** code;
    /* Where its instructions stand. */
    u32 instructions[MAX_INSTRUCTIONS], instruction_count;
+   u8 is_left_out[MAX_INSTRUCTIONS];
+   /* All copies are made: other code finds each temporary in its own place, and the guest state as it would be there. */
+   int keeps_all;
+   struct temporary temps[MAX_TEMPS];
+   struct state_word state[MAX_STATE_SIZE / 8];
+   /* 1 plus the last way out; the word that each way out writes, which is the program counter. */
+   u32 exit_at, pc_word;
    u32* in_out;
    u32 *note, *notes_end;
    u32 temp_count, constant_count;
@@ -177,9 +202,33 @@ static u64 constant(const struct block* b, u32 operand) { return i64_load(b->m, 
 
 /* ---- Writing ---- */
 
-static u32 place(const struct block* b, u32 operand)
+static u32 own_place(const struct block* b, const struct temporary* temp) { return TEMPS + TEMP_SIZE * (u32)(temp - b->temps); }
+
+/* What was left out for a temporary is needed after all. */
+static void settle(struct block* b, struct temporary* temp)
 {
-   return operand & 1 ? b->pool[operand >> 1] : TEMPS + TEMP_SIZE * (operand >> 1);
+   b->is_left_out[temp->left_out] = 0;
+   if (temp->result != NULL) *temp->result = own_place(b, temp);
+   temp->word = NOWHERE;
+}
+
+static u32 root_of(const struct block* b, u32 operand) { return operand & 1 ? operand : b->temps[operand >> 1].root; }
+
+/* Where the last instruction finds an operand. */
+static u32 place(struct block* b, u32 operand)
+{
+   operand = root_of(b, operand);
+   if (operand & 1) return b->pool[operand >> 1];
+   struct temporary* temp = &b->temps[operand >> 1];
+   temp->used_at = b->instruction_count;
+   if (temp->word == NOWHERE) return own_place(b, temp);
+   struct state_word* word = &b->state[temp->word];
+   if (word->version == temp->version) {
+      word->read_at = b->instruction_count;
+      return STATE + 8 * temp->word;
+   }
+   settle(b, temp);
+   return own_place(b, temp);
 }
 
 static u32 position(const struct block* b) { return (u8*)b->word - b->m; }
@@ -195,6 +244,7 @@ static void put_wide(struct block* b, u64 value)
 static void put_handler(struct block* b, u32 number)
 {
    if (number == NO_HANDLER || b->instruction_count == MAX_INSTRUCTIONS) leave(b);
+   b->is_left_out[b->instruction_count] = 0;
    b->instructions[b->instruction_count++] = position(b);
    put_word(b, number);
 }
@@ -285,19 +335,111 @@ static void read_constants(struct block* b)
    }
 }
 
-static void put_operation(struct block* b, u32 count, u32 result)
+/* ---- The guest state ---- */
+
+static void note_read(struct block* b, u32 offset, u32 size)
 {
-   u32 key = read_count(b);
-   u32 operation = key < b->operation_count ? b->operations[key] : 0;
-   if (operation == 0) leave(b);
-   put_handler(b, operation_handlers[operation - 1]);
-   u32 signature = result;
-   for (u32 i = 0; i < count; i++) {
-      u32 operand = read_operand(b);
-      signature = signature << 4 | type_of(b, operand);
-      put_word(b, place(b, operand));
+   for (u32 word = offset >> 3; word <= (offset + size - 1) >> 3; word++) b->state[word].read_at = b->instruction_count;
+}
+
+/* What was last put into a word is not, if nobody has seen it: a way out shows all but the program counter, which it writes. */
+static void leave_out_put(struct block* b, u32 number)
+{
+   struct state_word* word = &b->state[number];
+   u32 seen = number == b->pc_word || word->read_at > b->exit_at ? word->read_at : b->exit_at;
+   if (!word->is_whole || word->put_at <= seen) return;
+   if (word->maker != 0) settle(b, &b->temps[word->maker - 1]);
+   b->is_left_out[word->put_at - 1] = 1;
+   word->is_whole = word->maker = 0;
+}
+
+static void put_state(struct block* b, u32 offset, u32 type, u32 data)
+{
+   u32 size = type_sizes[type], number = offset >> 3;
+   struct state_word* word = &b->state[number];
+   int is_whole = !b->keeps_all && size == 8 && offset % 8 == 0;
+   if (is_whole) leave_out_put(b, number);
+   put_handler(b, put_handlers[type]);
+   u32 root = root_of(b, data);
+   struct temporary* temp = &b->temps[root >> 1];
+   /* It can be made here at once if nobody has looked at either place since. */
+   int is_made_here = is_whole && !(root & 1) && type_sizes[b->types[root >> 1]] <= 8 && temp->result != NULL && temp->word == NOWHERE
+      && temp->used_at == 0 && b->exit_at <= temp->made_at && word->put_at <= temp->made_at && word->read_at <= temp->made_at + 1;
+   put_word(b, is_made_here ? own_place(b, temp) : place(b, data));
+   put_word(b, STATE + offset);
+   for (u32 i = number; i <= (offset + size - 1) >> 3; i++) {
+      struct state_word* one = &b->state[i];
+      one->version++;
+      one->put_at = b->instruction_count;
+      one->is_whole = is_whole;
+      one->maker = 0;
    }
-   if (signature != operation_signatures[operation - 1]) leave(b);
+   if (!is_made_here) return;
+   *temp->result = STATE + offset;
+   temp->word = number;
+   temp->version = word->version;
+   word->maker = (root >> 1) + 1;
+   b->is_left_out[temp->left_out = b->instruction_count - 1] = 1;
+}
+
+/* ---- Expressions ---- */
+
+static void put_result(struct block* b, u32 number)
+{
+   struct temporary* temp = &b->temps[number];
+   temp->made_at = b->instruction_count - 1;
+   temp->result = b->word;
+   put_word(b, own_place(b, temp));
+}
+
+static void put_get(struct block* b, u32 number)
+{
+   u32 type = b->types[number], size = type_sizes[type], offset = read_count(b);
+   if (read_type(b) != type) leave(b);
+   check_state(b, offset, size);
+   touch(b, offset, size);
+   put_handler(b, get_handlers[type]);
+   put_word(b, STATE + offset);
+   note_read(b, offset, size);
+   struct temporary* temp = &b->temps[number];
+   if (b->keeps_all || size != 8 || offset % 8 != 0) {
+      put_result(b, number);
+      return;
+   }
+   put_word(b, own_place(b, temp));
+   temp->word = offset >> 3;
+   temp->version = b->state[temp->word].version;
+   b->is_left_out[temp->left_out = b->instruction_count - 1] = 1;
+}
+
+/* Whether the result of an operation is what lies in the place of its operand; values of up to 32 bits have zeros up to 64. */
+static int is_in_place(const struct block* b, u32 operation, u32 operand)
+{
+   u32 root = root_of(b, operand), type = type_of(b, root);
+   switch (operation_copies[operation]) {
+   case COPY_LOW: return 1;
+   case COPY_ZERO_EXTENDED: return type >= T_I1 && type <= T_I32;
+   default: return 0;
+   }
+}
+
+static void put_operation(struct block* b, u32 count, u32 temp)
+{
+   u32 key = read_count(b), operands[4], signature = b->types[temp];
+   u32 operation = key < b->operation_count ? b->operations[key] : 0;
+   if (operation-- == 0) leave(b);
+   for (u32 i = 0; i < count; i++) {
+      operands[i] = read_operand(b);
+      signature = signature << 4 | type_of(b, operands[i]);
+   }
+   if (signature != operation_signatures[operation]) leave(b);
+   if (!b->keeps_all && is_in_place(b, operation, operands[0])) {
+      b->temps[temp].root = root_of(b, operands[0]);
+      return;
+   }
+   put_handler(b, operation_handlers[operation]);
+   for (u32 i = 0; i < count; i++) put_word(b, place(b, operands[i]));
+   put_result(b, temp);
 }
 
 static void put_helper_call(struct block* b, u32 result)
@@ -313,36 +455,34 @@ static void put_helper_call(struct block* b, u32 result)
    for (u32 i = 0; i < count; i++) put_word(b, place(b, read_typed(b, T_I64)));
 }
 
-/* An expression but for where its result goes; returns the size of what it loads, or 0. */
-static u32 put_expression(struct block* b, u32 result, u32* loaded_from)
+/* The statement that assigns an expression to a temporary, but for what a load tells of its access; returns the size of what is
+   loaded, or 0. */
+static u32 put_expression(struct block* b, u32 temp, u32* loaded_from)
 {
-   u32 tag = read_byte(b);
+   u32 tag = read_byte(b), result = b->types[temp];
    switch (tag) {
-   case E_GET: {
-      u32 offset = read_count(b);
-      if (read_type(b) != result) leave(b);
-      check_state(b, offset, type_sizes[result]);
-      touch(b, offset, type_sizes[result]);
-      put_handler(b, get_handlers[result]);
-      put_word(b, STATE + offset);
-      return 0;
-   }
+   case E_GET: put_get(b, temp); return 0;
    case E_RD_TMP:
    case E_CONST: {
       u32 operand = read_typed(b, result);
+      if (!b->keeps_all) {
+         b->temps[temp].root = root_of(b, operand);
+         return 0;
+      }
       put_handler(b, move_handlers[result]);
       put_word(b, place(b, operand));
-      return 0;
+      break;
    }
    case E_UNOP:
    case E_BINOP:
    case E_TRIOP:
-   case E_QOP: put_operation(b, tag - E_UNOP + 1, result); return 0;
+   case E_QOP: put_operation(b, tag - E_UNOP + 1, temp); return 0;
    case E_LOAD: {
       if (read_type(b) != result) leave(b);
       u32 address = *loaded_from = read_typed(b, T_I64);
       put_handler(b, load_handlers[b->in_out[IN_ACCESS_MODE]][result]);
       put_word(b, place(b, address));
+      put_result(b, temp);
       return type_sizes[result];
    }
    case E_ITE:
@@ -350,10 +490,19 @@ static u32 put_expression(struct block* b, u32 result, u32* loaded_from)
       put_word(b, place(b, read_typed(b, T_I1)));
       put_word(b, place(b, read_typed(b, result)));
       put_word(b, place(b, read_typed(b, result)));
-      return 0;
-   case E_CCALL: put_helper_call(b, result); return 0;
+      break;
+   case E_CCALL: put_helper_call(b, result); break;
    default: leave(b);
    }
+   put_result(b, temp);
+   return 0;
+}
+
+/* The word of the program counter is the same for all ways out. */
+static void note_way_out(struct block* b, u32 pc)
+{
+   if (pc % 8 != 0 || (b->pc_word != NOWHERE && b->pc_word != pc / 8)) leave(b);
+   b->pc_word = pc / 8;
 }
 
 /* Translates a block; returns 0 when it is left to the compiler. */
@@ -379,7 +528,14 @@ static int translate(struct block* b)
    if (read_byte(b) & 1) leave(b); /* checked loads are compiled */
    b->temp_count = read_length(b);
    if (b->temp_count > MAX_TEMPS) leave(b);
-   for (u32 i = 0; i < b->temp_count; i++) b->types[i] = read_type(b);
+   for (u32 i = 0; i < b->temp_count; i++) {
+      b->types[i] = read_type(b);
+      b->temps[i] = (struct temporary) { .root = i << 1, .word = NOWHERE };
+   }
+   memset(b->state, 0, sizeof *b->state * ((in_out[IN_STATE_SIZE] + 7) / 8));
+   b->keeps_all = shadow;
+   b->exit_at = 0;
+   b->pc_word = NOWHERE;
    read_constants(b);
    u32 count = read_length(b);
    if (position(b) + 4 * MOST_PER_STATEMENT * (count + 2) > THREADED + THREADED_SIZE) leave(b);
@@ -466,17 +622,15 @@ static int translate(struct block* b)
             put_word(b, STATE + offset);
             put_word(b, place(b, data));
             put_word(b, instructions);
+            note_read(b, offset, 8);
          }
-         put_handler(b, put_handlers[type]);
-         put_word(b, place(b, data));
-         put_word(b, STATE + offset);
+         put_state(b, offset, type, data);
          break;
       }
       case S_WR_TMP: {
          u32 temp = read_count(b);
          if (temp >= b->temp_count) leave(b);
-         u32 address = 0, loaded = put_expression(b, b->types[temp], &address);
-         put_word(b, TEMPS + TEMP_SIZE * temp);
+         u32 address = 0, loaded = put_expression(b, temp, &address);
          if (loaded > 0) ACCESS(loaded, 0);
          if (loaded > 0 && simulates) {
             put_word(b, note_cache_site(b, CACHE_READ, last, segment));
@@ -521,6 +675,8 @@ static int translate(struct block* b)
          put_word(b, instructions);
          put_slot(b, constant(b, target), kind == JUMP_NO_REDIRECT);
          put_wide(b, constant(b, target));
+         b->exit_at = b->instruction_count;
+         note_way_out(b, pc);
          END_SEGMENT();
          break;
       }
@@ -552,9 +708,15 @@ static int translate(struct block* b)
       put_slot(b, constant(b, next), no_redirect);
       put_wide(b, constant(b, next));
    } else put_word(b, place(b, next));
+   note_way_out(b, pc);
+   leave_out_put(b, b->pc_word);
    END_SEGMENT();
    for (u32 i = 0; i < 4; i++) head[HEAD_TOUCHED + i] = b->touched[i] & in_out[IN_TRACKED + i];
 
+   u32 kept = 0;
+   for (u32 i = 0; i < b->instruction_count; i++)
+      if (!b->is_left_out[i]) b->instructions[kept++] = b->instructions[i];
+   b->instruction_count = kept;
    in_out[OUT_MACHINE_CODE] = copy_stencils(b->code, b->m, b->instructions, b->instruction_count);
    if (in_out[OUT_MACHINE_CODE] == 0) leave(b);
    in_out[OUT_NEXT] = position(b);
