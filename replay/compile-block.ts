@@ -619,7 +619,7 @@ export class BlockCompiler {
     if (site < 0) return;
     this.e.push(address);
     this.code.i32(size);
-    this.code.i32(site);
+    this.push('cacheSite', () => site);
     this.e.support('accessData');
   }
 

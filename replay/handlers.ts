@@ -174,6 +174,28 @@ function buildStore(modes: Modes, type: Type): Build {
   );
 }
 
+/** Words: address, expected value, two of an access, new value, old value. */
+function buildSwap(modes: Modes, type: Type): Build {
+  return buildStatement(
+    modes,
+    [TYPE.I64, type, type, type],
+    {
+      ...({ tag: 'CAS', type, oldHi: -1, oldLo: 3, address: 0 } as const),
+      ...{ expectedHi: undefined, expectedLo: 2, dataHi: undefined, dataLo: 4 },
+    },
+    (e) => {
+      fetch(e, 0, TYPE.I64, 1);
+      fetch(e, 1, type, 2);
+      fetch(e, 2, type, ACCESS_WORD + 2);
+    },
+    (e) => {
+      leave(e, 3, type, ACCESS_WORD + 3);
+      e.code.returnCall(NEXT);
+    },
+    true,
+  );
+}
+
 const buildChoice = (type: Type): Build =>
   buildExpression(PLAIN, [TYPE.I1, type, type], type, ([condition, ifTrue, ifFalse]) => ({
     tag: 'ITE',
@@ -532,6 +554,9 @@ const HANDLED_TYPES: readonly Type[] = [
   ...[TYPE.F32, TYPE.F64, TYPE.V128, TYPE.V256],
 ];
 
+/** Of values that are compared and swapped. */
+const SWAPPED_TYPES: readonly Type[] = [TYPE.I8, TYPE.I16, TYPE.I32, TYPE.I64];
+
 /** By name; `loadName` and its like say which. */
 export type Handlers = ReadonlyMap<string, Build>;
 
@@ -575,6 +600,13 @@ export function accessHandlers(modes: Modes): Handlers {
   return new Map([
     ...ofTypes('load', (type) => buildLoad(modes, type)),
     ...ofTypes('store', (type) => buildStore(modes, type)),
+    // Where rows are written, or what is fresh is told of, it has two sites.
+    ...(modes.accesses
+      ? []
+      : SWAPPED_TYPES.map((type): [string, Build] => [
+          `swap ${TYPE_NAMES[type]}`,
+          buildSwap(modes, type),
+        ])),
   ]);
 }
 

@@ -160,7 +160,7 @@ function tables(numbers: Tables): string[] {
     ...['put', 'get', 'move', 'ite'].map(
       (name) => `static const u32 ${name}_handlers[] = ${numbersOf(numbers, ofTypes(name))};`,
     ),
-    ...['load', 'store'].map((name) => {
+    ...['load', 'store', 'swap'].map((name) => {
       const rows = access.map((mode) =>
         numbersOf(
           numbers,

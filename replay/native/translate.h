@@ -652,6 +652,25 @@ static int translate(struct block* b)
          b->read_size = 0;
          break;
       }
+      case S_CAS: {
+         u32 type = read_type(b), is_double = read_count(b), old = read_count(b), target = read_typed(b, T_I64);
+         is_double |= read_count(b);
+         u32 expected = read_typed(b, type);
+         is_double |= read_count(b);
+         u32 data = read_typed(b, type);
+         if (is_double || old >= b->temp_count || b->types[old] != type) leave(b);
+         put_handler(b, swap_handlers[in_out[IN_ACCESS_MODE]][type]);
+         put_word(b, place(b, target));
+         put_word(b, place(b, expected));
+         if (shadow) ACCESS(type_sizes[type], 1);
+         else {
+            put_word(b, simulates ? note_cache_site(b, CACHE_READ, last, segment) : 0);
+            put_word(b, 0);
+         }
+         put_word(b, place(b, data));
+         put_result(b, old);
+         break;
+      }
       case S_MBE: read_byte(b); break;
       case S_EXIT: {
          u32 guard = read_typed(b, T_I1), kind = read_jump_kind(b), target = read_typed(b, T_I64);
