@@ -184,9 +184,14 @@ interface Slot {
 
 /** How many blocks are compiled together at most. */
 const BATCH_SIZE = 400;
-/** Executions of its threaded code after which a block is compiled: measured on short and long programs. */
-const HOT_AFTER = 100_000;
-/** Blocks are compiled together with a hot one when less than this part of their executions is left. */
+/**
+ * Executions of its threaded code after which a block is compiled: before the first one is, and from then on. The way
+ * between compiled and threaded code costs as much as dozens of blocks, so there is to be none in a short execution, and
+ * little of one kind in a long one. Measured on short and long programs.
+ */
+const HOT_AFTER = 2_000_000;
+const HOT_IN_LONG_RUN = 100_000;
+/** Blocks are compiled together with a hot one when less than this part of the latter is left. */
 const WARM = 0.75;
 const MOST_AT_ONCE = 2000;
 /** The exact version of a block is compiled after it was interpreted so often. */
@@ -238,7 +243,7 @@ export class Guest implements Machine {
   /** How many blocks are compiled together at most; fewer where most of those announced will not run. */
   blocksPerModule = BATCH_SIZE;
   /** Executions after which a block is compiled; 0 compiles all. */
-  hotAfter = HOT_AFTER;
+  hotAfter: number;
   /** Absent where the module that runs it was not built: all blocks are compiled then. */
   private readonly threaded: ThreadedCode | undefined;
   /** Blocks as `step` runs them when it is watched. */
@@ -323,6 +328,8 @@ export class Guest implements Machine {
         `The trace has a guest state of ${layout.stateSize} bytes, which replay does not support; record it again with this version.`,
       );
     }
+    // Where accesses are told of, compiled code leaves more out.
+    this.hotAfter = modes.accesses ? HOT_IN_LONG_RUN : HOT_AFTER;
     this.sites = this.siteColumns;
     const isFresh = modes.fresh !== undefined;
     this.memory = new GuestMemory({
@@ -992,11 +999,15 @@ export class Guest implements Machine {
    */
   private compileHot(): number {
     const wanted = this.leftBlock().record;
-    const numbers = this.threaded!.warm(this.hotAfter * WARM, MOST_AT_ONCE);
+    const hotAfter = Math.min(this.hotAfter, HOT_IN_LONG_RUN);
+    const fewer = this.hotAfter - hotAfter;
+    const numbers = this.threaded!.warm(fewer + hotAfter * WARM, MOST_AT_ONCE);
     const warm = Array.from(numbers, (number) => this.threadedBlocks[number]!).filter(
       (record) => record !== wanted,
     );
     this.compile([wanted, ...warm]);
+    if (fewer > 0) this.threaded!.hurry(fewer);
+    this.hotAfter = hotAfter;
     return this.slotAddress(wanted.definition.entry, wanted.definition.noRedirect);
   }
 
