@@ -57,7 +57,7 @@ export function* runParts(
     const parts = makers.map(({ part, options }) =>
       part(trace, process, options, { ...context, progress }),
     );
-    yield replayParts(trace, process, parts, (tick) => progress(Number(tick) / ticks));
+    yield replayParts(trace, process, parts, (tick) => progress(tick / ticks));
   }
 }
 
@@ -66,7 +66,7 @@ export function replayParts(
   trace: Trace,
   process: number,
   parts: readonly ReplayPart[],
-  progress: (tick: bigint) => void = () => {},
+  progress: (tick: number) => void = () => {},
 ): Outcome[] {
   const readers = parts.filter((part) => part.wants.accesses);
   const deliver = (batch: AccessBatch): void => {
@@ -82,7 +82,7 @@ export function replayParts(
     const batch = readers.length > 0 ? replay.drain() : undefined;
     if (batch) deliver(batch);
     for (const one of byTable.get(row.table)!) one.applied(row);
-    progress(replay.tick);
+    progress(replay.guest.now);
   };
   const replay = openReplay(trace, process, {
     ...unite(parts.map(({ wants }) => wants)),
@@ -91,7 +91,7 @@ export function replayParts(
   for (const part of parts) part.begin?.(replay);
   for (let batch; (batch = replay.nextAccesses());) {
     deliver(batch);
-    progress(replay.tick);
+    progress(replay.guest.now);
   }
   return parts.map((part) => part.finish(replay));
 }

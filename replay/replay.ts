@@ -27,6 +27,7 @@ import {
 } from '../schemas/tables.js';
 import { Cursor, legsOf, type Leg } from './event-cursor.js';
 import type { FreshHooks } from './fresh-accesses.js';
+import { STATE } from './layout.js';
 import { Divergence, Guest, type BlockDefinition, type RunResult } from './guest.js';
 import type { SavedShadow } from './shadow-guest.js';
 import { ReplayRegisters } from './shadow-registers.js';
@@ -664,16 +665,19 @@ export class ProcessReplay implements Replay {
     }
     const isCurrent = thread === this.current;
     if (isCurrent) this.guest.stacks?.leave();
-    const state = isCurrent ? this.guest.state : thread.state;
-    const view = new DataView(state.buffer, state.byteOffset);
-    const changes = words(cursor.bytes('changes'));
-    for (let i = 0; i + 1 < changes.length; i += 2) {
-      const offset = Number(changes[i]);
-      if (offset + 8 > state.length)
+    const view = isCurrent ? this.guest.memory.view : new DataView(thread.state.buffer);
+    const start = isCurrent ? STATE : 0;
+    // This is after each call of an allocator: pairs of words, an offset and a value.
+    const bytes = cursor.bytes('changes');
+    const changes = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    for (let at = 0; at + 16 <= bytes.length; at += 16) {
+      const offset = changes.getUint32(at, true);
+      if (changes.getUint32(at + 4, true) !== 0 || offset + 8 > this.layout.stateSize)
         throw this.diverged('a register outside the guest state changes');
-      view.setBigUint64(offset, changes[i + 1]!, true);
+      view.setUint32(start + offset, changes.getUint32(at + 8, true), true);
+      view.setUint32(start + offset + 4, changes.getUint32(at + 12, true), true);
       if (offset === this.layout.registers.RIP) {
-        thread.pc = changes[i + 1]!;
+        thread.pc = changes.getBigUint64(at + 8, true);
         thread.noRedirect = false;
       }
     }

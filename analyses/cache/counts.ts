@@ -47,11 +47,12 @@ const FIRST_BRANCH = 3;
 
 const HIGH = 2 ** 32;
 
-/** Reads the counters of all sites, and adds them up as `add` says: `at` is where the events of the site begin. */
+/** Reads the counters of all sites, and adds them up to so many rows, as `add` says: the row of a site. */
 function addUp(
   cache: CacheGuest,
   segments: SegmentTable,
   model: Model | undefined,
+  rows: number,
   add: (site: number) => number,
 ): Float64Array {
   const { sites } = cache;
@@ -61,7 +62,7 @@ function addUp(
     segments.executions.byteOffset,
     2 * segments.count,
   );
-  let sums = new Float64Array(EVENT_COUNT * 64);
+  const sums = new Float64Array(EVENT_COUNT * rows);
   for (let site = 0; site < sites.count; site++) {
     const kind = sites.kinds[site]!;
     const at = COUNTERS_WORDS * site;
@@ -77,7 +78,6 @@ function addUp(
     // An instruction that was interrupted is fetched, but its segment is not counted.
     if (executed === 0 && misses === 0) continue;
     const row = EVENT_COUNT * add(site);
-    sums = grown(sums, row + EVENT_COUNT);
     const first = row + FIRST_EVENT[kind & ~GUARDED]!;
     sums[first]! += executed;
     sums[first + 1]! += misses;
@@ -96,7 +96,7 @@ function addUp(
 
 /** Sums over all of the program. */
 export const totalsOf = (cache: CacheGuest, segments: SegmentTable, model?: Model): Float64Array =>
-  addUp(cache, segments, model, () => 0).slice(0, EVENT_COUNT);
+  addUp(cache, segments, model, 1, () => 0);
 
 /** The same of what is known of all instructions. */
 export function totalsOfAll({ pcs, events }: InstructionCounts): Float64Array {
@@ -126,7 +126,7 @@ export function countsByInstruction(
   const slots = new Uint32Array(1 << (33 - Math.clz32(Math.max(sites.count, 8))));
   // Sites of an instruction mostly stand together.
   let [lastLow, lastHigh, last] = [-1, -1, -1];
-  const events = addUp(cache, segments, model, (site) => {
+  const events = addUp(cache, segments, model, sites.count, (site) => {
     const low = sites.pcs[site]!;
     const high = sites.pcsHigh[site]!;
     if (low === lastLow && high === lastHigh) return last;
