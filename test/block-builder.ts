@@ -146,6 +146,13 @@ export class BlockBuilder {
     return atom;
   }
 
+  /** RdTmp, or Const: the value of another temporary of this type, or of a constant. */
+  copy(type: Type, of: Atom): Atom {
+    const { atom, writer } = this.result(type);
+    writer.byte(of.operand & 1 ? 9 : 3).unsigned(of.operand);
+    return atom;
+  }
+
   load(type: Type, address: Atom): Atom {
     const { atom, writer } = this.result(type);
     writer.byte(8).byte(type).unsigned(address.operand);

@@ -71,10 +71,10 @@ struct temporary {
       left out: the copy from there, or to there from what would be made in the temporary's own place. */
    u32 word, version, left_out;
 };
-/* A word of the guest state: how often it was written, and 1 plus the instruction that did so last and that read it last; whether
-   that one wrote all of it, and for whom it was left out: 1 plus the temporary. */
+/* A word of the guest state: how often it was written; 1 plus the instruction that did so last, and whether all of it; 1 plus
+   the instruction that read it last. */
 struct state_word {
-   u32 version, put_at, read_at, is_whole, maker;
+   u32 version, put_at, is_whole, read_at;
 };
 
 /* The block that is being translated. */
@@ -347,10 +347,7 @@ static void leave_out_put(struct block* b, u32 number)
 {
    struct state_word* word = &b->state[number];
    u32 seen = number == b->pc_word || word->read_at > b->exit_at ? word->read_at : b->exit_at;
-   if (!word->is_whole || word->put_at <= seen) return;
-   if (word->maker != 0) settle(b, &b->temps[word->maker - 1]);
-   b->is_left_out[word->put_at - 1] = 1;
-   word->is_whole = word->maker = 0;
+   if (word->is_whole && word->put_at > seen) b->is_left_out[word->put_at - 1] = 1;
 }
 
 static void put_state(struct block* b, u32 offset, u32 type, u32 data)
@@ -372,13 +369,11 @@ static void put_state(struct block* b, u32 offset, u32 type, u32 data)
       one->version++;
       one->put_at = b->instruction_count;
       one->is_whole = is_whole;
-      one->maker = 0;
    }
    if (!is_made_here) return;
    *temp->result = STATE + offset;
    temp->word = number;
    temp->version = word->version;
-   word->maker = (root >> 1) + 1;
    b->is_left_out[temp->left_out = b->instruction_count - 1] = 1;
 }
 
