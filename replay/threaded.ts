@@ -215,7 +215,10 @@ export class ThreadedCode {
     if (this.synchronises(end)) return undefined;
     let inSegment = 0;
     for (let at = 0; at < end; at += NOTE_WORDS) {
-      const [kind, x, y, z] = [notes[at]!, notes[at + 1]!, notes[at + 2]!, notes[at + 3]!];
+      const kind = notes[at]!;
+      const x = notes[at + 1]!;
+      const y = notes[at + 2]!;
+      const z = notes[at + 3]!;
       switch (kind & 0xff) {
         case NOTE.site:
           sites.addPlain(id, toBigInt(x, y), z & 0x7fff_ffff, z >>> 31 === 1);
