@@ -101,6 +101,7 @@ const BUILT_IN: Readonly<Record<string, string>> = {
   sharing: './sharing/sharing.js',
   callgraph: './callgraph/callgraph.js',
   reuse: './reuse/reuse.js',
+  capcheck: './capcheck/capcheck.js',
 };
 
 export const ANALYSIS_NAMES: readonly string[] = Object.keys(BUILT_IN);

@@ -1,0 +1,71 @@
+/**
+ * The parts of capcheck: each knows one sort of thing with a life (descriptors, mappings, capabilities of the program's
+ * own), is told of the recorded events, and reports what was done with such a thing before, after or beside its life.
+ */
+import type { ProcessRow } from '../../replay/trace.js';
+import type { EventRow } from '../../replay/types.js';
+import type { Table } from '../../schemas/schema.js';
+import type { AnalysisRows, FindingStack, Pc, SummaryValue } from '../finding.js';
+import type { OptionValues } from '../analysis.js';
+
+/** Where something happened. */
+export interface Moment {
+  readonly thread: number;
+  readonly tick: number;
+  /** Key of `stacks`; 0 when there is none. */
+  readonly stack: number;
+}
+
+/** What a row with these three columns gives. */
+export const momentOf = (row: EventRow): Moment => ({
+  thread: row.u32('thread'),
+  tick: row.tick,
+  stack: row.u32('stack'),
+});
+
+/** A finding without what all findings of an image have in common. */
+export interface CapFinding {
+  /** `Fd…`, `Map…` or `Cap…`. */
+  readonly kind: string;
+  /** A sentence without its full stop; addresses and numbers that differ from one occurrence to the next are better in the notes. */
+  readonly what: string;
+  readonly at: Moment;
+  readonly notes?: readonly string[];
+  /** Further stacks, each with its sentence: where the thing was created, where it ended. */
+  readonly more?: readonly FindingStack[];
+  /** The parameter of a system call, as suppressions name it, such as `close(fd)`. */
+  readonly parameter?: string;
+}
+
+/** What parts need of their surroundings. */
+export interface CapContext {
+  readonly process: number;
+  readonly image: ProcessRow;
+  readonly options: OptionValues;
+  /** The events are of the image itself, not of one that it was forked from. */
+  isInImage(): boolean;
+  /** Addresses of a call stack of the trace, innermost first; empty for 0. */
+  stackOf(stack: number): readonly Pc[];
+  /** A stack with its sentence, for `CapFinding.more`. */
+  stack(role: string, at: { readonly stack: number }): FindingStack;
+  /** Reports a finding; those of an image that this one was forked from are left out. */
+  found(finding: CapFinding): void;
+}
+
+/** One sort of thing in one process image. */
+export interface CapPart {
+  /** Stored tables whose rows are wanted. */
+  readonly tables: readonly Table[];
+  /** The next row of these, in the order of events; first those of images that this one was forked from. */
+  applied(row: EventRow): void;
+  /** The end of the execution, after this number of instructions. */
+  finish(tick: number): void;
+  /** Rows for SQL, after `finish`. */
+  readonly rows?: readonly AnalysisRows[];
+  /** Names and values for the summary, after `finish`. */
+  readonly summary?: Readonly<Record<string, SummaryValue>>;
+  /** What could not be judged. */
+  readonly missing?: readonly string[];
+}
+
+export type MakeCapPart = (context: CapContext) => CapPart;
