@@ -97,6 +97,7 @@ const LINK_FLAGS = [
   // What events.c has to say about fatal signals, it sees here.
   '-Wl,--wrap=vgPlain_nuke_all_threads_except',
   '-Wl,--wrap=vgPlain_kill_self',
+  '-Wl,--wrap=vgPlain_gdbserver_report_signal',
   // What debuginfo.c and engine.c do in the engine's stead.
   '-Wl,--wrap=vgModuleLocal_read_debuginfo_dwarf3',
   '-Wl,--wrap=vgModuleLocal_new_dwarf3_reader',
@@ -134,6 +135,8 @@ export function packageFolder(): string {
 /** The modules that say what is built, and how: their text stands for what they generate. */
 const GENERATORS = [
   '../schemas/tables.js',
+  '../schemas/descriptor-calls.js',
+  '../schemas/syscalls.js',
   '../schemas/schema.js',
   '../schemas/ops.js',
   '../schemas/stored.js',

@@ -2,6 +2,7 @@
  * Generates the C headers of the recorder's tool: record structs from the table declarations, and the
  * numbering of the engine's IR operations from its own header file.
  */
+import { DESCRIPTOR_CALLS, GIVING_IOCTLS } from '../schemas/descriptor-calls.js';
 import { rawLayout, type ColumnType } from '../schemas/schema.js';
 import { FORMAT_VERSION, TOOL_TABLES } from '../schemas/tables.js';
 import { PIECE_SIZE_BYTES, TAIL_SIZE_BYTES } from './raw.js';
@@ -39,6 +40,10 @@ export function generateTablesHeader(): string {
     `#define GRIND_TAIL_SIZE ${TAIL_SIZE_BYTES}u`,
     `#define GRIND_TABLE_COUNT ${TOOL_TABLES.length}`,
     '',
+    '/* System calls and requests of ioctl whose result is a descriptor. */',
+    `#define GRIND_GIVING_CALLS ${givingCalls().join(', ')}`,
+    `#define GRIND_GIVING_IOCTLS ${Object.values(GIVING_IOCTLS).join(', ')}`,
+    '',
   ];
   for (const [number, table] of TOOL_TABLES.entries()) {
     const upper = table.name.toUpperCase();
@@ -70,6 +75,9 @@ export function generateTablesHeader(): string {
   }
   return lines.join('\n');
 }
+
+const givingCalls = (): number[] =>
+  [...DESCRIPTOR_CALLS].flatMap(([number, { gives }]) => (gives ? [number] : []));
 
 /** `grind_columns.h`: where the fields of each tool table's raw record stand. */
 export function generateColumnsHeader(): string {

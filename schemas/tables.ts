@@ -464,6 +464,43 @@ export const strings = table(
   },
 );
 
+export const descriptor_events = table(
+  'descriptor_events',
+  'One row per descriptor that was open at the start of an image or of the recording, that a system call gave, or that a message carried; and per set of descriptors that a call waits for.',
+  {
+    tick,
+    thread,
+    call: u64('Number of the system call within the process; 0 at the start.'),
+    op: enumOf(
+      ['startup', 'opened', 'received', 'sent', 'waited'],
+      'It was open already, a call gave it, came with a message, went with one; or the call waits for `set`.',
+    ),
+    descriptor: i32('Number of the descriptor; -1 for waited.'),
+    mode: u32('Type and permissions as st_mode of stat(2) has them; 0 when not known.'),
+    flags: u32('As F_GETFL of fcntl(2) gives them, and O_CLOEXEC (02000000).'),
+    device: u64('Device of the file.'),
+    inode: u64(
+      'Inode number: with `device` it tells whether two descriptors are of the same object.',
+    ),
+    name: string('What /proc/self/fd says: a path, or such as `pipe:[4711]`.'),
+    set: binary('For waited: the descriptors that poll or select were given, as i32.'),
+  },
+);
+
+export const faults = table(
+  'faults',
+  'One row per access to memory that the processor refused: it stands beside that of the signal.',
+  {
+    tick,
+    thread,
+    stack,
+    signal: u32('SIGSEGV (11) or SIGBUS (7).'),
+    code: i32('si_code of sigaction(2): 1 nothing is mapped there, 2 the protection forbids it.'),
+    address: u64('The address accessed.'),
+    fatal: bool('It ended the process.'),
+  },
+);
+
 /** In order of their number in a raw record. Append only: the order is part of the format. */
 export const TOOL_TABLES = [
   process_starts,
@@ -490,6 +527,8 @@ export const TOOL_TABLES = [
   keyframe_memory,
   keyframes,
   strings,
+  descriptor_events,
+  faults,
 ] as const;
 
 export const ops = table(

@@ -8,6 +8,7 @@ import {
   binary,
   bool,
   enumOf,
+  i32,
   i64,
   string,
   table,
@@ -17,6 +18,7 @@ import {
   u8,
   type Table,
 } from './schema.js';
+import { OBJECT_KINDS } from './descriptor-calls.js';
 import { REQUEST_NAMES } from './requests.js';
 import { ERRNO_NAMES, SYSCALL_NAMES } from './syscalls.js';
 import * as stored from './tables.js';
@@ -62,6 +64,8 @@ export const SHOWN_TABLES: readonly Table[] = [
   stored.thread_events,
   stored.slices,
   stored.sync,
+  stored.descriptor_events,
+  stored.faults,
 ];
 
 /** Stored tables that only views read. */
@@ -258,6 +262,41 @@ export const sync_variables = table(
     ),
     tick: u64('Tick of the first operation by which it is known.'),
     operations: u64('Loads and stores while several threads lived.'),
+  },
+);
+
+/** Kept in the run folder as findings are. */
+export const descriptors = table(
+  'descriptors',
+  'Every descriptor from when the process got its number until it was closed, as the last `grind analyze capcheck` followed them; the same number is another row afterwards.',
+  {
+    process,
+    analysis: findings.columns.analysis,
+    generation: u32('Number of the row within the process, in order of appearance.'),
+    descriptor: i32('The number that the program uses.'),
+    description: u32(
+      'Number of the open file description: descriptors that were duplicated have the same.',
+    ),
+    kind: enumOf(OBJECT_KINDS, 'What sort of object it is of.'),
+    name: string('Path or other name, as /proc/self/fd has it; empty when not known.'),
+    flags: u32(
+      'How it was opened, as F_GETFL of fcntl(2) says at the end of its row; 0 when not known.',
+    ),
+    origin: enumOf(
+      ['opened', 'duplicated', 'received', 'inherited', 'forked'],
+      'How the process got it; `inherited`: open when the program began, `forked`: opened by the process that this one was forked from.',
+    ),
+    opened_tick: u64('Tick at which it appeared; 0 when that was before this process.'),
+    opened_thread: u32('Thread that opened it; 0 when not known.'),
+    opened_stack: u32('Call stack at that moment, a key of `stacks`; 0 when there is none.'),
+    closed_tick: u64('Tick at which it ended; 0 when it did not.'),
+    closed_thread: u32('Thread that closed it; 0 when none did.'),
+    closed_stack: u32('Call stack at that moment, a key of `stacks`; 0 when there is none.'),
+    end: enumOf(
+      ['open', 'closed', 'replaced', 'closed_on_exec', 'passed_on', 'unknown'],
+      'How it ended; `replaced` by dup2 or dup3, `passed_on` to the program that an exec began.',
+    ),
+    uses: u64('System calls that used it and did not fail, that which closed it included.'),
   },
 );
 
@@ -636,6 +675,7 @@ export const ANALYSIS_TABLES = [
   heap_offsets,
   lock_uses,
   sync_variables,
+  descriptors,
   cache_levels,
   cache_lines,
   cache_sites,

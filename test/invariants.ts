@@ -16,6 +16,8 @@ const TICKED = [
   'heap',
   'thread_events',
   'slices',
+  'descriptor_events',
+  'faults',
 ];
 const WITH_STACK = [
   'syscalls',
@@ -25,6 +27,7 @@ const WITH_STACK = [
   'client_requests',
   'heap',
   'thread_events',
+  'faults',
 ];
 
 const INVARIANTS: Readonly<Record<string, string>> = {

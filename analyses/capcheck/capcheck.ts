@@ -11,6 +11,7 @@ import type { Trace } from '../../replay/trace.js';
 import type { Analysis, AnalysisContext, OptionValues } from '../analysis.js';
 import type { Outcome } from '../finding.js';
 import { Findings } from '../findings.js';
+import { usedBySuccessor } from './inheritance.js';
 import { DESCRIPTOR_OPTIONS, Descriptors } from './descriptors.js';
 import type { CapContext, CapPart, MakeCapPart } from './part.js';
 
@@ -48,6 +49,7 @@ function judge(
     options,
     stackOf,
     isInImage: () => isInImage,
+    usedBySuccessor: () => usedBySuccessor(trace, process),
     stack: (role, { stack }) => ({ role, pcs: stackOf(stack) }),
     found: ({ kind, what, at, notes = [], more = [], parameter }) => {
       if (!isInImage) return;

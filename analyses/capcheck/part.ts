@@ -48,6 +48,11 @@ export interface CapContext {
   stackOf(stack: number): readonly Pc[];
   /** A stack with its sentence, for `CapFinding.more`. */
   stack(role: string, at: { readonly stack: number }): FindingStack;
+  /**
+   * The descriptors that the program which an exec began got and used, or that programs did which it began; undefined when
+   * it was not recorded.
+   */
+  usedBySuccessor(): ReadonlySet<number> | undefined;
   /** Reports a finding; those of an image that this one was forked from are left out. */
   found(finding: CapFinding): void;
 }

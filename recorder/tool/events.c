@@ -481,6 +481,7 @@ static void on_pre_syscall(ThreadId tid, UInt number, UWord* args, UInt count)
    r->arg5 = t->args[4];
    r->arg6 = t->args[5];
    r->time_ns = monotonic_ns();
+   descriptors_waited(t->number, t->call, number, t->args);
 }
 
 /* Memory that the kernel changed and the engine does not tell of. */
@@ -541,6 +542,7 @@ static void on_post_syscall(ThreadId tid, UInt number, UWord* args, UInt count, 
    r->failed = sr_isError(res);
    r->result = sr_isError(res) ? -(Long)sr_Err(res) : (Long)sr_Res(res);
    r->time_ns = monotonic_ns();
+   if (!sr_isError(res)) descriptors_after(t->number, t->call, number, t->args, sr_Res(res));
    t->call = 0;
 }
 
@@ -621,6 +623,39 @@ static RawSignals* emit_signal(ThreadId tid, UChar op, Int signal)
    return r;
 }
 
+/* The engine asks its gdb server about every signal before it acts on it, with what the kernel said of it. */
+static struct {
+   Int signal, code;
+   ULong address;
+} refused;
+
+static void emit_fault(ThreadId tid, UInt stack, Bool fatal)
+{
+   if (refused.signal == 0) return;
+   RawFaults* r = EMIT(RawFaults, TABLE_FAULTS, 0);
+   r->tick = now;
+   r->thread = thread_number(tid);
+   r->stack = stack;
+   r->signal = refused.signal;
+   r->code = refused.code;
+   r->address = refused.address;
+   r->fatal = fatal;
+   refused.signal = 0;
+}
+
+Bool __real_vgPlain_gdbserver_report_signal(vki_siginfo_t*, ThreadId);
+Bool __wrap_vgPlain_gdbserver_report_signal(vki_siginfo_t* info, ThreadId tid);
+Bool __wrap_vgPlain_gdbserver_report_signal(vki_siginfo_t* info, ThreadId tid)
+{
+   Bool isFault = info->si_signo == VKI_SIGSEGV || info->si_signo == VKI_SIGBUS;
+   if (running_code && isFault && info->si_code > 0 && info->si_code < 0x80) {
+      refused.signal = info->si_signo;
+      refused.code = info->si_code;
+      refused.address = (Addr)info->_sifields._sigfault._addr;
+   }
+   return __real_vgPlain_gdbserver_report_signal(info, tid);
+}
+
 static void read_tick(ThreadId tid) { VG_(get_shadow_regs_area)(tid, (UChar*)&now, 1, CELL_TICK, sizeof now); }
 
 static void on_signal(ThreadId tid, Int signal, Bool alternate_stack)
@@ -632,8 +667,10 @@ static void on_signal(ThreadId tid, Int signal, Bool alternate_stack)
    }
    threads[tid].signal = True;
    RawSignals* r = emit_signal(tid, SIGNALS_OP_DELIVER, signal);
+   UInt stack = r->stack;
    r->fault = running_code;
    r->alternate_stack = alternate_stack;
+   if (running_code) emit_fault(tid, stack, False);
 }
 
 static void on_signal_return(ThreadId tid, Int signal)
@@ -668,6 +705,7 @@ void __wrap_vgPlain_nuke_all_threads_except(ThreadId tid, UInt reason)
       death.thread = thread_number(tid);
       death.stack = stack_of(tid);
       death.pc = VG_(get_IP)(tid);
+      if (running_code) emit_fault(tid, death.stack, True);
    }
    __real_vgPlain_nuke_all_threads_except(tid, reason);
 }
@@ -1326,6 +1364,7 @@ void recording_start(void)
 {
    recording = True;
    snapshot();
+   descriptors_begin();
 }
 
 static void emit_page_hashes(Addr address, SizeT size)
@@ -1366,6 +1405,7 @@ static void emit_all_hashes(void)
 void events_begin(void)
 {
    emit_process_start(PROCESS_STARTS_HOW_START);
+   descriptors_begin();
 }
 
 void events_end(Int signal)

@@ -5,6 +5,7 @@
    symbols.c  instructions, modules, call stacks
    debuginfo.c  keeps what the engine has read of lines and inlined functions
    events.c   what the engine tells: memory, syscalls, signals, threads, client requests
+   descriptors.c  what the kernel knows of descriptors
    keyframe.c the whole writable state, now and then
    heap.c     malloc and friends
    engine.c   parts of the engine, made cheaper
@@ -145,6 +146,14 @@ void for_each_thread(void (*f)(UInt number, const UChar* state));
 SizeT present_size(const NSegment* segment);
 /* Whether a page of guest memory is all zero. */
 Bool page_is_zero(Addr page);
+
+/* --- descriptors.c --- */
+/* Tells of all descriptors that are open. */
+void descriptors_begin(void);
+/* Before a system call: what it waits for. */
+void descriptors_waited(UInt thread, ULong call, UInt number, const ULong* args);
+/* After one that went well: the descriptors that it gave or sent. */
+void descriptors_after(UInt thread, ULong call, UInt number, const ULong* args, Long result);
 
 /* --- keyframe.c --- */
 /* Writes a keyframe if it is time; `tid` is about to run. */

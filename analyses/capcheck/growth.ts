@@ -1,0 +1,34 @@
+/** Whether things of one origin become more and more, from when each was there. */
+
+/** Time is looked at in so many parts. */
+const PARTS = 8;
+/** In at least so many of them there are more at the end than at the beginning. */
+const RISING_PARTS = 6;
+
+export interface Life {
+  readonly from: number;
+  /** Infinity when it does not end. */
+  readonly to: number;
+}
+
+/**
+ * How many were there after each eighth of the time from the first one's beginning to the end, if there are never
+ * fewer than before, in six of them more, and at the end at least `limit`; else undefined. So what a program opens at its
+ * start, and keeps, does not count.
+ * @param lives - in order of their beginning
+ */
+export function grows(
+  lives: readonly Life[],
+  end: number,
+  limit: number,
+): readonly number[] | undefined {
+  if (lives.length < limit) return undefined;
+  const start = lives[0]!.from;
+  const counts = Array.from({ length: PARTS }, (_, part) => {
+    const time = part === PARTS - 1 ? end : start + ((end - start) * (part + 1)) / PARTS;
+    return lives.filter(({ from, to }) => from <= time && to > time).length;
+  });
+  const rises = counts.filter((count, i) => count > (counts[i - 1] ?? 0)).length;
+  const falls = counts.some((count, i) => count < (counts[i - 1] ?? 0));
+  return !falls && rises >= RISING_PARTS && counts.at(-1)! >= limit ? counts : undefined;
+}
