@@ -2,18 +2,22 @@
  * capcheck: descriptors, mappings and the program's own capabilities as things with a life. Each use is judged by which
  * life the thing was in: used after its end, ended twice, never ended, replaced while alive, used for what it is not.
  *
- * All is read from recorded events, so it takes no replay. The parts (part.ts) know nothing of each other.
+ * All is read from recorded events. Only where a descriptor's number came from takes a replay (origins.ts), which long
+ * executions are spared. The parts (part.ts) know nothing of each other.
  */
+import { legsOf } from '../../replay/event-cursor.js';
 import { eventRows } from '../../replay/event-rows.js';
 import { recordedStacks } from '../../replay/lineage.js';
 import { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
+import type { EventRow } from '../../replay/types.js';
+import { formatCount } from '../../schemas/numbers.js';
 import type { Analysis, AnalysisContext, OptionValues } from '../analysis.js';
 import type { Outcome } from '../finding.js';
 import { Findings } from '../findings.js';
 import { usedBySuccessor } from './inheritance.js';
 import { DESCRIPTOR_OPTIONS, Descriptors } from './descriptors.js';
-import type { CapContext, CapPart, MakeCapPart } from './part.js';
+import type { CapContext, CapPart, MakeCapPart, ValueOrigins } from './part.js';
 
 /** The parts, each with its options. */
 const PARTS: readonly MakeCapPart[] = [(context) => new Descriptors(context)];
@@ -22,26 +26,27 @@ export const analysis: Analysis = {
   name: 'capcheck',
   describe: 'Wrong uses of descriptors, mappings and capabilities: leaks, uses after the end',
   options: { ...DESCRIPTOR_OPTIONS },
-  *run(trace, options, context) {
+  async *run(trace, options, context) {
     for (const [i, process] of context.processes.entries()) {
-      yield judge(trace, process, options, context);
+      yield await judge(trace, process, options, context);
       context.progress((i + 1) / context.processes.length);
     }
   },
 };
 
 /** One process image. */
-function judge(
+async function judge(
   trace: Trace,
   process: number,
   options: OptionValues,
   { callers }: AnalysisContext,
-): Outcome {
+): Promise<Outcome> {
   const image = trace.processes.find((row) => row.process === process)!;
   const stacks = recordedStacks(trace, process);
   const symbols = new Symbols(trace, process);
   const findings = new Findings();
   let isInImage = false;
+  let origins: ValueOrigins | undefined;
   const stackOf = (stack: number) => symbols.programPcs(stacks.get(stack) ?? [], callers);
   const context: CapContext = {
     process,
@@ -49,6 +54,9 @@ function judge(
     options,
     stackOf,
     isInImage: () => isInImage,
+    get origins() {
+      return origins;
+    },
     usedBySuccessor: () => usedBySuccessor(trace, process),
     stack: (role, { stack }) => ({ role, pcs: stackOf(stack) }),
     found: ({ kind, what, at, notes = [], more = [], parameter }) => {
@@ -65,9 +73,18 @@ function judge(
   const readers = new Map(
     tables.map((table) => [table, parts.filter((part) => part.tables.includes(table))]),
   );
-  for (const { row, isInImage: isOwn } of eventRows(trace, process, tables)) {
+  const applied = (row: EventRow, isOwn: boolean): void => {
     isInImage = isOwn;
     for (const part of readers.get(row.table)!) part.applied(row);
+  };
+  const missing: string[] = [];
+  if (wantsOrigins(trace, process, options, missing)) {
+    const { OriginReplay } = await import('./origins.js');
+    const replay = new OriginReplay(trace, process, tables, applied);
+    origins = replay;
+    missing.push(...replay.run());
+  } else {
+    for (const { row, isInImage: isOwn } of eventRows(trace, process, tables)) applied(row, isOwn);
   }
   isInImage = true;
   for (const part of parts) part.finish(Number(image.ticks));
@@ -75,7 +92,26 @@ function judge(
     process,
     findings: [...findings.list].sort((a, b) => Number(a.tick - b.tick)),
     summary: Object.assign({}, ...parts.map(({ summary }) => summary)) as CapPart['summary'] & {},
-    missing: parts.flatMap(({ missing }) => missing ?? []),
+    missing: [...missing, ...parts.flatMap((part) => part.missing ?? [])],
     tables: parts.flatMap(({ rows }) => rows ?? []),
   };
+}
+
+/** Executions of more instructions than this are only replayed when the user says so. */
+const LONGEST_TICKS = 200_000_000n;
+
+/** Whether to replay a process image for where descriptors come from; if not for its length, that is said. */
+function wantsOrigins(
+  trace: Trace,
+  process: number,
+  options: OptionValues,
+  missing: string[],
+): boolean {
+  if (options['fd-reuse'] !== 'auto') return options['fd-reuse'] === 'yes';
+  const ticks = legsOf(trace, process).reduce((sum, leg) => sum + leg.endTick, 0n);
+  if (ticks <= LONGEST_TICKS) return true;
+  missing.push(
+    `Uses of descriptors whose number was given out again were not searched for, as the execution is long (${formatCount(ticks)} instructions); --fd-reuse=yes does.`,
+  );
+  return false;
 }

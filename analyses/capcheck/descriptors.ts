@@ -48,6 +48,12 @@ export const DESCRIPTOR_OPTIONS = {
     default: 'yes',
     values: ['no', 'yes', 'all'],
   },
+  'fd-reuse': {
+    describe:
+      'Find uses of a closed descriptor whose number was given out again, which takes a replay; auto: unless the execution is long',
+    default: 'auto',
+    values: ['auto', 'yes', 'no'],
+  },
   'fd-overmap': {
     describe:
       'Report dup2 and dup3 onto a live descriptor: if what it was of is lost thereby (yes), always (all), or no',
@@ -89,6 +95,8 @@ interface Generation {
   closed: Moment | undefined;
   end: End;
   uses: number;
+  /** Generations of the same number whose values stand for this one, too: the program itself put it in their place. */
+  readonly standsFor: Set<Generation>;
   /** Epoll instances that watch it. */
   readonly watchers: Set<Description>;
 }
@@ -108,6 +116,8 @@ interface Used {
   readonly descriptor: number;
   /** What the number was when the call began. */
   readonly generation: Generation | undefined;
+  /** What the number was when the program got the value that it gives. */
+  readonly source: Generation | undefined;
 }
 
 const sys = (name: string): number => SYSCALL_NAMES.indexOf(name);
@@ -128,6 +138,12 @@ const SYS = {
   duplicates: new Set([sys('dup'), sys('dup2'), sys('dup3')]),
   signalfds: new Set([sys('signalfd'), sys('signalfd4')]),
 } as const;
+/** Which argument of a call that gives two descriptors says where to. */
+const PAIRS: ReadonlyMap<number, number> = new Map([
+  [sys('pipe'), 0],
+  [sys('pipe2'), 0],
+  [sys('socketpair'), 3],
+]);
 const [F_DUPFD, F_GETFD, F_SETFD, F_SETFL, F_DUPFD_CLOEXEC] = [0, 1, 2, 4, 1030];
 const [EPOLL_CTL_ADD, EPOLL_CTL_DEL] = [1, 2];
 const CLOSE_RANGE_CLOEXEC = 4;
@@ -157,10 +173,13 @@ export class Descriptors implements CapPart {
   /** The generation of each number that ended last. */
   private readonly ended = new Map<number, Generation>();
   private readonly all: Generation[] = [];
+  private readonly byId = new Map<number, Generation>();
+  /** Of dup2, dup3 and F_DUPFD under way, by thread: what the value of the number asked for came from. */
+  private readonly targets = new Map<number, Generation | undefined>();
   private readonly calls = new Map<number, Call>();
   /** The last call of each thread, once it has ended: rows on the descriptors that it gave come then. */
   private readonly done = new Map<number, Call>();
-  /** Of each thread a complaint about a close that may be one of many in a row. */
+  /** Of each thread a complaint about a bad number that may be one of many in a row. */
   private readonly doubted = new Map<
     number,
     { readonly call: Call; readonly report: () => void }
@@ -233,10 +252,19 @@ export class Descriptors implements CapPart {
       const descriptor = int(call.arguments[use.argument]!);
       if (use.need === 'at' && descriptor === AT_FDCWD) return [];
       if (number === SYS.mmap && call.arguments[3]! & MAP_ANONYMOUS) return [];
-      return [{ use, descriptor, generation: this.open.get(descriptor) }];
+      const source = this.sourceOf(at.thread, use.argument);
+      return [{ use, descriptor, generation: this.open.get(descriptor), source }];
     });
+    if (number === SYS.dup2 || number === SYS.dup3 || number === SYS.fcntl)
+      this.targets.set(at.thread, this.sourceOf(at.thread, number === SYS.fcntl ? 2 : 1));
     this.settle(at.thread, call);
     this.calls.set(at.thread, { ...call, uses: used });
+  }
+
+  /** The descriptor that an argument's value came from, where that is known. */
+  private sourceOf(thread: number, argument: number): Generation | undefined {
+    const id = this.context.origins?.argument(thread, argument);
+    return id === undefined ? undefined : this.byId.get(id);
   }
 
   private ends(row: EventRow): void {
@@ -246,6 +274,7 @@ export class Descriptors implements CapPart {
     this.calls.delete(thread);
     this.done.set(thread, call);
     const result = row.i64('result');
+    this.checkSources(call);
     if (row.u32('failed') !== 0) return this.failed(call, -Number(result));
     for (const { generation } of call.uses) if (generation) generation.uses++;
     this.succeeded(call, Number(result));
@@ -269,7 +298,8 @@ export class Descriptors implements CapPart {
       case SYS.epollCtl:
         return this.watch(call, second);
       case SYS.ioctl:
-        if (GIVING.has(Number(BigInt.asUintN(32, call.arguments[1]!)))) this.create(result, at);
+        if (GIVING.has(Number(BigInt.asUintN(32, call.arguments[1]!))))
+          this.gave(this.create(result, at));
         return;
     }
     if (SYS.duplicates.has(number)) {
@@ -279,7 +309,7 @@ export class Descriptors implements CapPart {
     }
     if (SYS.signalfds.has(number) && this.open.has(first)) return; // only its mask is another one
     const gives = DESCRIPTOR_CALLS.get(number)?.gives;
-    if (gives) this.create(result, at, gives);
+    if (gives) this.gave(this.create(result, at, gives));
   }
 
   private controlled(call: Call, command: number, argument: number, result: number): void {
@@ -344,12 +374,21 @@ export class Descriptors implements CapPart {
       // The call wrote the number to memory.
       generation = this.create(descriptor, call?.at ?? { thread, tick: row.tick, stack: 0 });
       if (op === 'received') generation.origin = 'received';
+      else if (call) this.wrote(call, generation);
     }
     const { description } = generation;
     description.kind = kindOf(description.kind, name, mode);
     description.name = name;
     description.flags = flags;
     generation.closesOnExec = (flags & O_CLOEXEC) !== 0;
+  }
+
+  /** A call that gives two descriptors wrote them side by side. */
+  private wrote(call: Call, generation: Generation): void {
+    const argument = PAIRS.get(call.number);
+    if (argument === undefined) return;
+    const isSecond = this.all.at(-2)?.opened === call.at;
+    this.context.origins?.wrote(call.arguments[argument]! + (isSecond ? 4n : 0n), generation.id);
   }
 
   private generationsIn(set: Uint8Array): Generation[] {
@@ -373,12 +412,14 @@ export class Descriptors implements CapPart {
     const before = this.open.get(descriptor);
     if (before) this.close(before, at, 'unknown'); // how it ended was not recorded
     const generation: Generation = {
-      ...{ id: this.all.length + 1, descriptor, description, origin, opened: at, uses: 0 },
+      ...{ id: this.byId.size + 1, descriptor, description, origin, opened: at, uses: 0 },
       ...{ closesOnExec: false, closed: undefined, end: 'open', watchers: new Set<Description>() },
+      standsFor: new Set(),
     };
     description.references++;
     this.open.set(descriptor, generation);
     this.all.push(generation);
+    this.byId.set(generation.id, generation);
     return generation;
   }
 
@@ -411,6 +452,17 @@ export class Descriptors implements CapPart {
       ? this.begin(descriptor, from.description, at, 'duplicated')
       : this.create(descriptor, at);
     generation.closesOnExec = closesOnExec;
+    const target = this.targets.get(at.thread);
+    this.targets.delete(at.thread);
+    for (const before of [replaced, target])
+      if (before?.descriptor === descriptor)
+        for (const one of [before, ...before.standsFor]) generation.standsFor.add(one);
+    this.gave(generation);
+  }
+
+  /** It is the result of the call that opened it. */
+  private gave({ id, opened }: Generation): void {
+    this.context.origins?.gave(opened.thread, id);
   }
 
   /** The first event of a forked image: its own copies of what its parent had, and only the thread that forked. */
@@ -459,6 +511,33 @@ export class Descriptors implements CapPart {
     if (WRONG_KIND.has(error)) this.checkProtocol(call, error);
   }
 
+  /** A value that the program got as another descriptor, which is closed, while its number is one again. */
+  private checkSources(call: Call): void {
+    for (const { use, descriptor, generation, source } of call.uses) {
+      if (!generation || !source || source === generation || source.descriptor !== descriptor)
+        continue;
+      if (source.end === 'open' || generation.standsFor.has(source)) continue;
+      if (call.number === SYS.fcntl && int(call.arguments[1]!) === F_GETFD) continue;
+      const name = SYSCALL_NAMES[call.number]!;
+      const isClose = use.need === 'close';
+      this.context.found({
+        kind: isClose ? 'FdDoubleClose' : 'FdUseAfterReuse',
+        what: isClose
+          ? 'Descriptor is closed that was closed already; its number is another one by now'
+          : `Descriptor is used by ${name} after it was closed; its number is another one by now`,
+        at: call.at,
+        notes: [
+          `Descriptor ${descriptor}, which was ${this.describe(source)}, is ${this.describe(generation)}`,
+        ],
+        more: [
+          ...this.life(source),
+          this.context.stack('The one with its number was opened at', generation.opened),
+        ],
+        parameter: `${name}(fd)`,
+      });
+    }
+  }
+
   private badNumber(call: Call, { use, descriptor }: Used): void {
     const { number, at } = call;
     const name = SYSCALL_NAMES[number]!;
@@ -481,22 +560,22 @@ export class Descriptors implements CapPart {
       : (['FdBad', `Number that is no descriptor is used by ${name}`] as const);
     if (before) notes[0] += `, which was ${this.describe(before)}`;
     const report = () => this.context.found({ kind, what, at, notes, more, parameter });
-    if (isClose) this.doubted.set(at.thread, { call, report });
-    else report();
+    this.doubted.set(at.thread, { call, report });
   }
 
   /**
-   * Programs that close all numbers one after another do not know which are open: that is no mistake, and it shows
-   * by the next call of the thread, or the one before.
+   * Programs that close all numbers one after another, or set flags of all, do not know which are open: that is no mistake,
+   * and it shows by the next call of the thread, or the one before.
    */
   private settle(thread: number, next?: Call): void {
     const doubt = this.doubted.get(thread);
-    if (next?.number !== SYS.close && !doubt) this.sweeps.delete(thread);
+    if (next && next.at.stack !== this.sweeps.get(thread) && !doubt) this.sweeps.delete(thread);
     if (!doubt) return;
     this.doubted.delete(thread);
     const follows = (a: Call | undefined, b: Call | undefined) =>
-      a?.number === SYS.close &&
-      b?.number === SYS.close &&
+      a !== undefined &&
+      b !== undefined &&
+      a.number === b.number &&
       a.at.stack === b.at.stack &&
       Math.abs(int(a.arguments[0]!) - int(b.arguments[0]!)) === 1;
     const isSweep = follows(doubt.call, next) || this.sweeps.get(thread) === doubt.call.at.stack;
@@ -603,13 +682,17 @@ export class Descriptors implements CapPart {
         end === 'passed_on' && descriptor >= FIRST_OWN && origin !== 'inherited',
     );
     if (passed.length === 0) return;
-    const used = wanted === 'all' ? new Set<number>() : this.context.usedBySuccessor();
+    const used = this.context.usedBySuccessor();
     if (!used) return;
     for (const generation of passed) {
-      if (used.has(generation.descriptor)) continue;
+      const isUsed =
+        used.numbers.has(generation.descriptor) || used.names.has(generation.description.name);
+      if (isUsed && wanted !== 'all') continue;
       this.context.found({
         kind: 'FdExecLeak',
-        what: 'Descriptor is passed on to a program that neither uses nor closes it',
+        what: isUsed
+          ? 'Descriptor is passed on to a program'
+          : 'Descriptor is passed on to a program that neither uses nor closes it',
         at,
         notes: [`Descriptor ${generation.descriptor} is ${this.describe(generation)}`],
         more: [this.openedAt(generation)],

@@ -7,6 +7,7 @@ import type { EventRow } from '../../replay/types.js';
 import type { Table } from '../../schemas/schema.js';
 import type { AnalysisRows, FindingStack, Pc, SummaryValue } from '../finding.js';
 import type { OptionValues } from '../analysis.js';
+import type { UsedDescriptors } from './inheritance.js';
 
 /** Where something happened. */
 export interface Moment {
@@ -37,6 +38,16 @@ export interface CapFinding {
   readonly parameter?: string;
 }
 
+/** From which descriptors values came (origins.ts): these are known by numbers that `gave` and `wrote` are told. */
+export interface ValueOrigins {
+  /** The descriptor that an argument of the call that a thread begins came from; undefined when that is not known. */
+  argument(thread: number, argument: number): number | undefined;
+  /** The result of a thread's call is this descriptor. */
+  gave(thread: number, descriptor: number): void;
+  /** The kernel wrote this descriptor's number to an address. */
+  wrote(address: bigint, descriptor: number): void;
+}
+
 /** What parts need of their surroundings. */
 export interface CapContext {
   readonly process: number;
@@ -44,6 +55,8 @@ export interface CapContext {
   readonly options: OptionValues;
   /** The events are of the image itself, not of one that it was forked from. */
   isInImage(): boolean;
+  /** Present when the execution is replayed for it. */
+  readonly origins?: ValueOrigins | undefined;
   /** Addresses of a call stack of the trace, innermost first; empty for 0. */
   stackOf(stack: number): readonly Pc[];
   /** A stack with its sentence, for `CapFinding.more`. */
@@ -52,7 +65,7 @@ export interface CapContext {
    * The descriptors that the program which an exec began got and used, or that programs did which it began; undefined when
    * it was not recorded.
    */
-  usedBySuccessor(): ReadonlySet<number> | undefined;
+  usedBySuccessor(): UsedDescriptors | undefined;
   /** Reports a finding; those of an image that this one was forked from are left out. */
   found(finding: CapFinding): void;
 }

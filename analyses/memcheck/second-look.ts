@@ -6,6 +6,7 @@ import type { Block } from '../../replay/ir.js';
 import { openReplay, type ProcessReplay } from '../../replay/replay.js';
 import type { ShadowGuest, ShadowEvent } from '../../replay/shadow-guest.js';
 import type { Trace } from '../../replay/trace.js';
+import type { Table } from '../../schemas/schema.js';
 import type { EventRow } from '../../replay/types.js';
 import { MemcheckEvents, type EventContext, type Found } from './events.js';
 import { instrument } from './instrument.js';
@@ -24,6 +25,8 @@ export interface LookOptions {
   found?(finding: Found): void;
   /** A row took effect, in the guest and in the shadow state. */
   applied?(row: EventRow): void;
+  /** Tables whose rows `applied` is told of, besides those that memcheck reads. */
+  readonly tables?: readonly Table[];
   /** In the place of memcheck's own, with the offsets of registers. */
   instrument?(block: Block, from: number, registers: RegisterOffsets): Block;
   /** In the place of memcheck's own. */
@@ -63,7 +66,7 @@ export function lookAgain(
     },
     tidyUp: true,
     observer: {
-      tables: events.tables,
+      tables: [...new Set([...events.tables, ...(options.tables ?? [])])],
       applied: (row) => {
         events.applied(row);
         options.applied?.(row);
