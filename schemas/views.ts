@@ -301,6 +301,37 @@ export const descriptors = table(
 );
 
 /** Kept in the run folder as findings are. */
+export const mapping_lives = table(
+  'mapping_lives',
+  'Every mapping of memory from when it was made until its last part was unmapped, as the last `grind analyze capcheck` followed them.',
+  {
+    process,
+    analysis: findings.columns.analysis,
+    mapping: u32('Number of the mapping within the process, in order of appearance.'),
+    address: u64('First byte, when it was made.'),
+    size: u64('Size in bytes, then.'),
+    left: u64('Bytes that are there at the end.'),
+    protection: u8('Bits, when it was made: 1 read, 2 write, 4 execute.'),
+    shared: bool('Others can change it.'),
+    file: string('Path of the mapped file; empty for anonymous memory.'),
+    origin: enumOf(
+      ['startup', 'mmap', 'shmat', 'brk', 'forked'],
+      'How the process got it; `startup`: there when the program began, `forked`: made by the process that this one was forked from.',
+    ),
+    mapped_tick: u64('Tick at which it was made; 0 when that was before this process.'),
+    mapped_thread: u32('Thread that made it; 0 when not known.'),
+    mapped_stack: u32('Call stack at that moment, a key of `stacks`; 0 when there is none.'),
+    unmapped_tick: u64('Tick at which its last part ended; 0 when it did not.'),
+    unmapped_thread: u32('Thread that ended it; 0 when none did.'),
+    unmapped_stack: u32('Call stack at that moment, a key of `stacks`; 0 when there is none.'),
+    end: enumOf(
+      ['mapped', 'unmapped', 'replaced'],
+      'How its last part ended; `replaced`: by another mapping.',
+    ),
+  },
+);
+
+/** Kept in the run folder as findings are. */
 export const heap_timeline = table(
   'heap_timeline',
   'Heap use over time, as the last `grind analyze heap` measured it: for each stretch of time the moment at which most was in use, and the first and the last moment.',
@@ -676,6 +707,7 @@ export const ANALYSIS_TABLES = [
   lock_uses,
   sync_variables,
   descriptors,
+  mapping_lives,
   cache_levels,
   cache_lines,
   cache_sites,

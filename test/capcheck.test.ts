@@ -17,7 +17,9 @@ import {
 import { grind, record, ROOT } from './guest.js';
 
 const GUESTS = join(ROOT, 'test', 'guests', 'capcheck');
-const SOURCES = existsSync(GUESTS) ? readdirSync(GUESTS).filter((file) => file.endsWith('.c')) : [];
+const SOURCES = existsSync(GUESTS)
+  ? readdirSync(GUESTS).filter((file) => file.endsWith('.c') && file !== 'repaired.c')
+  : [];
 
 async function analyze(folder: string, ...options: string[]): Promise<FoundJson[]> {
   const { out, err } = await grindAsync('analyze', 'capcheck', folder, '-f', 'json', ...options);
@@ -42,6 +44,13 @@ describe('capcheck', { concurrency: 2 }, () => {
       assert.deepEqual(foundCounts(findings, file), {});
     });
   }
+
+  test('a fault that a handler repairs is none', () => {
+    const options = ['--valgrind-arg=--vex-iropt-register-updates=allregs-at-mem-access'];
+    const { folder } = record(['capcheck/repaired.c'], { options });
+    const report = grind(['analyze', 'capcheck', folder, '-f', 'json']);
+    assert.deepEqual((JSON.parse(report.stdout) as { findings: FoundJson[] }).findings, []);
+  });
 
   test('programs of every day have no findings', () => {
     for (const argv of [

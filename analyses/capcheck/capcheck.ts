@@ -17,15 +17,22 @@ import type { Outcome } from '../finding.js';
 import { Findings } from '../findings.js';
 import { usedBySuccessor } from './inheritance.js';
 import { DESCRIPTOR_OPTIONS, Descriptors } from './descriptors.js';
+import { MAPPING_OPTIONS, Mappings } from './mappings.js';
 import type { CapContext, CapPart, MakeCapPart, ValueOrigins } from './part.js';
 
+/** File of the dynamic linker. */
+const LOADER = /\/ld[-.\w]*\.so[.\d]*$/;
+
 /** The parts, each with its options. */
-const PARTS: readonly MakeCapPart[] = [(context) => new Descriptors(context)];
+const PARTS: readonly MakeCapPart[] = [
+  (context) => new Descriptors(context),
+  (context) => new Mappings(context),
+];
 
 export const analysis: Analysis = {
   name: 'capcheck',
   describe: 'Wrong uses of descriptors, mappings and capabilities: leaks, uses after the end',
-  options: { ...DESCRIPTOR_OPTIONS },
+  options: { ...DESCRIPTOR_OPTIONS, ...MAPPING_OPTIONS },
   async *run(trace, options, context) {
     for (const [i, process] of context.processes.entries()) {
       yield await judge(trace, process, options, context);
@@ -58,6 +65,10 @@ async function judge(
       return origins;
     },
     usedBySuccessor: () => usedBySuccessor(trace, process),
+    isOfLoader: (stack) => {
+      const [pc] = stackOf(stack);
+      return pc !== undefined && LOADER.test(symbols.frames(pc)[0]?.module ?? '');
+    },
     stack: (role, { stack }) => ({ role, pcs: stackOf(stack) }),
     found: ({ kind, what, at, notes = [], more = [], parameter }) => {
       if (!isInImage) return;

@@ -19,12 +19,11 @@ import { ERRNO_NAMES, SYSCALL_NAMES } from '../../schemas/syscalls.js';
 import { descriptor_events, syscall_enters, syscall_exits } from '../../schemas/tables.js';
 import { descriptors } from '../../schemas/views.js';
 import type { EventRow } from '../../replay/types.js';
-import { UserError } from '../../schemas/errors.js';
 import type { AnalysisOption } from '../analysis.js';
 import type { AnalysisRows, FindingStack } from '../finding.js';
-import { grows } from './growth.js';
+import { growthLimit, grows } from './growth.js';
 import { kindOf, obstacle, withArticle } from './objects.js';
-import { momentOf, type CapContext, type CapPart, type Moment } from './part.js';
+import { argumentsOf, momentOf, type CapContext, type CapPart, type Moment } from './part.js';
 
 export const DESCRIPTOR_OPTIONS = {
   'track-fds': {
@@ -193,10 +192,7 @@ export class Descriptors implements CapPart {
   missing: readonly string[] = [];
 
   constructor(private readonly context: CapContext) {
-    const limit = context.options['fd-growth'] ?? 'no';
-    if (limit !== 'no' && !/^[1-9]\d{0,6}$/.test(limit))
-      throw new UserError(`--fd-growth takes a number of descriptors or no, not "${limit}".`);
-    this.growth = limit === 'no' ? Infinity : Number(limit);
+    this.growth = growthLimit(context.options, 'fd-growth');
   }
 
   applied(row: EventRow): void {
@@ -243,7 +239,7 @@ export class Descriptors implements CapPart {
     const { uses = [] } = DESCRIPTOR_CALLS.get(number) ?? {};
     const call: Call = {
       number,
-      arguments: ['arg1', 'arg2', 'arg3', 'arg4', 'arg5', 'arg6'].map((name) => row.u64(name)),
+      arguments: argumentsOf(row),
       at,
       uses: [],
       waits: [],
@@ -538,10 +534,10 @@ export class Descriptors implements CapPart {
     }
   }
 
-  private badNumber(call: Call, { use, descriptor }: Used): void {
+  private badNumber(call: Call, { use, descriptor, source }: Used): void {
     const { number, at } = call;
     const name = SYSCALL_NAMES[number]!;
-    const before = this.ended.get(descriptor);
+    const before = source?.descriptor === descriptor ? source : this.ended.get(descriptor);
     const asks =
       (number === SYS.fcntl && int(call.arguments[1]!) === F_GETFD) ||
       // Whether the standard ones are there.
@@ -560,7 +556,9 @@ export class Descriptors implements CapPart {
       : (['FdBad', `Number that is no descriptor is used by ${name}`] as const);
     if (before) notes[0] += `, which was ${this.describe(before)}`;
     const report = () => this.context.found({ kind, what, at, notes, more, parameter });
-    this.doubted.set(at.thread, { call, report });
+    // Numbers that are counted through come from no descriptor.
+    if (source?.descriptor === descriptor) report();
+    else this.doubted.set(at.thread, { call, report });
   }
 
   /**

@@ -1,9 +1,21 @@
 /** Whether things of one origin become more and more, from when each was there. */
 
+import { UserError } from '../../schemas/errors.js';
+import type { OptionValues } from '../analysis.js';
+
 /** Time is looked at in so many parts. */
 const PARTS = 8;
 /** In at least so many of them there are more at the end than at the beginning. */
 const RISING_PARTS = 6;
+
+/** From how many on growth is reported, by an option's value: a number, or no. Throws UserError. */
+export function growthLimit(options: OptionValues, name: string): number {
+  const limit = options[name] ?? 'no';
+  if (limit === 'no') return Infinity;
+  if (!/^[1-9]\d{0,6}$/.test(limit))
+    throw new UserError(`--${name} takes a number or no, not "${limit}".`);
+  return Number(limit);
+}
 
 export interface Life {
   readonly from: number;

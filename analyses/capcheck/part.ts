@@ -24,6 +24,10 @@ export const momentOf = (row: EventRow): Moment => ({
   stack: row.u32('stack'),
 });
 
+/** The arguments in a row of `syscall_enters`. */
+export const argumentsOf = (row: EventRow): readonly bigint[] =>
+  ['arg1', 'arg2', 'arg3', 'arg4', 'arg5', 'arg6'].map((name) => row.u64(name));
+
 /** A finding without what all findings of an image have in common. */
 export interface CapFinding {
   /** `Fd…`, `Map…` or `Cap…`. */
@@ -59,6 +63,8 @@ export interface CapContext {
   readonly origins?: ValueOrigins | undefined;
   /** Addresses of a call stack of the trace, innermost first; empty for 0. */
   stackOf(stack: number): readonly Pc[];
+  /** The innermost function of a stack is one of the dynamic linker. */
+  isOfLoader(stack: number): boolean;
   /** A stack with its sentence, for `CapFinding.more`. */
   stack(role: string, at: { readonly stack: number }): FindingStack;
   /**
