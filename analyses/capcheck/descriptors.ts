@@ -29,7 +29,7 @@ export const DESCRIPTOR_OPTIONS = {
   'track-fds': {
     describe:
       'Report descriptors that are open at the end: those that the process opened itself (yes), inherited and standard ones, too (all)',
-    default: 'no',
+    default: 'yes',
     values: ['no', 'yes', 'all'],
   },
   'fd-bad': {
