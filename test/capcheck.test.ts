@@ -3,7 +3,7 @@
  * gives, and the same program without its bugs (-DCLEAN) gives none.
  */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import {
@@ -138,6 +138,17 @@ describe('capcheck', { concurrency: 2 }, () => {
       );
       assert.ok(theirs.length > 0);
     }
+  });
+
+  test('suppressions that are generated hide what they are for', async () => {
+    const folder = await recordSource(join(GUESTS, 'descriptors.c'));
+    const { out } = await grindAsync('analyze', 'capcheck', folder, '--gen-suppressions=all');
+    const entries = out
+      .split('\n')
+      .filter((line) => /^(\{|\}| {3}(<|grind:|fun:|obj:))/.test(line));
+    const file = scratch('supp');
+    writeFileSync(file, entries.join('\n'));
+    assert.deepEqual(await analyze(folder, `--suppressions=${file}`), []);
   });
 
   test('wrong values of options', async () => {
