@@ -5,7 +5,7 @@
 import type { Finding, Pc } from './finding.js';
 
 /** Addresses of the stack that must agree. */
-const COMPARED_PCS = 4;
+export const COMPARED_PCS = 4;
 
 export class Findings {
   private readonly known = new Map<string, Finding>();

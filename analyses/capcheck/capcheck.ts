@@ -14,7 +14,7 @@ import type { EventRow } from '../../replay/types.js';
 import { formatCount } from '../../schemas/numbers.js';
 import type { Analysis, AnalysisContext, OptionValues } from '../analysis.js';
 import type { Outcome } from '../finding.js';
-import { Findings } from '../findings.js';
+import { COMPARED_PCS, Findings } from '../findings.js';
 import { usedBySuccessor } from './inheritance.js';
 import { DESCRIPTOR_OPTIONS, Descriptors } from './descriptors.js';
 import { MAPPING_OPTIONS, Mappings } from './mappings.js';
@@ -65,6 +65,7 @@ async function judge(
       return origins;
     },
     usedBySuccessor: () => usedBySuccessor(trace, process),
+    siteOf: (stack) => stackOf(stack).slice(0, COMPARED_PCS).join(),
     isOfLoader: (stack) => {
       const [pc] = stackOf(stack);
       return pc !== undefined && LOADER.test(symbols.frames(pc)[0]?.module ?? '');

@@ -21,7 +21,7 @@ import { descriptors } from '../../schemas/views.js';
 import type { EventRow } from '../../replay/types.js';
 import type { AnalysisOption } from '../analysis.js';
 import type { AnalysisRows, FindingStack } from '../finding.js';
-import { growthLimit, grows } from './growth.js';
+import { growthLimit, growths } from './growth.js';
 import { kindOf, obstacle, withArticle } from './objects.js';
 import { argumentsOf, momentOf, type CapContext, type CapPart, type Moment } from './part.js';
 
@@ -699,22 +699,14 @@ export class Descriptors implements CapPart {
   }
 
   private findGrowth(tick: number): void {
-    const bySite = new Map<string, Generation[]>();
-    for (const generation of this.all) {
-      if (!isOwn(generation)) continue;
-      const site = this.context.stackOf(generation.opened.stack).slice(0, 4).join();
-      const known = bySite.get(site);
-      if (known) known.push(generation);
-      else bySite.set(site, [generation]);
-    }
-    for (const generations of bySite.values()) {
-      const lives = generations.map(({ opened, closed }) => ({
-        from: opened.tick,
-        to: closed?.tick ?? Infinity,
-      }));
-      const counts = grows(lives, tick, this.growth);
-      if (!counts) continue;
-      const last = generations.at(-1)!;
+    const found = growths(
+      this.all.filter(isOwn),
+      ({ opened }) => this.context.siteOf(opened.stack),
+      ({ opened, closed }) => ({ from: opened.tick, to: closed?.tick ?? Infinity }),
+      tick,
+      this.growth,
+    );
+    for (const { last, counts } of found) {
       this.context.found({
         kind: 'FdGrowth',
         what: 'More and more descriptors that are opened here are open',

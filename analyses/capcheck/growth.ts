@@ -23,6 +23,39 @@ export interface Life {
   readonly to: number;
 }
 
+/** Things that were made at the same place, of which there were more and more. */
+export interface Growth<T> {
+  readonly last: T;
+  /** How many were there after each eighth of the time since the first. */
+  readonly counts: readonly number[];
+}
+
+/**
+ * Places at which things are made that become more and more: those with `limit` of them at the end.
+ * @param siteOf - key of the place at which one was made
+ * @param things - in order of their beginning
+ * @param end - tick of the end
+ */
+export function* growths<T>(
+  things: readonly T[],
+  siteOf: (thing: T) => string,
+  lifeOf: (thing: T) => Life,
+  end: number,
+  limit: number,
+): Generator<Growth<T>> {
+  const bySite = new Map<string, T[]>();
+  for (const thing of things) {
+    const site = siteOf(thing);
+    const known = bySite.get(site);
+    if (known) known.push(thing);
+    else bySite.set(site, [thing]);
+  }
+  for (const made of bySite.values()) {
+    const counts = grows(made.map(lifeOf), end, limit);
+    if (counts) yield { last: made.at(-1)!, counts };
+  }
+}
+
 /**
  * How many were there after each eighth of the time from the first one's beginning to the end, if there are never
  * fewer than before, in six of them more, and at the end at least `limit`; else undefined. So what a program opens at its

@@ -13,7 +13,7 @@ import type { EventRow } from '../../replay/types.js';
 import { hex } from '../../schemas/numbers.js';
 import type { AnalysisOption } from '../analysis.js';
 import type { AnalysisRows, FindingStack } from '../finding.js';
-import { growthLimit, grows } from './growth.js';
+import { growthLimit, growths } from './growth.js';
 import { argumentsOf, momentOf, type CapContext, type CapPart, type Moment } from './part.js';
 import { RangeMap, type Range } from './ranges.js';
 
@@ -482,8 +482,11 @@ export class Mappings implements CapPart {
   private findLeaks(): void {
     if (this.context.options['track-maps'] !== 'yes') return;
     for (const mapping of this.all) {
-      const isOwn = mapping.origin === 'mmap' || mapping.origin === 'shmat';
-      if (!isOwn || mapping.leftBytes === 0 || this.context.isOfLoader(mapping.mapped.stack))
+      if (
+        !isOwn(mapping) ||
+        mapping.leftBytes === 0 ||
+        this.context.isOfLoader(mapping.mapped.stack)
+      )
         continue;
       this.context.found({
         kind: 'MapLeak',
@@ -495,25 +498,18 @@ export class Mappings implements CapPart {
   }
 
   private findGrowth(tick: number): void {
-    const bySite = new Map<string, Mapping[]>();
-    for (const mapping of this.all) {
-      if (mapping.origin !== 'mmap' && mapping.origin !== 'shmat') continue;
-      const site = this.context.stackOf(mapping.mapped.stack).slice(0, 4).join();
-      const known = bySite.get(site);
-      if (known) known.push(mapping);
-      else bySite.set(site, [mapping]);
-    }
-    for (const site of bySite.values()) {
-      const lives = site.map(({ mapped, unmapped }) => ({
-        from: mapped.tick,
-        to: unmapped?.tick ?? Infinity,
-      }));
-      const counts = grows(lives, tick, this.growth);
-      if (!counts) continue;
+    const found = growths(
+      this.all.filter(isOwn),
+      ({ mapped }) => this.context.siteOf(mapped.stack),
+      ({ mapped, unmapped }) => ({ from: mapped.tick, to: unmapped?.tick ?? Infinity }),
+      tick,
+      this.growth,
+    );
+    for (const { last, counts } of found) {
       this.context.found({
         kind: 'MapGrowth',
         what: 'More and more mappings that are made here are there',
-        at: site.at(-1)!.mapped,
+        at: last.mapped,
         notes: [`There after each eighth of the time since the first: ${counts.join(', ')}`],
       });
     }
@@ -529,6 +525,9 @@ export class Mappings implements CapPart {
     return [this.context.stack('It was unmapped at', at), this.mappedAt(mapping)];
   }
 }
+
+/** The process image made it, by a call of its own. */
+const isOwn = ({ origin }: Mapping): boolean => origin === 'mmap' || origin === 'shmat';
 
 const pages = (sizeBytes: number): number => Math.ceil(sizeBytes / PAGE_BYTES) * PAGE_BYTES;
 

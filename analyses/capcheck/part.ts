@@ -63,6 +63,8 @@ export interface CapContext {
   readonly origins?: ValueOrigins | undefined;
   /** Addresses of a call stack of the trace, innermost first; empty for 0. */
   stackOf(stack: number): readonly Pc[];
+  /** Key of the place that a stack tells, in Valgrind's way: its four innermost addresses. */
+  siteOf(stack: number): string;
   /** The innermost function of a stack is one of the dynamic linker. */
   isOfLoader(stack: number): boolean;
   /** A stack with its sentence, for `CapFinding.more`. */
