@@ -232,7 +232,7 @@ export const mappings = table('mappings', 'One row per change of the address spa
   stack,
   op: enumOf(
     ['startup', 'mmap', 'brk', 'munmap', 'brk_shrink', 'mprotect', 'mremap'],
-    'What changed.',
+    'What changed; mprotect with `shared`: the protection is as it was, but a system call gave the memory to others, such as a virtual machine.',
   ),
   address: u64('First byte.'),
   size: u64('Size in bytes.'),
@@ -501,6 +501,18 @@ export const faults = table(
   },
 );
 
+export const syscall_contents = table(
+  'syscall_contents',
+  'One row per structure that the program passed to an ioctl, as it was before the call; of a hypercall of Xen, its operation, too.',
+  {
+    tick,
+    thread,
+    call: u64('Number of the call within the process.'),
+    address: u64('First byte.'),
+    bytes: binary('What stood there: of longer ones the first 256 bytes.'),
+  },
+);
+
 /** In order of their number in a raw record. Append only: the order is part of the format. */
 export const TOOL_TABLES = [
   process_starts,
@@ -529,6 +541,7 @@ export const TOOL_TABLES = [
   strings,
   descriptor_events,
   faults,
+  syscall_contents,
 ] as const;
 
 export const ops = table(

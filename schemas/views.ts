@@ -58,6 +58,7 @@ export const SHOWN_TABLES: readonly Table[] = [
   stored.registers,
   stored.memory,
   stored.syscall_memory,
+  stored.syscall_contents,
   stored.heap,
   stored.mappings,
   stored.signals,

@@ -11,6 +11,7 @@
 #define REQUEST_INTERNAL_PRINTF 0x3103
 
 #define SYS_MMAP 9
+#define SYS_IOCTL 16
 #define SYS_SELECT 23
 #define SYS_MREMAP 25
 #define SYS_MADVISE 28
@@ -18,6 +19,7 @@
 #define SYS_CLONE 56
 #define SYS_EXECVE 59
 #define SYS_EXIT 60
+#define SYS_FCNTL 72
 #define SYS_READLINK 89
 #define SYS_EXIT_GROUP 231
 #define SYS_READLINKAT 267
@@ -26,7 +28,10 @@
 #define SYS_SPLICE 275
 #define SYS_EXECVEAT 322
 #define SYS_COPY_FILE_RANGE 326
+#define SYS_IO_URING_SETUP 425
 #define SYS_SET_TID_ADDRESS 218
+#define FCNTL_GETLK 5
+#define FCNTL_OFD_GETLK 36
 #define MAP_SHARED_BIT 1
 #define CLONE_SETTLS_BIT 0x00080000
 #define CLONE_CHILD_CLEARTID_BIT 0x00200000
@@ -482,6 +487,7 @@ static void on_pre_syscall(ThreadId tid, UInt number, UWord* args, UInt count)
    r->arg6 = t->args[5];
    r->time_ns = monotonic_ns();
    descriptors_waited(t->number, t->call, number, t->args);
+   if (number == SYS_IOCTL) ioctl_before(t->number, t->call, t->args);
 }
 
 /* Memory that the kernel changed and the engine does not tell of. */
@@ -517,6 +523,10 @@ static void emit_all_untold(ThreadId tid, UInt number, const ULong* args)
          emit_untold(tid, args[1], 8);
          emit_untold(tid, args[3], 8);
          break;
+      case SYS_FCNTL:
+         if (args[1] == FCNTL_GETLK || args[1] == FCNTL_OFD_GETLK) emit_untold(tid, args[2], 32); /* struct flock */
+         break;
+      case SYS_IO_URING_SETUP: emit_untold(tid, args[1], 40); break; /* io_uring_params before its sq_off */
    }
 }
 
@@ -526,6 +536,7 @@ static void on_post_syscall(ThreadId tid, UInt number, UWord* args, UInt count, 
    (void)count;
    Thread* t = &threads[tid];
    emit_all_untold(tid, number, t->args);
+   if (number == SYS_IOCTL) ioctl_after(tid, t->args, sr_isError(res) ? sr_Err(res) : 0);
    if (number == SYS_MADVISE && !sr_isError(res) && (t->args[2] == 4 || t->args[2] == 9)) {
       /* MADV_DONTNEED, MADV_REMOVE: the pages are as they were when mapped. */
       const NSegment* segment = VG_(am_find_nsegment)(t->args[0]);
@@ -558,6 +569,22 @@ static void emit_syscall_memory(ThreadId tid, UChar direction, Addr address, Siz
    r->size = size;
    r->parameter_size = n;
    VG_(memcpy)(EXTRA(r), what, n);
+}
+
+void emit_written(ThreadId tid, Addr address, SizeT size)
+{
+   if (threads[tid].call && size && readable(address, size))
+      emit_syscall_memory(tid, SYSCALL_MEMORY_DIRECTION_WRITE, address, size, "");
+   emit_untold(tid, address, size);
+}
+
+void emit_shared(ThreadId tid, Addr address, SizeT size)
+{
+   const NSegment* segment = VG_(am_find_nsegment)(address);
+   if (size == 0 || segment == NULL) return;
+   UInt protection = protection_bits(segment->hasR, segment->hasW, segment->hasX);
+   emit_mapping(tid, MAPPINGS_OP_MPROTECT, address, size, protection)->shared = True;
+   set_shared(address, size);
 }
 
 /* A parameter in a register; also the number of the call, as `(syscallno)`. */
@@ -1392,6 +1419,9 @@ static void emit_page_hashes(Addr address, SizeT size)
 static void emit_all_hashes(void)
 {
    Addr starts[10000];
+   /* What the end cuts off may have written already, such as how much of its time was left. */
+   for (ThreadId tid = 1; tid < VG_N_THREADS; tid++)
+      if (threads[tid].call) emit_all_untold(tid, threads[tid].sysno, threads[tid].args);
    Int n = VG_(am_get_segment_starts)(SkAnonC | SkFileC, starts, 10000);
    for (Int i = 0; i < n; i++) {
       const NSegment* s = VG_(am_find_nsegment)(starts[i]);

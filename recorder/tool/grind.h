@@ -6,6 +6,7 @@
    debuginfo.c  keeps what the engine has read of lines and inlined functions
    events.c   what the engine tells: memory, syscalls, signals, threads, client requests
    descriptors.c  what the kernel knows of descriptors
+   ioctls.c   what the engine does not know of ioctl
    keyframe.c the whole writable state, now and then
    heap.c     malloc and friends
    engine.c   parts of the engine, made cheaper
@@ -154,6 +155,17 @@ void descriptors_begin(void);
 void descriptors_waited(UInt thread, ULong call, UInt number, const ULong* args);
 /* After one that went well: the descriptors that it gave or sent. */
 void descriptors_after(UInt thread, ULong call, UInt number, const ULong* args, Long result);
+
+/* The kernel wrote this memory for the system call under way, and the engine does not tell of it. */
+void emit_written(ThreadId tid, Addr address, SizeT size);
+/* The system call under way lets others write this memory from now on. */
+void emit_shared(ThreadId tid, Addr address, SizeT size);
+
+/* --- ioctls.c --- */
+/* Before an ioctl: what the program passes. */
+void ioctl_before(UInt thread, ULong call, const ULong* args);
+/* After it: what else it did to memory. `error` is 0 if it went well. */
+void ioctl_after(ThreadId tid, const ULong* args, UWord error);
 
 /* --- keyframe.c --- */
 /* Writes a keyframe if it is time; `tid` is about to run. */
