@@ -19,6 +19,7 @@ import {
   COMPUTED_TABLES,
   HIDDEN_COMPUTED,
   HIDDEN_TABLES,
+  ioctl_names,
   ir,
   MACROS,
   READS_ACCESSES,
@@ -33,6 +34,7 @@ import {
 } from '../schemas/views.js';
 import { ANYTHING, prepareTwin, statementHints, type Hints } from './hints.js';
 import { CHUNKS_AT_ONCE, registerScan, rowsScan, sqlType, type OpenScan } from './scan.js';
+import { ioctlRows } from './ioctl-table.js';
 import type { FoundReplays, lookUp } from './look-up.js';
 import { accessesScan, type OpenReplay } from './scan-accesses.js';
 import {
@@ -90,6 +92,7 @@ export class Database {
       ],
       [ir, rowsScan(ir.columns, () => irRows(trace))],
       [stacks, rowsScan(stacks.columns, () => stackRows(trace))],
+      [ioctl_names, rowsScan(ioctl_names.columns, () => ioctlRows(trace))],
       ...ANALYSIS_TABLES.map(
         (table) => [table, rowsScan(table.columns, () => findingRows(trace, table))] as const,
       ),

@@ -20,6 +20,8 @@ import {
 } from './schema.js';
 import { OBJECT_KINDS } from './descriptor-calls.js';
 import { REQUEST_NAMES } from './requests.js';
+import { COMMANDS_IN_MEMORY, HYPERCALL_NAMES, HYPERCALL_OPERATIONS } from './hypercalls.js';
+import { IOCTL_DIRECTIONS } from './ioctls.js';
 import { ERRNO_NAMES, SYSCALL_NAMES } from './syscalls.js';
 import * as stored from './tables.js';
 
@@ -172,6 +174,18 @@ export const stacks = table('stacks', 'Call stacks: one row per address of a sta
   depth: u32('Place in the stack: 0 is innermost.'),
   pc: u64('Address of the instruction; that of a caller points into its call instruction.'),
 });
+
+export const ioctl_names = table(
+  'ioctl_names',
+  "Names of ioctl requests: those that grind knows, and those of the user's own file `ioctls` beside the runs.",
+  {
+    request: u32('The whole number of the request.'),
+    name: string(
+      "Name as in the kernel's headers; several, with | between, that share the number.",
+    ),
+    family: string('The kind of object that takes it, such as kvm-vm; empty when not known.'),
+  },
+);
 
 /** Kept in the run folder by `grind analyze`; an analysis that runs again replaces its rows. */
 export const findings = table(
@@ -735,6 +749,7 @@ export const COMPUTED_TABLES = [
   segment_instructions,
   ir,
   stacks,
+  ioctl_names,
   ...ANALYSIS_TABLES,
   trace_damage,
 ] as const;
@@ -760,6 +775,29 @@ function names(
   const values = rows.map(([number, name]) => `(${number}::uinteger, '${name}')`).join(', ');
   return `from (values ${values}) t(${columns.join(', ')})`;
 }
+
+/** The unsigned little-endian number of some bytes of a blob from an offset on. */
+const littleEndian = (blob: string, offset: number, sizeBytes: number): string =>
+  `('0x' || ${Array.from({ length: sizeBytes }, (_, i) => offset + sizeBytes - i)
+    .map((place) => `hex(${blob}[${place}:${place}])`)
+    .join(' || ')})::ubigint`;
+
+const hypercallNumbers = (names: readonly string[]): string =>
+  [...HYPERCALL_NAMES]
+    .filter(([, name]) => names.includes(name))
+    .map(([number]) => number)
+    .join(', ');
+
+const operationNumbers = [...HYPERCALL_NAMES].flatMap(([hypercall, name]) =>
+  (HYPERCALL_OPERATIONS[name] ?? []).map(
+    ([operation, its]) => [(hypercall << 16) | operation, its] as const,
+  ),
+);
+
+/** An ioctl's request is an int, whatever the register's upper half holds. */
+const request = '(arg2 & 4294967295)';
+const [DOMCTL] = [...HYPERCALL_NAMES].find(([, name]) => name === 'domctl')!;
+const PRIVCMD_HYPERCALL = 0x305000;
 
 const frameColumns = { function: functionName, file, line };
 
@@ -838,6 +876,7 @@ export const VIEWS: readonly View[] = [
         'Result; the negated error number when it failed; NULL when the call did not end.',
       ),
       errno: string('Name of the error; NULL when the call did not fail.'),
+      ioctl: string('Name of the request, of an ioctl; NULL when unknown, and of other calls.'),
       time_ns: u64('Monotonic clock at the begin, in nanoseconds.'),
       duration_ns: i64('Time from begin to end, in nanoseconds; NULL when the call did not end.'),
       end_tick: u64('Tick at which the call ended; NULL when it did not.'),
@@ -846,12 +885,82 @@ export const VIEWS: readonly View[] = [
     `select e.process, e.call, e.tick, e.thread, e.number, n.name,
             e.arg1, e.arg2, e.arg3, e.arg4, e.arg5, e.arg6,
             x.result, if(x.failed, coalesce(m.name, (-x.result)::varchar), null) as errno,
-            e.time_ns, x.time_ns::bigint - e.time_ns::bigint as duration_ns, x.tick end_tick, e.stack
+            i.name as ioctl, e.time_ns, x.time_ns::bigint - e.time_ns::bigint as duration_ns, x.tick end_tick, e.stack
      from scan_syscall_enters() e
      left join scan_syscall_exits() x on x.process = e.process and x.call = e.call
      left join syscall_names n on n.number = e.number
      left join errno_names m on x.failed and m.number = -x.result
+     left join ioctl_names i on e.number = ${SYSCALL_NAMES.indexOf('ioctl')} and i.request = ${request}
      order by e.process, e.call`,
+  ),
+  view(
+    table('hypercall_names', "Names of Xen's hypercalls.", {
+      number: u32('Number of the hypercall.'),
+      name: string('Name, without __HYPERVISOR_.'),
+    }),
+    names(['number', 'name'], [...HYPERCALL_NAMES]),
+  ),
+  view(
+    table('hypercall_operations', "Names of the operations of Xen's hypercalls.", {
+      number: u32('Number of the hypercall, times 65536, and of the operation.'),
+      name: string('Name, such as createdomain.'),
+    }),
+    names(['number', 'name'], operationNumbers),
+  ),
+  view(
+    table(
+      'ioctls',
+      'One row per ioctl, with its request taken apart; of a hypercall of Xen through privcmd, which one it is.',
+      {
+        process,
+        call: stored.syscall_enters.columns.call,
+        tick,
+        thread,
+        descriptor: i64('The descriptor.'),
+        request: ioctl_names.columns.request,
+        name: string('Name of the request; NULL when unknown.'),
+        family: string('The kind of object that takes it; NULL when unknown.'),
+        direction: string(
+          'What becomes of the structure at the argument: the kernel reads it (write), fills it (read), both or none. Of old requests it means nothing, nor do the next columns.',
+        ),
+        type: u32("The driver's letter, as a number."),
+        number: u32('Number of the request within its type.'),
+        size: u32('Size of the structure in bytes.'),
+        argument: u64('The argument: mostly the address of a structure, see `syscall_contents`.'),
+        hypercall: string('Of a hypercall its name, or its number when unknown; NULL of others.'),
+        operation: string('Its operation, or the number of it; NULL when it has none.'),
+        domain: u32('The domain that a domctl is for; NULL of others.'),
+        result: i64('As in `syscalls`.'),
+        errno: string('Name of the error; NULL when the call did not fail.'),
+        stack,
+      },
+    ),
+    `with asked as (
+       select *, ${request}::uinteger as request from syscalls where name = 'ioctl'),
+     passed as (
+       select a.process, a.call, ${littleEndian('c.bytes', 0, 8)}::uinteger as hypercall,
+              ${littleEndian('c.bytes', 8, 8)} as first
+       from asked a join syscall_contents c on c.process = a.process and c.call = a.call and c.address = a.arg3
+       where a.request = ${PRIVCMD_HYPERCALL}),
+     commands as (
+       select p.process, p.call, p.hypercall,
+              if(p.hypercall in (${hypercallNumbers(COMMANDS_IN_MEMORY)}), ${littleEndian('o.bytes', 0, 4)}, p.first) as command,
+              if(p.hypercall = ${DOMCTL}, ${littleEndian('o.bytes', 8, 2)}, null)::uinteger as domain
+       from passed p left join syscall_contents o on o.process = p.process and o.call = p.call
+         and o.address = p.first and p.hypercall in (${hypercallNumbers(COMMANDS_IN_MEMORY)}))
+     select a.process, a.call, a.tick, a.thread, a.arg1::uinteger::integer::bigint as descriptor, a.request,
+            n.name, n.family,
+            (['${IOCTL_DIRECTIONS.join("', '")}'])[(a.request >> 30)::integer + 1] as direction,
+            (a.request >> 8) & 255 as type, a.request & 255 as number, (a.request >> 16) & 16383 as size,
+            a.arg3 as argument, coalesce(h.name, c.hypercall::varchar) as hypercall,
+            if(c.hypercall in (${hypercallNumbers(Object.keys(HYPERCALL_OPERATIONS))}), coalesce(o.name, c.command::varchar), null) as operation,
+            c.domain, a.result, a.errno, a.stack
+     from asked a
+     left join ioctl_names n on n.request = a.request
+     left join commands c on c.process = a.process and c.call = a.call
+     left join hypercall_names h on h.number = c.hypercall
+     left join hypercall_operations o on c.command < 65536 and o.number = c.hypercall * 65536 + c.command
+     order by a.process, a.call`,
   ),
   view(
     table('threads', 'One row per thread.', {
