@@ -1,4 +1,4 @@
-/** Names of client request codes, as in valgrind.h, memcheck.h, helgrind.h, drd.h, callgrind.h and dhat.h. */
+/** Names of client request codes, as in valgrind.h, memcheck.h, helgrind.h, drd.h, callgrind.h and dhat.h, and in grind's own. */
 
 /** First code of a tool's own requests: its two letters in the upper bytes. */
 const base = (letters: string) =>
@@ -10,6 +10,25 @@ const from = (first: number, names: string): [number, string][] =>
     .trim()
     .split(/\s+/)
     .map((name, i) => [first + i, name]);
+
+/** Requests of recorder/grind-capabilities.h, in the order of their numbers. */
+export const CAPABILITY_REQUESTS = [
+  'CAP_SPACE',
+  'CAP_SPACE_END',
+  'CAP_OBJECT',
+  'CAP_OBJECT_END',
+  'CAP_ALLOC',
+  'CAP_FREE',
+  'CAP_MAP',
+  'CAP_OVERMAP',
+  'CAP_UNMAP',
+  'CAP_INVOKE',
+  'CAP_SEND',
+  'CAP_GRANT',
+  'CAP_RECEIVE',
+] as const;
+/** The code of the first one: 'G', 'R', 0x40. */
+export const FIRST_CAPABILITY_REQUEST = base('GR') + 0x40;
 
 /** Name by code. The codes that helgrind.h and drd.h share have helgrind.h's names. */
 export const REQUEST_NAMES: ReadonlyMap<number, string> = new Map([
@@ -77,4 +96,6 @@ export const REQUEST_NAMES: ReadonlyMap<number, string> = new Map([
      DISABLE_ADDR_ERROR_REPORTING_IN_RANGE`,
   ),
   ...from(base('MC') + 0x100, 'MEMCHECK_RECORD_OVERLAP_ERROR'),
+  ...from(base('GR'), 'GRIND_START GRIND_STOP'),
+  ...from(FIRST_CAPABILITY_REQUEST, CAPABILITY_REQUESTS.map((name) => `GRIND_${name}`).join(' ')),
 ]);

@@ -347,6 +347,37 @@ export const mapping_lives = table(
 );
 
 /** Kept in the run folder as findings are. */
+export const capabilities = table(
+  'capabilities',
+  "Every index of a capability of the program's own (recorder/grind-capabilities.h) from its allocation to its release, as the last `grind analyze capcheck` followed them.",
+  {
+    process,
+    analysis: findings.columns.analysis,
+    space: u64('The space, as the program tells them apart.'),
+    space_name: string('Its name; empty when the program gave none.'),
+    index: u64('The index in the space.'),
+    generation: u32('How many times it has been allocated, from 1.'),
+    object: u64('The object mapped there last; 0 when none was.'),
+    object_name: string('Its name; empty when the program gave none.'),
+    protocol: u64('Its protocol; 0 when it has none.'),
+    rights: u64('The rights that it was mapped with, as bits.'),
+    allocated_tick: u64('Tick of the allocation.'),
+    allocated_thread: u32('Thread that allocated it.'),
+    allocated_stack: u32('Call stack of the allocation, a key of `stacks`.'),
+    mapped_tick: u64('Tick of the last mapping; 0 when there was none.'),
+    mapped_stack: u32('Call stack of that, a key of `stacks`; 0 when there was none.'),
+    end: enumOf(
+      ['allocated', 'freed', 'space_ended'],
+      'How it ended; `allocated`: it did not; `space_ended`: with its task.',
+    ),
+    end_tick: u64('Tick of that; 0 when it did not end.'),
+    end_stack: u32('Call stack of that, a key of `stacks`; 0 when it did not end.'),
+    mappings: u64('How often something was mapped there.'),
+    invocations: u64('How often it was invoked.'),
+  },
+);
+
+/** Kept in the run folder as findings are. */
 export const heap_timeline = table(
   'heap_timeline',
   'Heap use over time, as the last `grind analyze heap` measured it: for each stretch of time the moment at which most was in use, and the first and the last moment.',
@@ -723,6 +754,7 @@ export const ANALYSIS_TABLES = [
   sync_variables,
   descriptors,
   mapping_lives,
+  capabilities,
   cache_levels,
   cache_lines,
   cache_sites,

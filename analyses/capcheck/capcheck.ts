@@ -16,6 +16,7 @@ import type { Analysis, AnalysisContext, OptionValues } from '../analysis.js';
 import type { Outcome } from '../finding.js';
 import { COMPARED_PCS, Findings } from '../findings.js';
 import { usedBySuccessor } from './inheritance.js';
+import { Capabilities, CAPABILITY_OPTIONS } from './capabilities.js';
 import { DESCRIPTOR_OPTIONS, Descriptors } from './descriptors.js';
 import { MAPPING_OPTIONS, Mappings } from './mappings.js';
 import type { CapContext, CapPart, MakeCapPart, ValueOrigins } from './part.js';
@@ -27,12 +28,13 @@ const LOADER = /\/ld[-.\w]*\.so[.\d]*$/;
 const PARTS: readonly MakeCapPart[] = [
   (context) => new Descriptors(context),
   (context) => new Mappings(context),
+  (context) => new Capabilities(context),
 ];
 
 export const analysis: Analysis = {
   name: 'capcheck',
   describe: 'Wrong uses of descriptors, mappings and capabilities: leaks, uses after the end',
-  options: { ...DESCRIPTOR_OPTIONS, ...MAPPING_OPTIONS },
+  options: { ...DESCRIPTOR_OPTIONS, ...MAPPING_OPTIONS, ...CAPABILITY_OPTIONS },
   async *run(trace, options, context) {
     for (const [i, process] of context.processes.entries()) {
       yield await judge(trace, process, options, context);

@@ -1278,6 +1278,7 @@ static Bool on_request(ThreadId tid, UWord* args, UWord* result)
       recording_stop("stopped by the program");
       return True;
    } else {
+      if (code == REQUEST_CAP_SPACE || code == REQUEST_CAP_OBJECT) text = guest_string(args[2]);
       handled = code >= VG_USERREQ__MALLOCLIKE_BLOCK && code <= VG_USERREQ__RESIZEINPLACE_BLOCK;
       if (handled) *result = answer_pool(code, args);
    }

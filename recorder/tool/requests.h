@@ -24,6 +24,9 @@ enum {
    TASK_FULFILL,
    REQUEST_TASKS_END
 };
+/* Those of recorder/grind-capabilities.h that have a name as their second argument. */
+#define REQUEST_CAP_SPACE (VG_USERREQ_TOOL_BASE('G', 'R') + 0x40)
+#define REQUEST_CAP_OBJECT (VG_USERREQ_TOOL_BASE('G', 'R') + 0x42)
 /* Of a task that is created: it is executed at once; so are those that it creates; who creates it waits for it; there
    are several, of a loop. */
 #define TASK_IS_UNDEFERRED 1
