@@ -62,6 +62,7 @@ export function lookAgain(
       },
       trackedWords: trackedWords(registers),
       report: (event) => options.report?.(event),
+      moveStackFar: (from, to) => events.moveStackFar(from, to),
       partialLoadsOk: settings.partialLoadsOk,
     },
     tidyUp: true,
