@@ -549,14 +549,30 @@ async function followRest(
   }
 }
 
-/** Whether a process runs under our tool; false for one that has ended but was not yet waited for. */
-function isToolProcess(pid: number): boolean {
+/** What `read` says of a process or else of one of its threads: if the first one has ended, only the others can tell. */
+function ofAnyThread(pid: number, read: (folder: string) => boolean): boolean {
+  const holds = (folder: string): boolean => {
+    try {
+      return read(folder);
+    } catch {
+      return false;
+    }
+  };
+  const folder = `/proc/${pid}`;
+  return holds(folder) || threadsOf(folder).some(holds);
+}
+
+function threadsOf(folder: string): string[] {
   try {
-    return basename(readlinkSync(`/proc/${pid}/exe`)).startsWith(TOOL_FILE);
+    return readdirSync(`${folder}/task`).map((thread) => `${folder}/task/${thread}`);
   } catch {
-    return false;
+    return [];
   }
 }
+
+/** Whether a process runs under our tool; false for one that has ended but was not yet waited for. */
+const isToolProcess = (pid: number): boolean =>
+  ofAnyThread(pid, (folder) => basename(readlinkSync(`${folder}/exe`)).startsWith(TOOL_FILE));
 
 /** Processes that write to a spool. */
 function liveProcesses(spool: string): number[] {
@@ -564,13 +580,11 @@ function liveProcesses(spool: string): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && isToolProcess(Number(name)))
     .map(Number)
-    .filter((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(option);
-      } catch {
-        return false;
-      }
-    });
+    .filter((pid) =>
+      ofAnyThread(pid, (folder) =>
+        readFileSync(`${folder}/cmdline`, 'utf8').split('\0').includes(option),
+      ),
+    );
 }
 
 /** Whether a process is (still) the recorder of a run: a number may have been given to another program. */

@@ -175,3 +175,17 @@ test('two threads that take turns: their accesses stand in the order in which th
     select thread <> lag(thread) over (order by event) as switched from slices) where switched`);
   assert.ok((switches as bigint) >= turns);
 });
+
+test('a process whose first thread ends before the others is recorded to its end', () => {
+  // Whether it is replayed as it ran is another question: sometimes it is not, after the join.
+  const recording = record(['leaderless.c'], { unchecked: true });
+  assert.equal(recording.status, 3, recording.stderr);
+  assert.equal(recording.facts.int('rounds'), 20n);
+  assert.deepEqual(recording.query('select "end"::varchar as how, status from processes'), [
+    { how: 'exit', status: 3n },
+  ]);
+  assert.equal(
+    recording.cell(`select count(*) from heap where op = 'malloc' and size between 100 and 119`),
+    20n,
+  );
+});
