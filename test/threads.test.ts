@@ -177,8 +177,7 @@ test('two threads that take turns: their accesses stand in the order in which th
 });
 
 test('a process whose first thread ends before the others is recorded to its end', () => {
-  // Whether it is replayed as it ran is another question: sometimes it is not, after the join.
-  const recording = record(['leaderless.c'], { unchecked: true });
+  const recording = record(['leaderless.c']);
   assert.equal(recording.status, 3, recording.stderr);
   assert.equal(recording.facts.int('rounds'), 20n);
   assert.deepEqual(recording.query('select "end"::varchar as how, status from processes'), [

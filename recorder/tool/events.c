@@ -80,6 +80,7 @@ static void read_state_parts(ThreadId tid, UChar* state)
 static Thread* threads;
 Addr sync_marker;
 static UInt thread_count;
+/* Threads that were created, also those that have not begun yet, and have not ended. */
 static UInt live_threads;
 static ULong call_count;
 
@@ -775,6 +776,7 @@ static void on_thread_create(ThreadId parent, ThreadId child)
    Thread* t = &threads[child];
    VG_(memset)(t, 0, sizeof *t);
    t->number = ++thread_count;
+   live_threads++;
    if (parent == VG_INVALID_THREADID) return;
    const ULong* args = threads[parent].args;
    if (threads[parent].call && threads[parent].sysno == SYS_CLONE) {
@@ -794,7 +796,6 @@ static void on_thread_start(ThreadId tid)
 {
    Thread* t = &threads[tid];
    t->started = True;
-   live_threads++;
    if (t->set_tid) write_later(MEMORY_CAUSE_SYSCALL, t->set_tid, 4);
    RawThreadEvents* r = emit_thread(tid, THREAD_EVENTS_OP_START);
    r->os_thread = VG_(gettid)();
@@ -808,9 +809,9 @@ static void on_thread_start(ThreadId tid)
 static void on_thread_exit(ThreadId tid)
 {
    Thread* t = &threads[tid];
+   live_threads--;
    if (!t->started) return; /* its clone failed */
    t->started = False;
-   live_threads--;
    t->ended = death.happened;
    if (!t->ended) emit_thread(tid, THREAD_EVENTS_OP_EXIT);
    if (t->clear_tid && live_threads && VG_(am_is_valid_for_client)(t->clear_tid, 4, VKI_PROT_WRITE)) {
