@@ -7,6 +7,7 @@
  */
 import { legsOf } from '../../replay/event-cursor.js';
 import { eventRows } from '../../replay/event-rows.js';
+import { ioctlsOf } from '../../replay/ioctl-table.js';
 import { recordedStacks } from '../../replay/lineage.js';
 import { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
@@ -61,6 +62,7 @@ async function judge(
     process,
     image,
     options,
+    ioctls: ioctlsOf(trace),
     stackOf,
     isInImage: () => isInImage,
     get origins() {

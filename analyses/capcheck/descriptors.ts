@@ -11,9 +11,9 @@ import {
   DESCRIPTOR_CALLS,
   GIVING_IOCTLS,
   type DescriptorUse,
-  type Need,
   type ObjectKind,
 } from '../../schemas/descriptor-calls.js';
+import { IOCTL_OBJECTS, type Ioctl } from '../../schemas/ioctls.js';
 import type { Row, Table } from '../../schemas/schema.js';
 import { ERRNO_NAMES, SYSCALL_NAMES } from '../../schemas/syscalls.js';
 import { descriptor_events, syscall_enters, syscall_exits } from '../../schemas/tables.js';
@@ -152,8 +152,8 @@ const O_CLOEXEC = 0o2000000;
 const AT_FDCWD = -100;
 const EBADF = 9;
 const FIRST_OWN = 3;
-/** The type of KVM's requests, in bits 8 to 15 (asm-generic/ioctl.h). */
-const KVM_IOCTL = 0xae;
+/** Families of ioctl requests that terminals take. */
+const TERMINAL: ReadonlySet<string> = new Set(['tty', 'console']);
 const GIVING = new Set(Object.values(GIVING_IOCTLS));
 /** Errors that an object of the wrong kind gives. */
 const WRONG_KIND = new Set(
@@ -591,12 +591,14 @@ export class Descriptors implements CapPart {
     const { number, at } = call;
     for (const { use, generation } of call.uses) {
       if (!generation) continue;
-      const need = needOf(call, use);
-      const against = obstacle(need, generation.description);
+      const request = number === SYS.ioctl ? this.requestOf(call) : undefined;
+      const against = isOfAnother(request, generation.description)
+        ? withArticle(generation.description.kind)
+        : obstacle(use.need, generation.description);
       if (against === undefined) continue;
-      if (wanted !== 'all' && (use.isProbe || isProbe(call))) continue;
+      if (wanted !== 'all' && (use.isProbe || isProbe(call, request))) continue;
       const name = SYSCALL_NAMES[number]!;
-      const what = `Operation ${name}${need === 'kvm' ? ' of KVM' : ''} on ${against}`;
+      const what = `Operation ${name}${request ? ` ${request.name}` : ''} on ${against}`;
       const notes = [
         `Descriptor ${generation.descriptor} is ${this.describe(generation)}; the call failed with ${ERRNO_NAMES.get(error) ?? error}`,
       ];
@@ -604,6 +606,10 @@ export class Descriptors implements CapPart {
       this.context.found({ kind: 'FdProtocol', what, at, notes, more, parameter: `${name}(fd)` });
       return;
     }
+  }
+
+  private requestOf(call: Call): Ioctl | undefined {
+    return this.context.ioctls.get(Number(BigInt.asUintN(32, call.arguments[1]!)));
   }
 
   /** A descriptor was closed, while others wait for what it was of. */
@@ -747,12 +753,13 @@ const isOwn = ({ origin }: Generation): boolean => origin !== 'inherited' && ori
 
 const int = (value: bigint): number => Number(BigInt.asIntN(32, value));
 
-/** What a call needs of a descriptor, where that depends on other arguments. */
-function needOf(call: Call, { need }: DescriptorUse): Need {
-  const isKvm = ((Number(BigInt.asUintN(32, call.arguments[1]!)) >> 8) & 0xff) === KVM_IOCTL;
-  return need === 'ioctl' && isKvm ? 'kvm' : need;
+/** A request of ioctl is for other objects. */
+function isOfAnother(request: Ioctl | undefined, { name }: Description): boolean {
+  const objects = request && IOCTL_OBJECTS[request.family];
+  return objects !== undefined && name !== '' && !objects.test(name);
 }
 
-/** The call is one by which programs find out whether an object has positions. */
-const isProbe = (call: Call): boolean =>
-  call.number === SYS.lseek && int(call.arguments[2]!) !== SEEK_SET;
+/** The call is one by which programs find out whether an object has positions, or is a terminal. */
+const isProbe = ({ number, arguments: given }: Call, request: Ioctl | undefined): boolean =>
+  (number === SYS.lseek && int(given[2]!) !== SEEK_SET) ||
+  (request !== undefined && TERMINAL.has(request.family));

@@ -4,6 +4,7 @@
  */
 import type { ProcessRow } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
+import type { Ioctl } from '../../schemas/ioctls.js';
 import type { Table } from '../../schemas/schema.js';
 import type { AnalysisRows, FindingStack, Pc, SummaryValue } from '../finding.js';
 import type { OptionValues } from '../analysis.js';
@@ -57,6 +58,8 @@ export interface CapContext {
   readonly process: number;
   readonly image: ProcessRow;
   readonly options: OptionValues;
+  /** Names and families of the requests of ioctl, by number. */
+  readonly ioctls: ReadonlyMap<number, Ioctl>;
   /** The events are of the image itself, not of one that it was forked from. */
   isInImage(): boolean;
   /** Present when the execution is replayed for it. */

@@ -94,6 +94,7 @@ static void protocol(void) {
   BUG(syscall(SYS_getdents64, file, text, 16), 0);  // expect: FdProtocol
   BUG(read(poll, text, 1), 0);                      // expect: FdProtocol
   BUG(syscall(SYS_ioctl, file, 0xae00, 0), 0);      // expect: FdProtocol
+  BUG(syscall(SYS_ioctl, file, 0x400454ca, 0), 0);  // expect: FdProtocol
   lseek(ends[0], 0, SEEK_CUR);        // finds out whether there are positions
   getsockopt(file, SOL_SOCKET, SO_TYPE, text, &(socklen_t){4});  // whether it is a socket
   int all[] = {file, folder, sink, event, timer, poll, pair[0], pair[1], ends[0], ends[1]};
