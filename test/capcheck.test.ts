@@ -3,48 +3,27 @@
  * gives, and the same program without its bugs (-DCLEAN) gives none.
  */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import {
-  expectedCounts,
-  foundCounts,
+  findingsOf,
   grindAsync,
   recordSource,
   run,
-  wordsOf,
+  testGuests,
   type FoundJson,
 } from './expectations.js';
 import { compile, grind, record, Recording, ROOT, run as straced, scratch } from './guest.js';
 
 const GUESTS = join(ROOT, 'test', 'guests', 'capcheck');
-const SOURCES = existsSync(GUESTS)
-  ? readdirSync(GUESTS).filter((file) => file.endsWith('.c') && file !== 'repaired.c')
-  : [];
+const SOURCES = readdirSync(GUESTS).filter((file) => file !== 'repaired.c');
 
-async function analyze(folder: string, ...options: string[]): Promise<FoundJson[]> {
-  const { out, err } = await grindAsync('analyze', 'capcheck', folder, '-f', 'json', ...options);
-  assert.match(out, /^\{/, err);
-  const report = JSON.parse(out) as { findings: FoundJson[]; summary: { missing: object[] } };
-  assert.deepEqual(report.summary.missing, []);
-  return report.findings;
-}
+const analyze = (folder: string, ...options: string[]): Promise<FoundJson[]> =>
+  findingsOf('capcheck', folder, ...options);
 
 describe('capcheck', { concurrency: 2 }, () => {
-  for (const file of SOURCES) {
-    const source = join(GUESTS, file);
-    const options = wordsOf(source, 'analyze') ?? [];
-
-    test(`${file}: what its source announces`, async () => {
-      const findings = await analyze(await recordSource(source), ...options);
-      assert.deepEqual(foundCounts(findings, file), expectedCounts(source));
-    });
-
-    test(`${file}: nothing without its bugs`, async () => {
-      const findings = await analyze(await recordSource(source, '-DCLEAN'), ...options);
-      assert.deepEqual(foundCounts(findings, file), {});
-    });
-  }
+  testGuests(GUESTS, SOURCES, analyze);
 
   test('a fault that a handler repairs is none', () => {
     const options = ['--valgrind-arg=--vex-iropt-register-updates=allregs-at-mem-access'];

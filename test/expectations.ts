@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { test } from 'node:test';
 import { outOptions, ROOT, SCRATCH, scratch } from './guest.js';
 
 /** The findings of a report in JSON, as far as tests look at them. */
@@ -88,4 +89,39 @@ export async function recordSource(source: string, ...more: string[]): Promise<s
   const folder = scratch('run');
   await grindAsync('record', '--quiet', ...outOptions(folder), '--', program);
   return folder;
+}
+
+/** The findings of an analysis that could judge everything. */
+export async function findingsOf(
+  analysis: string,
+  folder: string,
+  ...options: string[]
+): Promise<FoundJson[]> {
+  const { out, err } = await grindAsync('analyze', analysis, folder, '--format=json', ...options);
+  assert.match(out, /^\{/, err);
+  const report = JSON.parse(out) as { findings: FoundJson[]; summary: { missing: object[] } };
+  assert.deepEqual(report.summary.missing, []);
+  return report.findings;
+}
+
+/** Tests that guests of a folder give what their sources announce, and nothing with -DCLEAN. */
+export function testGuests(
+  folder: string,
+  files: readonly string[],
+  analyze: (run: string, ...options: string[]) => Promise<FoundJson[]>,
+): void {
+  for (const file of files) {
+    const source = join(folder, file);
+    const options = wordsOf(source, 'analyze') ?? [];
+
+    test(`${file}: what its source announces`, async () => {
+      const findings = await analyze(await recordSource(source), ...options);
+      assert.deepEqual(foundCounts(findings, file), expectedCounts(source));
+    });
+
+    test(`${file}: nothing without its bugs`, async () => {
+      const findings = await analyze(await recordSource(source, '-DCLEAN'), ...options);
+      assert.deepEqual(foundCounts(findings, file), {});
+    });
+  }
 }

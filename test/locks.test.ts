@@ -7,11 +7,10 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import {
-  expectedCounts,
-  foundCounts,
+  findingsOf,
   grindAsync,
   recordSource,
-  wordsOf,
+  testGuests,
   type FoundJson,
 } from './expectations.js';
 import { grind, record, ROOT } from './guest.js';
@@ -20,33 +19,15 @@ const GUESTS = join(ROOT, 'test', 'guests', 'locks');
 const ANALYSIS = join(ROOT, 'dist', 'test', 'lock-analysis.js');
 const SOURCES = readdirSync(GUESTS).filter((file) => !file.startsWith('contention'));
 
-async function analyze(folder: string, ...options: string[]): Promise<FoundJson[]> {
-  const { out, err } = await grindAsync('analyze', ANALYSIS, folder, '--format=json', ...options);
-  assert.match(out, /^\{/, err);
-  const report = JSON.parse(out) as { findings: FoundJson[]; summary: { missing: object[] } };
-  assert.deepEqual(report.summary.missing, []);
-  return report.findings;
-}
+const analyze = (folder: string, ...options: string[]): Promise<FoundJson[]> =>
+  findingsOf(ANALYSIS, folder, ...options);
 
 /** The sentence without addresses and numbers of threads. */
 const sentence = ({ what }: FoundJson): string =>
   what.replace(/0x[0-9A-F]+/g, 'ADDRESS').replace(/hread #\d+/g, 'hread #N');
 
 describe('locks', { concurrency: 2 }, () => {
-  for (const file of SOURCES) {
-    const source = join(GUESTS, file);
-    const options = wordsOf(source, 'analyze') ?? [];
-
-    test(`${file}: what its source announces`, async () => {
-      const findings = await analyze(await recordSource(source), ...options);
-      assert.deepEqual(foundCounts(findings, file), expectedCounts(source));
-    });
-
-    test(`${file}: nothing without its bugs`, async () => {
-      const findings = await analyze(await recordSource(source, '-DCLEAN'), ...options);
-      assert.deepEqual(foundCounts(findings, file), {});
-    });
-  }
+  testGuests(GUESTS, SOURCES, analyze);
 
   test('an order of three locks, with all places and where the locks come from', async () => {
     const findings = await analyze(await recordSource(join(GUESTS, 'order.c')));
