@@ -37,19 +37,34 @@ export const analysis: Analysis = {
   describe: 'Wrong uses of descriptors, mappings and capabilities: leaks, uses after the end',
   options: { ...DESCRIPTOR_OPTIONS, ...MAPPING_OPTIONS, ...CAPABILITY_OPTIONS },
   async *run(trace, options, context) {
-    for (const [i, process] of context.processes.entries()) {
-      yield await judge(trace, process, options, context);
-      context.progress((i + 1) / context.processes.length);
+    const { processes } = context;
+    const wanted = options['fd-reuse'];
+    const replayed = imagesToReplay(trace, processes, wanted);
+    for (const [i, process] of processes.entries()) {
+      const outcome = await judge(trace, process, options, context, replayed.has(process));
+      const isTold =
+        i === processes.length - 1 && wanted === 'auto' && replayed.size < processes.length;
+      yield isTold
+        ? {
+            ...outcome,
+            missing: [...outcome.missing, notReplayed(replayed.size, processes.length)],
+          }
+        : outcome;
+      context.progress((i + 1) / processes.length);
     }
   },
 };
 
-/** One process image. */
+/**
+ * One process image.
+ * @param findsOrigins - replay it for where descriptors come from
+ */
 async function judge(
   trace: Trace,
   process: number,
   options: OptionValues,
   { callers }: AnalysisContext,
+  findsOrigins: boolean,
 ): Promise<Outcome> {
   const image = trace.processes.find((row) => row.process === process)!;
   const stacks = recordedStacks(trace, process);
@@ -94,7 +109,7 @@ async function judge(
     for (const part of readers.get(row.table)!) part.applied(row);
   };
   const missing: string[] = [];
-  if (wantsOrigins(trace, process, options, missing)) {
+  if (findsOrigins) {
     const { OriginReplay } = await import('./origins.js');
     const replay = new OriginReplay(trace, process, tables, applied);
     origins = replay;
@@ -113,21 +128,29 @@ async function judge(
   };
 }
 
-/** Executions of more instructions than this are only replayed when the user says so. */
-const LONGEST_TICKS = 200_000_000n;
+/** So many instructions are replayed without being asked to; to begin with a process image costs as much as some more. */
+const MOST_TICKS = 200_000_000n;
+const BEGINNING_TICKS = 10_000_000n;
 
-/** Whether to replay a process image for where descriptors come from; if not for its length, that is said. */
-function wantsOrigins(
+/** The process images to replay for where descriptors come from: by default those that did most, as far as that is quick. */
+function imagesToReplay(
   trace: Trace,
-  process: number,
-  options: OptionValues,
-  missing: string[],
-): boolean {
-  if (options['fd-reuse'] !== 'auto') return options['fd-reuse'] === 'yes';
-  const ticks = legsOf(trace, process).reduce((sum, leg) => sum + leg.endTick, 0n);
-  if (ticks <= LONGEST_TICKS) return true;
-  missing.push(
-    `Uses of descriptors whose number was given out again were not searched for, as the execution is long (${formatCount(ticks)} instructions); --fd-reuse=yes does.`,
-  );
-  return false;
+  processes: readonly number[],
+  wanted: string | undefined,
+): ReadonlySet<number> {
+  if (wanted !== 'auto') return new Set(wanted === 'yes' ? processes : []);
+  const own = new Map(trace.processes.map(({ process, ticks }) => [process, ticks]));
+  const chosen = new Set<number>();
+  let left = MOST_TICKS;
+  for (const process of [...processes].sort((a, b) => (own.get(b)! > own.get(a)! ? 1 : -1))) {
+    const cost = legsOf(trace, process).reduce((sum, leg) => sum + leg.endTick, BEGINNING_TICKS);
+    if (cost > left) continue;
+    left -= cost;
+    chosen.add(process);
+  }
+  return chosen;
 }
+
+/** What is said when not all process images were replayed, though nobody asked for that. */
+const notReplayed = (chosen: number, all: number): string =>
+  `Uses of descriptors whose number was given out again were searched for in ${formatCount(chosen)} of ${formatCount(all)} process images, as the others did less or are long; --fd-reuse=yes does all.`;

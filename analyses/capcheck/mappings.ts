@@ -25,7 +25,7 @@ export const MAPPING_OPTIONS = {
   },
   'map-growth': {
     describe:
-      'Report places that go on mapping memory when so many mappings of one are there, or no',
+      'Report places that go on mapping files or shared memory when so many mappings of one are there, or no',
     default: '16',
   },
 } as const satisfies Record<string, AnalysisOption>;
@@ -499,7 +499,10 @@ export class Mappings implements CapPart {
 
   private findGrowth(tick: number): void {
     const found = growths(
-      this.all.filter(isOwn),
+      this.all.filter(
+        (mapping) =>
+          isOwn(mapping) && !isHeap(mapping) && !this.context.isOfLoader(mapping.mapped.stack),
+      ),
       ({ mapped }) => this.context.siteOf(mapped.stack),
       ({ mapped, unmapped }) => ({ from: mapped.tick, to: unmapped?.tick ?? Infinity }),
       tick,
@@ -525,6 +528,9 @@ export class Mappings implements CapPart {
     return [this.context.stack('It was unmapped at', at), this.mappedAt(mapping)];
   }
 }
+
+/** Private memory is what allocators make a heap of: that it grows is no mistake in itself. */
+const isHeap = ({ isShared, file }: Mapping): boolean => !isShared && file === '';
 
 /** The process image made it, by a call of its own. */
 const isOwn = ({ origin }: Mapping): boolean => origin === 'mmap' || origin === 'shmat';
