@@ -19,11 +19,6 @@ extern Int VG_(fd_hard_limit);
 #define F_DUPFD 0
 #define F_DUPFD_CLOEXEC 1030
 
-static Bool readable(Addr address, SizeT size)
-{
-   return address && VG_(am_is_valid_for_client)(address, size, VKI_PROT_READ);
-}
-
 static void emit_descriptor(UInt thread, ULong call, UChar op, Int descriptor)
 {
    HChar link[40], name[4096];

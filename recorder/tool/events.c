@@ -110,7 +110,7 @@ ULong monotonic_ns(void)
 
 /* ---------------------------------------------------------------- memory */
 
-static Bool readable(Addr address, SizeT size)
+Bool readable(Addr address, SizeT size)
 {
    return VG_(am_is_valid_for_client)(address, size, VKI_PROT_READ);
 }

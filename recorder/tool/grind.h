@@ -148,6 +148,9 @@ SizeT present_size(const NSegment* segment);
 /* Whether a page of guest memory is all zero. */
 Bool page_is_zero(Addr page);
 
+/* Whether the program could read this memory. */
+Bool readable(Addr address, SizeT size);
+
 /* --- descriptors.c --- */
 /* Tells of all descriptors that are open. */
 void descriptors_begin(void);

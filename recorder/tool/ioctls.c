@@ -31,11 +31,6 @@
 #define UFFDIO_ZEROPAGE 0xc020aa04u
 #define PRIVCMD_HYPERCALL 0x305000u
 
-static Bool readable(Addr address, SizeT size)
-{
-   return VG_(am_is_valid_for_client)(address, size, VKI_PROT_READ);
-}
-
 /* ---------------------------------------------------------------- what is passed */
 
 static void emit_contents(UInt thread, ULong call, Addr address, SizeT size)
