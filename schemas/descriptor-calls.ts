@@ -2,7 +2,7 @@
  * What system calls do with descriptors: which arguments are descriptors and what an object must be for the call to make
  * sense, and which calls give one. The recorder's tool has from here which results it is to ask the kernel about.
  */
-import { SYSCALL_NAMES } from './syscalls.js';
+import { syscallNumber } from './syscalls.js';
 
 /** What sort of object a descriptor is of. */
 export const OBJECT_KINDS = [
@@ -91,10 +91,8 @@ export const DESCRIPTOR_CALLS: ReadonlyMap<number, DescriptorCall> = new Map(
     .split(/\s+/)
     .map((text) => {
       const [, name = '', uses = '', gives] = /^(\w+)([^>]*)(?:>(\w+))?$/.exec(text) ?? [];
-      const number = SYSCALL_NAMES.indexOf(name);
-      if (number < 0) throw new Error(`"${text}" names no system call`);
       return [
-        number,
+        syscallNumber(name),
         {
           name,
           uses: uses.split(',').slice(1).map(useOf),

@@ -79,3 +79,10 @@ export const ERRNO_NAMES: ReadonlyMap<number, string> = new Map(
     .split(' ')
     .map((pair) => [Number.parseInt(pair), pair.slice(pair.indexOf(':') + 1)]),
 );
+
+/** Number of a system call by its name. */
+export function syscallNumber(name: string): number {
+  const number = SYSCALL_NAMES.indexOf(name);
+  if (number < 0) throw new Error(`there is no system call ${name}`);
+  return number;
+}

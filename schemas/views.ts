@@ -22,7 +22,7 @@ import { OBJECT_KINDS } from './descriptor-calls.js';
 import { REQUEST_NAMES } from './requests.js';
 import { COMMANDS_IN_MEMORY, HYPERCALL_NAMES, HYPERCALL_OPERATIONS } from './hypercalls.js';
 import { IOCTL_DIRECTIONS } from './ioctls.js';
-import { ERRNO_NAMES, SYSCALL_NAMES } from './syscalls.js';
+import { ERRNO_NAMES, SYSCALL_NAMES, syscallNumber } from './syscalls.js';
 import * as stored from './tables.js';
 
 const { process, event } = ADDED_COLUMNS;
@@ -922,7 +922,7 @@ export const VIEWS: readonly View[] = [
      left join scan_syscall_exits() x on x.process = e.process and x.call = e.call
      left join syscall_names n on n.number = e.number
      left join errno_names m on x.failed and m.number = -x.result
-     left join ioctl_names i on e.number = ${SYSCALL_NAMES.indexOf('ioctl')} and i.request = ${request}
+     left join ioctl_names i on e.number = ${syscallNumber('ioctl')} and i.request = ${request}
      order by e.process, e.call`,
   ),
   view(

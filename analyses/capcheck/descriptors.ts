@@ -15,7 +15,7 @@ import {
 } from '../../schemas/descriptor-calls.js';
 import { IOCTL_OBJECTS, type Ioctl } from '../../schemas/ioctls.js';
 import type { Row, Table } from '../../schemas/schema.js';
-import { ERRNO_NAMES, SYSCALL_NAMES } from '../../schemas/syscalls.js';
+import { ERRNO_NAMES, SYSCALL_NAMES, syscallNumber as sys } from '../../schemas/syscalls.js';
 import { descriptor_events, syscall_enters, syscall_exits } from '../../schemas/tables.js';
 import { descriptors } from '../../schemas/views.js';
 import type { EventRow } from '../../replay/types.js';
@@ -119,7 +119,6 @@ interface Used {
   readonly source: Generation | undefined;
 }
 
-const sys = (name: string): number => SYSCALL_NAMES.indexOf(name);
 const SYS = {
   close: sys('close'),
   closeRange: sys('close_range'),

@@ -1,10 +1,10 @@
 /** What became of the descriptors that a program got: whether it, or one that it began, ever used them. */
 import type { Trace } from '../../replay/trace.js';
 import { DESCRIPTOR_CALLS } from '../../schemas/descriptor-calls.js';
-import { SYSCALL_NAMES } from '../../schemas/syscalls.js';
+import { syscallNumber } from '../../schemas/syscalls.js';
 import { descriptor_events, syscall_enters } from '../../schemas/tables.js';
 
-const CLOSE_RANGE = SYSCALL_NAMES.indexOf('close_range');
+const CLOSE_RANGE = syscallNumber('close_range');
 const ARGUMENTS = ['arg1', 'arg2', 'arg3', 'arg4', 'arg5', 'arg6'] as const;
 
 /** What a program used of what it got. */

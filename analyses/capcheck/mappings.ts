@@ -6,7 +6,7 @@
  * That munmap finds nothing to unmap is no error to the kernel (mmap(2)), nor is what MAP_FIXED replaces.
  */
 import type { Row, Table } from '../../schemas/schema.js';
-import { ERRNO_NAMES, SYSCALL_NAMES } from '../../schemas/syscalls.js';
+import { ERRNO_NAMES, SYSCALL_NAMES, syscallNumber as sys } from '../../schemas/syscalls.js';
 import { faults, mappings, signals, syscall_enters, syscall_exits } from '../../schemas/tables.js';
 import { mapping_lives } from '../../schemas/views.js';
 import type { EventRow } from '../../replay/types.js';
@@ -85,7 +85,6 @@ interface Rest {
   readonly at: Moment;
 }
 
-const sys = (name: string): number => SYSCALL_NAMES.indexOf(name);
 const SYS = {
   mmap: sys('mmap'),
   mprotect: sys('mprotect'),
@@ -479,15 +478,15 @@ export class Mappings implements CapPart {
 
   // ---------------------------------------------------------------- the end
 
+  /** The process image made it, by a call of its own and not of the dynamic linker. */
+  private isOfProgram({ origin, mapped }: Mapping): boolean {
+    return (origin === 'mmap' || origin === 'shmat') && !this.context.isOfLoader(mapped.stack);
+  }
+
   private findLeaks(): void {
     if (this.context.options['track-maps'] !== 'yes') return;
     for (const mapping of this.all) {
-      if (
-        !isOwn(mapping) ||
-        mapping.leftBytes === 0 ||
-        this.context.isOfLoader(mapping.mapped.stack)
-      )
-        continue;
+      if (mapping.leftBytes === 0 || !this.isOfProgram(mapping)) continue;
       this.context.found({
         kind: 'MapLeak',
         what: 'Mapping is left',
@@ -499,10 +498,7 @@ export class Mappings implements CapPart {
 
   private findGrowth(tick: number): void {
     const found = growths(
-      this.all.filter(
-        (mapping) =>
-          isOwn(mapping) && !isHeap(mapping) && !this.context.isOfLoader(mapping.mapped.stack),
-      ),
+      this.all.filter((mapping) => this.isOfProgram(mapping) && !isHeap(mapping)),
       ({ mapped }) => this.context.siteOf(mapped.stack),
       ({ mapped, unmapped }) => ({ from: mapped.tick, to: unmapped?.tick ?? Infinity }),
       tick,
@@ -531,9 +527,6 @@ export class Mappings implements CapPart {
 
 /** Private memory is what allocators make a heap of: that it grows is no mistake in itself. */
 const isHeap = ({ isShared, file }: Mapping): boolean => !isShared && file === '';
-
-/** The process image made it, by a call of its own. */
-const isOwn = ({ origin }: Mapping): boolean => origin === 'mmap' || origin === 'shmat';
 
 const pages = (sizeBytes: number): number => Math.ceil(sizeBytes / PAGE_BYTES) * PAGE_BYTES;
 
