@@ -510,20 +510,12 @@ export class Detector {
 
   /** Atomic instructions order what they access, if nothing else does: loads acquire, and stores release. */
   private orderAtomic(address: number, isStore: boolean): void {
-    const { current, predictor } = this;
-    const { slot } = current!;
-    const next = this.tick + 1;
     const clock = this.atomics.get(address) ?? new SyncClock();
     this.atomics.set(address, clock);
-    if (isStore) {
-      clock.release(current!);
-      predictor?.signal(slot, address, next);
-      predictor?.endEpoch(slot, current!.time, next);
-    } else {
-      clock.acquire(current!);
-      predictor?.await(slot, address, next);
-    }
-    this.history.enter(current!);
+    if (isStore) clock.release(this.current!);
+    else clock.acquire(this.current!);
+    this.orderInPrediction(address, isStore);
+    this.operated(isStore);
   }
 
   private learn(address: number, size: number, evidence: Evidence, tick: number): void {
@@ -531,13 +523,23 @@ export class Detector {
   }
 
   private operate(granule: number, mask: number, isStore: boolean): void {
+    this.variables.operate(this.current!, granule, mask, isStore, (address) =>
+      this.orderInPrediction(address, isStore),
+    );
+    this.operated(isStore);
+  }
+
+  /** What synchronises at an address signals by the current store, or is waited for by the current load. */
+  private orderInPrediction(address: number, isStore: boolean): void {
     const { slot } = this.current!;
-    const next = this.tick + 1;
-    this.variables.operate(this.current!, granule, mask, isStore, (address) => {
-      if (isStore) this.predictor?.signal(slot, address, next);
-      else this.predictor?.await(slot, address, next);
-    });
-    if (isStore) this.predictor?.endEpoch(slot, this.current!.time, next);
+    if (isStore) this.predictor?.signal(slot, address, this.tick + 1);
+    else this.predictor?.await(slot, address, this.tick + 1);
+  }
+
+  /** After an operation that synchronises: a store has begun an epoch. */
+  private operated(isStore: boolean): void {
+    const { slot, time } = this.current!;
+    if (isStore) this.predictor?.endEpoch(slot, time, this.tick + 1);
     this.history.enter(this.current!);
   }
 
