@@ -1,8 +1,8 @@
 /** Findings and conditions in the forms of continuous integration: JUnit's XML, and annotations of GitHub's workflows. */
 import type { ComparedFinding } from './diff-findings.js';
+import { stackLines } from './diff-formats.js';
 import type { JudgedGate } from './diff-gates.js';
 import { ownFrame, sourcePath } from './places.js';
-import { stackLines } from './sarif.js';
 import { escapeXml } from './valgrind-xml.js';
 
 /**

@@ -1,12 +1,11 @@
 /** The difference of two runs as text, as Markdown for a comment on a change, and as JSON. */
-import { frameText } from '../analyses/report.js';
+import { frameText, type NamedStack } from '../analyses/report.js';
 import type { Manifest } from '../recorder/manifest.js';
 import { formatCount } from '../schemas/numbers.js';
 import { SPREADS, type Change } from './diff-costs.js';
 import type { ComparedFinding, FindingsDiff } from './diff-findings.js';
 import type { JudgedGate } from './diff-gates.js';
 import { layOut } from './lay-out.js';
-import { stackLines } from './sarif.js';
 
 /** One of the two runs. */
 export interface Side {
@@ -121,6 +120,12 @@ export function diffJson({ before, after, findings, figures, spreads, gates, mis
     missing,
   };
 }
+
+/** The stack's part in the finding, and its frames. */
+export const stackLines = ({ role, frames }: NamedStack): string[] => [
+  ...(role ? [role] : []),
+  ...frames.map((frame) => `  at ${frameText(frame)}`),
+];
 
 const titled = ({ added, fixed }: FindingsDiff): [string, readonly ComparedFinding[]][] => [
   ['New', added],

@@ -1,6 +1,6 @@
 /** Findings as a SARIF log (Static Analysis Results Interchange Format 2.1.0, OASIS), for code-scanning services and editors. */
 import type { Location, Log, Result, ThreadFlowLocation } from 'sarif';
-import { frameText, type NamedStack } from '../analyses/report.js';
+import { frameText } from '../analyses/report.js';
 import type { Frame } from '../replay/symbols.js';
 import type { ComparedFinding } from './diff-findings.js';
 import { ownFrame, sourceUri } from './places.js';
@@ -95,9 +95,3 @@ function location(frame: Frame, root: string): Location {
     properties: { module, address: `0x${pc.toString(16)}` },
   };
 }
-
-/** The stack's part in the finding, and its frames. */
-export const stackLines = ({ role, frames }: NamedStack): string[] => [
-  ...(role ? [role] : []),
-  ...frames.map((frame) => `  at ${frameText(frame)}`),
-];
