@@ -17,7 +17,8 @@ export function compileBlocks(
   slots: ReadonlyMap<number, { readonly number: number; readonly position: number }>,
 ): Uint8Array<ArrayBuffer> {
   const context = new ModuleContext(modes.cache?.fixed);
-  const chain = defineChain(context, modes);
+  // V8 keeps a copy of a table for each instance that imports it: one instance goes on with blocks for all.
+  const chain = context.builder.import('dispatch', ...BLOCK_TYPE);
   const indices = units.map(() => context.builder.declare(...BLOCK_TYPE));
   const links = new Map(
     [...slots].map(([slot, { number, position }]) => [slot, { number, index: indices[position]! }]),

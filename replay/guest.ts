@@ -424,6 +424,7 @@ export class Guest implements Machine {
       this.imports,
     );
     this.dispatch = dispatcher.exports['dispatch'] as (slot: number) => number;
+    this.imports['env']!['dispatch'] = this.dispatch;
     for (const slot of [BAIL_SLOT, HOT_SLOT])
       assert.equal(SLOTS + SLOT_SIZE * this.addSlot({ ...NOWHERE }), slot);
     this.threaded =

@@ -580,7 +580,7 @@ export class ModuleBuilder {
 
   /**
    * Imports `env.table`, for `call_indirect`. V8 keeps a copy of an imported table for each instance
-   * and updates all of them, so only the dispatcher does this.
+   * and updates all of them, so modules of blocks do not do this.
    */
   importTable(): void {
     this.importsTable = true;
