@@ -76,15 +76,17 @@ export class EngineLog {
     }
   }
 
-  private line(state: { guestLine: boolean }, pid: number, line: string): void {
-    const own = /^(==|--)\d+\1 ?(.*)$/.exec(line);
-    const isBacktrace = own !== null && state.guestLine && /^ *(at|by) 0x/.test(own[2]!);
+  /** @param first - the process that the file was made for: those that it forked write there, too */
+  private line(state: { guestLine: boolean }, first: number, line: string): void {
+    const own = /^(==|--)(\d+)\1 ?(.*)$/.exec(line);
+    const pid = own ? Number(own[2]) : first;
+    const isBacktrace = own !== null && state.guestLine && /^ *(at|by) 0x/.test(own[3]!);
     state.guestLine = isBacktrace || /^\*\*\d+\*\*/.test(line);
     if (state.guestLine) {
       this.print(Buffer.from(line, 'latin1').toString() + '\n');
       return;
     }
-    const text = (own?.[2] ?? line).trim();
+    const text = (own?.[3] ?? line).trim();
     const fatal = /terminating with default action of signal (\d+)/.exec(text);
     if (fatal) {
       this.fatalSignals.set(pid, Number(fatal[1]));

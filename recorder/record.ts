@@ -4,6 +4,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -270,6 +271,7 @@ function complete(
     const spool = join(folder, 'spool');
     for (const file of readdirSync(spool)) unlinkSync(join(spool, file));
     rmdirSync(spool);
+    if (isRoot()) chmodSync(folder, 0o777 & ~process.umask());
     return manifest;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
@@ -359,13 +361,27 @@ function makeRunFolder(options: RecordOptions): { folder: string; name: string }
           );
         continue;
       }
-      mkdirSync(join(folder, 'spool'));
+      makeSpool(folder);
       return { folder, name };
     }
   } catch (error) {
     throw cannotWrite(error, out);
   }
 }
+
+/**
+ * A program that we start as root may go on as another user, who must be able to write to the spool then: others can,
+ * but they do not get there while the run is recorded.
+ */
+function makeSpool(folder: string): void {
+  const spool = join(folder, 'spool');
+  mkdirSync(spool);
+  if (!isRoot()) return;
+  chmodSync(folder, 0o700);
+  chmodSync(spool, 0o733);
+}
+
+const isRoot = (): boolean => process.geteuid?.() === 0;
 
 /** Writes what a run has before its program begins. */
 function openWriter(folder: string, recorder: RecorderFile, build: ToolBuild): RunWriter {

@@ -1,7 +1,8 @@
 /** Runs of several processes: who started whom, how each ended, and that each child's memory is its own. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { record } from './guest.js';
+import { mkdirSync, statSync } from 'node:fs';
+import { record, scratch } from './guest.js';
 
 test('fork, vfork, exec, posix_spawn, system, a child that is killed', () => {
   const recording = record(['processes.c']);
@@ -77,3 +78,36 @@ test('a pipeline of a shell', () => {
       name,
     );
 });
+
+for (const changesRoot of [false, true])
+  test(
+    `a daemon becomes nobody${changesRoot ? ' in a root of its own' : ''}, and all of it is recorded`,
+    { skip: process.geteuid?.() !== 0 && 'only root can become another user' },
+    () => {
+      const root = scratch('root');
+      mkdirSync(root);
+      const recording = record(['steps-down.c', ...(changesRoot ? [root] : [])]);
+      assert.equal(recording.status, 0, recording.stderr);
+      const [child, status] = recording.facts.one('child');
+      assert.equal(status, changesRoot ? '7' : '0');
+      assert.deepEqual(
+        recording.query(
+          `select pid = ${child} as child, how, "end" from processes order by process`,
+        ),
+        [
+          { child: false, how: 'start', end: 'exit' },
+          { child: true, how: 'fork', end: changesRoot ? 'exit' : 'exec' },
+          ...(changesRoot ? [] : [{ child: true, how: 'exec', end: 'exit' }]),
+        ],
+      );
+      const seeks = recording.query(
+        `select count(*) as calls from syscalls where name = 'lseek' group by process order by process limit 2`,
+      );
+      assert.deepEqual(seeks, [{ calls: 45000n }, { calls: 15000n }]);
+      assert.deepEqual(
+        recording.query('select what from health'),
+        changesRoot ? [{ what: 'not recorded' }] : [],
+      );
+      assert.equal(statSync(recording.folder).mode & 0o777, 0o777 & ~process.umask());
+    },
+  );

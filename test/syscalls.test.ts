@@ -53,14 +53,15 @@ test('what system calls change of what they were given is known', () => {
     ['1', '0'],
   ]);
   const sets = ['reading', 'writing', 'select', 'pselect', 'ppoll'];
-  const names = [...sets, 'from', 'to', 'spliced', 'path', 'path_at'];
+  const lengths = ['length', 'message', 'header'];
+  const names = [...sets, 'from', 'to', 'spliced', 'path', 'path_at', ...lengths];
   const shown = names.flatMap((name) => recording.facts.all(name)).filter(([, value]) => value);
   const loads = recording.query(`select addr, list(distinct value) as loaded from accesses
     where kind = 'load' and size = 8 group by addr`);
   const loaded = new Map(loads.map((row) => [row['addr'], row['loaded'] as unknown as bigint[]]));
   for (const [address, value] of shown)
     assert.ok(loaded.get(BigInt(`0x${address}`))?.includes(BigInt(`0x${value}`)), address);
-  assert.equal(shown.length, 13 + 2 * 12);
+  assert.equal(shown.length, 13 + 2 * 12 + 13);
 });
 
 test('readv names each part that was written', () => {

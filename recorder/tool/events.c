@@ -45,6 +45,15 @@ ULong now;
 
 /* ---------------------------------------------------------------- threads */
 
+/* What a system call is passed in memory, small parts of it, as they were before: the kernel changes some without the
+   engine's telling, such as lengths that are both passed and returned, or what a call that failed has written. */
+#define PASSED_MOST 128
+#define PASSED_SIZE 64
+typedef struct {
+   UInt count;
+   struct { Addr address; SizeT size; UChar was[PASSED_SIZE]; } parts[PASSED_MOST];
+} Passed;
+
 typedef struct {
    UInt number; /* unique within the process */
    Bool known;  /* replay has this thread's registers: `state` */
@@ -56,6 +65,7 @@ typedef struct {
    ULong call;   /* system call under way, or 0 */
    UInt sysno;
    ULong args[6];
+   Passed* passed; /* to that call; there once it was needed */
    Addr clear_tid; /* where the kernel clears the thread id at the end, or 0 */
    Addr set_tid;
    Addr handle; /* its pthread_t: C libraries put it where its thread-local storage is; 0 when not known */
@@ -455,10 +465,69 @@ static Int exit_status;
 /* The image after an exec begins its log anew in the same file: give this one another name. */
 static void keep_log(void)
 {
-   HChar from[VG_(strlen)(opt_spool) + 40], to[VG_(strlen)(opt_spool) + 60];
-   VG_(sprintf)(from, "%s/log.%d", opt_spool, VG_(getpid)());
+   HChar from[40], to[60];
+   VG_(sprintf)(from, "log.%d", VG_(getpid)());
    VG_(sprintf)(to, "%s.%llu", from, call_count);
-   VG_(rename)(from, to);
+   raw_syscall(__NR_renameat, spool_folder, (Addr)from, spool_folder, (Addr)to, 0, 0);
+}
+
+extern Bool VG_(clo_trace_children);
+extern const HChar* VG_(name_of_launcher);
+
+/* access(2) */
+#define X_OK 1
+
+/* A program that the guest starts is recorded, if who the guest is by now, and in the root that it has, can start the
+   engine: else it would end right there. */
+static void prepare_exec(void)
+{
+   keep_log();
+   if (!opt_children) return;
+   Bool can = raw_syscall(__NR_access, (Addr)VG_(name_of_launcher), X_OK, 0, 0, 0, 0) == 0;
+   if (!can)
+      health(HEALTH_SEVERITY_WARNING, "not recorded",
+             "a program was started by one who may not run the recorder, or cannot find it; it runs without");
+   VG_(clo_trace_children) = can;
+   spool_pass_on(can);
+}
+
+/* Memory that the kernel changed and the engine does not tell of. */
+static void emit_untold(ThreadId tid, Addr address, SizeT size)
+{
+   if (address && size && VG_(am_is_valid_for_client)(address, size, VKI_PROT_READ | VKI_PROT_WRITE))
+      emit_memory(tid, MEMORY_CAUSE_SYSCALL, address, size);
+}
+
+static void note_passed(ThreadId tid, Addr address, SizeT size)
+{
+   Passed* p = threads[tid].passed;
+   if (p == NULL) p = threads[tid].passed = VG_(calloc)("grind.passed", 1, sizeof(Passed));
+   if (size == 0 || size > PASSED_SIZE || p->count == PASSED_MOST || !readable(address, size)) return;
+   p->parts[p->count].address = address;
+   p->parts[p->count].size = size;
+   VG_(memcpy)(p->parts[p->count++].was, (void*)address, size);
+}
+
+/* The kernel's writes to a range are told. */
+static void told(ThreadId tid, Addr address, SizeT size)
+{
+   Passed* p = threads[tid].passed;
+   for (UInt i = 0; p && i < p->count; i++) {
+      Addr at = p->parts[i].address;
+      SizeT length = p->parts[i].size;
+      if (at < address + size && address < at + length && readable(at, length))
+         VG_(memcpy)(p->parts[i].was, (void*)at, length);
+   }
+}
+
+static void emit_changed(ThreadId tid)
+{
+   Passed* p = threads[tid].passed;
+   for (UInt i = 0; p && i < p->count; i++) {
+      Addr at = p->parts[i].address;
+      SizeT length = p->parts[i].size;
+      if (readable(at, length) && VG_(memcmp)(p->parts[i].was, (void*)at, length) != 0) emit_untold(tid, at, length);
+   }
 }
 
 static void on_pre_syscall(ThreadId tid, UInt number, UWord* args, UInt count)
@@ -467,12 +536,13 @@ static void on_pre_syscall(ThreadId tid, UInt number, UWord* args, UInt count)
    t->call = ++call_count;
    t->sysno = number;
    for (UInt i = 0; i < 6; i++) t->args[i] = i < count ? args[i] : 0;
+   if (t->passed) t->passed->count = 0;
    if (number == SYS_SET_TID_ADDRESS) t->clear_tid = args[0];
    if (number == SYS_EXIT || number == SYS_EXIT_GROUP) {
       exit_status = args[0] & 0xff;
       t->left = True;
    }
-   if (number == SYS_EXECVE || number == SYS_EXECVEAT) keep_log();
+   if (number == SYS_EXECVE || number == SYS_EXECVEAT) prepare_exec();
    UInt stack = stack_of(tid);
    RawSyscallEnters* r = EMIT(RawSyscallEnters, TABLE_SYSCALL_ENTERS, 0);
    r->tick = now;
@@ -489,13 +559,6 @@ static void on_pre_syscall(ThreadId tid, UInt number, UWord* args, UInt count)
    r->time_ns = monotonic_ns();
    descriptors_waited(t->number, t->call, number, t->args);
    if (number == SYS_IOCTL) ioctl_before(t->number, t->call, t->args);
-}
-
-/* Memory that the kernel changed and the engine does not tell of. */
-static void emit_untold(ThreadId tid, Addr address, SizeT size)
-{
-   if (address && size && VG_(am_is_valid_for_client)(address, size, VKI_PROT_READ | VKI_PROT_WRITE))
-      emit_memory(tid, MEMORY_CAUSE_SYSCALL, address, size);
 }
 
 /* Newer engines have the kernel write the path of our tool first, when a program asks for its own, and
@@ -537,6 +600,7 @@ static void on_post_syscall(ThreadId tid, UInt number, UWord* args, UInt count, 
    (void)count;
    Thread* t = &threads[tid];
    emit_all_untold(tid, number, t->args);
+   emit_changed(tid);
    if (number == SYS_IOCTL) ioctl_after(tid, t->args, sr_isError(res) ? sr_Err(res) : 0);
    if (number == SYS_MADVISE && !sr_isError(res) && (t->args[2] == 4 || t->args[2] == 9)) {
       /* MADV_DONTNEED, MADV_REMOVE: the pages are as they were when mapped. */
@@ -596,7 +660,9 @@ static void on_pre_reg_read(CorePart part, ThreadId tid, const HChar* what, Ptrd
 
 static void on_pre_mem_read(CorePart part, ThreadId tid, const HChar* what, Addr address, SizeT size)
 {
-   if (part == Vg_CoreSysCall) emit_syscall_memory(tid, SYSCALL_MEMORY_DIRECTION_READ, address, size, what);
+   if (part != Vg_CoreSysCall) return;
+   emit_syscall_memory(tid, SYSCALL_MEMORY_DIRECTION_READ, address, size, what);
+   note_passed(tid, address, size);
 }
 
 static void on_pre_mem_read_string(CorePart part, ThreadId tid, const HChar* what, Addr address)
@@ -617,7 +683,9 @@ static void on_pre_mem_read_string(CorePart part, ThreadId tid, const HChar* wha
 
 static void on_pre_mem_write(CorePart part, ThreadId tid, const HChar* what, Addr address, SizeT size)
 {
-   if (part == Vg_CoreSysCall) emit_syscall_memory(tid, SYSCALL_MEMORY_DIRECTION_MAY_WRITE, address, size, what);
+   if (part != Vg_CoreSysCall) return;
+   emit_syscall_memory(tid, SYSCALL_MEMORY_DIRECTION_MAY_WRITE, address, size, what);
+   note_passed(tid, address, size);
 }
 
 static void on_post_mem_write(CorePart part, ThreadId tid, Addr address, SizeT size)
@@ -627,6 +695,7 @@ static void on_post_mem_write(CorePart part, ThreadId tid, Addr address, SizeT s
       case Vg_CoreSysCall:
          emit_syscall_memory(tid, SYSCALL_MEMORY_DIRECTION_WRITE, address, size, "");
          emit_memory(tid, MEMORY_CAUSE_SYSCALL, address, size);
+         told(tid, address, size);
          break;
       case Vg_CoreSignal:
          /* The frame goes on past what the engine announces. */
@@ -774,7 +843,9 @@ static RawThreadEvents* emit_thread(ThreadId tid, UChar op)
 static void on_thread_create(ThreadId parent, ThreadId child)
 {
    Thread* t = &threads[child];
+   Passed* passed = t->passed;
    VG_(memset)(t, 0, sizeof *t);
+   t->passed = passed;
    t->number = ++thread_count;
    live_threads++;
    if (parent == VG_INVALID_THREADID) return;

@@ -48,6 +48,8 @@
 
 /* Options. */
 extern const HChar *opt_spool, *opt_cache;
+/* Descriptor of the spool that the image before has left open, or -1. */
+extern Int opt_spool_folder;
 extern Bool opt_verify, opt_children;
 extern ULong opt_max_size;
 /* Where to begin and end recording; 0 or NULL for not so. */
@@ -73,6 +75,12 @@ static inline void* pages_of(SysRes result)
 
 /* --- spool.c --- */
 
+/* Descriptor of the spool's folder. */
+extern Int spool_folder;
+/* Opens that folder. */
+void spool_hold(void);
+/* Whether a program that the guest starts is to inherit it. */
+void spool_pass_on(Bool is_wanted);
 /* Opens the spool of this process image; again in a forked child. False when it cannot be written. */
 Bool spool_open(void);
 void spool_begun(void);

@@ -2,6 +2,7 @@
 #include "grind.h"
 
 const HChar* opt_spool;
+Int opt_spool_folder = -1;
 Bool opt_verify;
 ULong opt_max_size;
 ULong opt_start_tick, opt_stop_tick;
@@ -12,6 +13,7 @@ static Bool opt_start_request, opt_stop_request;
 static Bool on_option(const HChar* arg)
 {
    if (VG_STR_CLO(arg, "--grind-spool", opt_spool)) {}
+   else if (VG_INT_CLO(arg, "--grind-spool-folder", opt_spool_folder)) {}
    else if (VG_STR_CLO(arg, "--grind-cache", opt_cache)) {}
    else if (VG_BOOL_CLO(arg, "--grind-verify", opt_verify)) {}
    else if (VG_BOOL_CLO(arg, "--grind-children", opt_children)) {}
@@ -34,21 +36,32 @@ static void print_debug_usage(void) {}
    own first file would get another number than it gets without us. */
 static void close_log_descriptor(void)
 {
-   HChar path[VG_(strlen)(opt_spool) + 20], link[40], target[4096];
-   VG_(sprintf)(path, "%s/log.%d", opt_spool, VG_(getpid)());
+   HChar link[40], folder[4096], target[4096];
+   VG_(sprintf)(link, "/proc/self/fd/%d", spool_folder);
+   SSizeT size = VG_(readlink)(link, folder, sizeof folder - 32);
+   if (size <= 0) return;
+   VG_(sprintf)(folder + size, "/log.%d", VG_(getpid)());
    for (Int fd = 3; fd < 256; fd++) {
       VG_(sprintf)(link, "/proc/self/fd/%d", fd);
       SSizeT n = VG_(readlink)(link, target, sizeof target - 1);
       if (n <= 0) continue;
       target[n] = 0;
-      if (VG_(strcmp)(target, path) == 0) VG_(close)(fd);
+      if (VG_(strcmp)(target, folder) == 0) VG_(close)(fd);
    }
 }
 
-static void close_log_in_child(ThreadId tid)
+extern const HChar* VG_(clo_log_fname_unexpanded);
+
+/* The engine makes a log of its own for a forked child, and ends it when it cannot: the child's rights and root may not
+   be those that we had. It does not if the name is the same for all; their lines tell the process. */
+static void share_log(void)
 {
-   (void)tid;
-   close_log_descriptor();
+   const HChar* name = VG_(clo_log_fname_unexpanded);
+   SizeT length = VG_(strlen)(name) - 2; /* without %p */
+   HChar* shared = VG_(malloc)("grind.log", length + 20);
+   VG_(memcpy)(shared, name, length);
+   VG_(sprintf)(shared + length, "%d", VG_(getpid)());
+   VG_(clo_log_fname_unexpanded) = shared;
 }
 
 /* strlen, index and strchr of the dynamic linker read whole vectors, beyond the ends of blocks. The engine
@@ -62,9 +75,9 @@ static void replace_in_linker(void)
 static void on_options_read(void)
 {
    if (opt_spool == NULL) VG_(fmsg_bad_option)("--grind-spool", "this tool is started by `grind record`\n");
+   spool_hold();
    close_log_descriptor();
-   /* A forked child gets a log of its own, opened by a handler that was registered before this one. */
-   VG_(atfork)(NULL, NULL, close_log_in_child);
+   share_log();
    program_init();
    if (!spool_open()) {
       /* The guest is not to suffer: it runs on, unrecorded. */

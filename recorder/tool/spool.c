@@ -42,7 +42,72 @@ const HChar* spool_name(void) { return name; }
 /* fallocate(2): the file's length stays. */
 #define KEEP_SIZE 1
 
-static void piece_path(HChar* path) { VG_(sprintf)(path, "%s/%s.%u", opt_spool, name, tail->piece); }
+/* The guest may change its root and give up its rights: the folder is held open, high above the guest's descriptors,
+   and files in it are opened relative to it. */
+Int spool_folder = -1;
+/* Files can be opened again whoever the guest is by then: its folder lets nobody else in. */
+static Bool is_for_all;
+
+/* Longest name of a file in the folder. */
+#define NAME_SIZE 100
+
+static Int spool_file(const HChar* file, Int flags)
+{
+   Int fd = raw_syscall(__NR_openat, spool_folder, (Addr)file, flags, 0600, 0, 0);
+   if (fd >= 0 && is_for_all && (flags & VKI_O_CREAT)) raw_syscall(__NR_fchmod, fd, 0666, 0, 0, 0, 0);
+   return fd;
+}
+
+/* The engine's own descriptors, as many as it has reserved, begin there; it takes them from below. */
+extern Int VG_(fd_hard_limit);
+#define ABOVE_ENGINES 8
+/* open(2): the folder may be one that we can pass, but not list. */
+#define O_PATH 010000000
+
+/* An argument that the engine gives to itself when the guest starts another program. */
+static void set_argument(const HChar* option, const HChar* value)
+{
+   XArray* arguments = VG_(args_for_valgrind);
+   HChar* text = VG_(malloc)("grind.argument", VG_(strlen)(option) + VG_(strlen)(value) + 1);
+   VG_(sprintf)(text, "%s%s", option, value);
+   Word i = 0;
+   while (i < VG_(sizeXA)(arguments)
+          && VG_(strncmp)(*(HChar**)VG_(indexXA)(arguments, i), option, VG_(strlen)(option)) != 0)
+      i++;
+   if (i < VG_(sizeXA)(arguments)) *(HChar**)VG_(indexXA)(arguments, i) = text;
+   else VG_(addToXA)(arguments, &text);
+}
+
+void spool_hold(void)
+{
+   struct vg_stat st;
+   HChar path[NAME_SIZE];
+   Int fd = opt_spool_folder;
+   if (fd < 0) fd = raw_syscall(__NR_openat, VKI_AT_FDCWD, (Addr)opt_spool, O_PATH, 0, 0, 0);
+   if (fd < 0 || VG_(fstat)(fd, &st) != 0) return;
+   spool_folder = VG_(fcntl)(fd, VKI_F_DUPFD, VG_(fd_hard_limit) + ABOVE_ENGINES);
+   VG_(close)(fd);
+   is_for_all = (st.mode & 0002) != 0;
+   VG_(sprintf)(path, "%d", spool_folder);
+   set_argument("--grind-spool-folder=", path);
+   VG_(sprintf)(path, "/proc/self/fd/%d/log.%%p", spool_folder);
+   set_argument("--log-file=", path);
+   spool_pass_on(False);
+}
+
+void spool_pass_on(Bool is_wanted) { VG_(fcntl)(spool_folder, VKI_F_SETFD, is_wanted ? 0 : VKI_FD_CLOEXEC); }
+
+static Bool spool_has(const HChar* file) { return raw_syscall(__NR_faccessat, spool_folder, (Addr)file, 0, 0, 0, 0) == 0; }
+
+static void spool_cut(const HChar* file, ULong size)
+{
+   Int fd = spool_file(file, VKI_O_WRONLY);
+   if (fd < 0) return;
+   raw_syscall(__NR_ftruncate, fd, size, 0, 0, 0, 0);
+   VG_(close)(fd);
+}
+
+static void piece_name(HChar* file) { VG_(sprintf)(file, "%s.%u", name, tail->piece); }
 
 /* Short-lived processes are many: their first piece is small. */
 static UInt piece_size(void) { return tail->piece == 0 ? 1 << 20 : GRIND_PIECE_SIZE; }
@@ -50,26 +115,25 @@ static UInt piece_size(void) { return tail->piece == 0 ? 1 << 20 : GRIND_PIECE_S
 /* Gives back what was reserved and not used. */
 static void piece_cut(void)
 {
-   HChar path[VG_(strlen)(opt_spool) + 100];
-   piece_path(path);
-   raw_syscall(__NR_truncate, (Addr)path, tail->offset, 0, 0, 0, 0);
+   HChar piece[NAME_SIZE];
+   piece_name(piece);
+   spool_cut(piece, tail->offset);
 }
 
 /* Appends the tail's records to the current piece; False when the disk is full. A piece is reserved whole when it is
    begun, so that there is still some room then, which the recorder needs to go on. */
 static Bool flush(void)
 {
-   HChar path[VG_(strlen)(opt_spool) + 100];
+   HChar piece[NAME_SIZE];
    UInt size = cursor - tail->records;
    if (size == 0) return True;
    if (tail->offset != 0 && tail->offset + size > piece_size()) {
       piece_cut();
       *(ULong*)tail = tail->piece + 1; /* number and offset in one store */
    }
-   piece_path(path);
-   SysRes res = VG_(open)(path, VKI_O_WRONLY | VKI_O_CREAT, 0600);
-   if (sr_isError(res)) return False;
-   Int fd = sr_Res(res);
+   piece_name(piece);
+   Int fd = spool_file(piece, VKI_O_WRONLY | VKI_O_CREAT);
+   if (fd < 0) return False;
    UInt done = 0;
    Bool ok = tail->offset != 0 || raw_syscall(__NR_fallocate, fd, KEEP_SIZE, 0, VG_MAX(size, piece_size()), 0, 0) == 0;
    while (ok && done < size) {
@@ -87,21 +151,20 @@ static Bool flush(void)
    return True;
 }
 
-static void tail_path(HChar* path) { VG_(sprintf)(path, "%s/%s.tail", opt_spool, name); }
+static void tail_name(HChar* file) { VG_(sprintf)(file, "%s.tail", name); }
 
 static Bool tail_open(void)
 {
-   HChar path[VG_(strlen)(opt_spool) + 100];
-   tail_path(path);
-   SysRes res = VG_(open)(path, VKI_O_RDWR | VKI_O_CREAT | VKI_O_EXCL, 0600);
-   if (sr_isError(res)) return False;
-   Int fd = sr_Res(res);
+   HChar file[NAME_SIZE];
+   tail_name(file);
+   Int fd = spool_file(file, VKI_O_RDWR | VKI_O_CREAT | VKI_O_EXCL);
+   if (fd < 0) return False;
    Bool ok = raw_syscall(__NR_fallocate, fd, 0, 0, FIRST_SIZE, 0, 0) == 0
              && raw_syscall(__NR_mmap, (Addr)tail, GRIND_TAIL_SIZE, VKI_PROT_READ | VKI_PROT_WRITE,
                             VKI_MAP_SHARED | VKI_MAP_FIXED, fd, 0) == (Long)(Addr)tail;
    VG_(close)(fd);
    if (!ok) {
-      VG_(unlink)(path);
+      raw_syscall(__NR_unlinkat, spool_folder, (Addr)file, 0, 0, 0, 0);
       return False;
    }
    tail_size = FIRST_SIZE;
@@ -113,15 +176,15 @@ static Bool tail_open(void)
 /* Room in the tail for a record of `size` bytes at the cursor; False when the disk is full. */
 static Bool tail_grow(UInt size)
 {
-   HChar path[VG_(strlen)(opt_spool) + 100];
+   HChar file[NAME_SIZE];
    UInt needed = (cursor + size + RESERVE + END_SIZE - (UChar*)tail + 4095) & ~4095u;
    if (needed <= tail_size) return True;
    if (needed > GRIND_TAIL_SIZE) return False;
-   tail_path(path);
-   SysRes res = VG_(open)(path, VKI_O_RDWR, 0);
-   if (sr_isError(res)) return False;
-   Bool ok = raw_syscall(__NR_fallocate, sr_Res(res), 0, 0, needed, 0, 0) == 0;
-   VG_(close)(sr_Res(res));
+   tail_name(file);
+   Int fd = spool_file(file, VKI_O_RDWR);
+   if (fd < 0) return False;
+   Bool ok = raw_syscall(__NR_fallocate, fd, 0, 0, needed, 0, 0) == 0;
+   VG_(close)(fd);
    if (!ok) return False;
    tail_size = needed;
    limit = (UChar*)tail + tail_size - END_SIZE - RESERVE;
@@ -138,18 +201,14 @@ Bool spool_open(void)
    written_before = 0;
    cursor = NULL;
    for (UInt image = 0; image < 10000; image++) {
-      HChar path[VG_(strlen)(opt_spool) + 100];
-      struct vg_stat st;
+      HChar file[NAME_SIZE];
       VG_(sprintf)(name, "p%d-%u", VG_(getpid)(), image);
       /* A converted piece is gone from the folder: the marker of the image stays. */
-      VG_(sprintf)(path, "%s/%s.image", opt_spool, name);
-      if (!sr_isError(VG_(stat)(path, &st))) continue;
-      SysRes res = VG_(open)(path, VKI_O_WRONLY | VKI_O_CREAT | VKI_O_EXCL, 0600);
-      if (sr_isError(res)) {
-         if (sr_Err(res) == VKI_EEXIST) continue;
-         return False;
-      }
-      VG_(close)(sr_Res(res));
+      VG_(sprintf)(file, "%s.image", name);
+      Int fd = spool_file(file, VKI_O_WRONLY | VKI_O_CREAT | VKI_O_EXCL);
+      if (fd == -VKI_EEXIST) continue;
+      if (fd < 0) return False;
+      VG_(close)(fd);
       return tail_open();
    }
    return False;
@@ -167,20 +226,14 @@ void spool_close(void)
    if (cursor == NULL) return;
    flush(); /* or else the records stay where they are */
    piece_cut();
-   HChar path[VG_(strlen)(opt_spool) + 100];
-   tail_path(path);
-   raw_syscall(__NR_truncate, (Addr)path, cursor + END_SIZE - (UChar*)tail, 0, 0, 0, 0);
+   HChar file[NAME_SIZE];
+   tail_name(file);
+   spool_cut(file, cursor + END_SIZE - (UChar*)tail);
    cursor = NULL;
 }
 
 /* The recorder adds up the sizes of all processes, and puts this file where the limit is reached. */
-static Bool is_told_to_stop(void)
-{
-   HChar path[VG_(strlen)(opt_spool) + 10];
-   struct vg_stat st;
-   VG_(sprintf)(path, "%s/stop", opt_spool);
-   return !sr_isError(VG_(stat)(path, &st));
-}
+static Bool is_told_to_stop(void) { return spool_has("stop"); }
 
 /* For a forked child that is not recorded: the tail belongs to its parent. */
 void spool_abandon(void)
