@@ -4,7 +4,6 @@
  */
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import type { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
 import type { Finding, Outcome, Summary } from './finding.js';
@@ -16,14 +15,33 @@ export interface AnalysisOption {
   readonly describe: string;
   /** The value when the option is not given. */
   readonly default: string;
-  /** The values that there are; absent: any text, which the analysis checks in `run`. */
+  /** The values that there are; absent: any text. */
   readonly values?: readonly string[];
+  /** Which text will do, in words such as "a whole number from 1"; absent: the analysis checks it, or takes all. */
+  readonly takes?: { readonly what: string; readonly isRight: (value: string) => boolean };
 }
+
+/** An option whose value is a whole number within bounds. */
+export const wholeNumber = (
+  describe: string,
+  preset: number,
+  { least = 0, most = Number.MAX_SAFE_INTEGER } = {},
+): AnalysisOption => ({
+  describe,
+  default: String(preset),
+  takes: {
+    what: `a whole number from ${least}${most < Number.MAX_SAFE_INTEGER ? ` to ${most}` : ''}`,
+    isRight: (value) => /^\d+$/.test(value) && Number(value) >= least && Number(value) <= most,
+  },
+});
 
 /** Values of an analysis's options by name, without dashes before it. */
 export type OptionValues = Readonly<Record<string, string>>;
 
-/** The values of an analysis's options, of which the command line gave some. Throws UserError for an option given twice. */
+/**
+ * The values of an analysis's options, of which the command line gave some. Throws UserError for an option given twice, or
+ * with a value that it does not take.
+ */
 export function optionValues(
   { options }: Analysis,
   given: Readonly<Record<string, unknown>>,
@@ -32,7 +50,14 @@ export function optionValues(
     Object.entries(options).map(([name, option]) => {
       const value = given[name] ?? option.default;
       if (Array.isArray(value)) throw new UserError(`Give --${name} only once.`);
-      return [name, String(value)];
+      const text = String(value);
+      const { takes, values } = option;
+      const isRight = takes?.isRight(text) ?? values?.includes(text) ?? true;
+      if (!isRight && (takes || text !== option.default))
+        throw new UserError(
+          `--${name} takes ${takes?.what ?? values!.join(' or ')}, and not "${text}".`,
+        );
+      return [name, text];
     }),
   );
 }
@@ -86,10 +111,55 @@ export interface Analysis {
   ): AsyncIterable<Outcome> | Iterable<Outcome>;
   /** Present: all that `run` does is this part in a replay, so that several analyses can share one. */
   readonly part?: MakePart;
-  /** Absent: all findings are shown and are errors. */
+  /** Absent: all findings are shown, and are errors unless their severity is less. */
   weigh?(finding: Finding, options: OptionValues): Weight;
   /** Given the outcome with all findings. Absent: its summary is printed as names and values. */
   close?(outcome: Outcome, options: OptionValues): Closing;
+}
+
+type Options = Readonly<Record<string, AnalysisOption>>;
+
+/** What an analysis does: judges in its own way, or as a part of a replay or reader of events, or in SQL. */
+export type Definition<O extends Options> = Pick<Analysis, 'name' | 'describe' | 'close'> & {
+  readonly options?: O;
+  weigh?(finding: Finding, options: OptionValues): Weight;
+} & (
+    | {
+        run(
+          trace: Trace,
+          options: { readonly [N in keyof O]: string },
+          context: AnalysisContext,
+        ): AsyncIterable<Outcome> | Iterable<Outcome>;
+      }
+    | { readonly part: MakePart<{ readonly [N in keyof O]: string }> }
+    | {
+        /** A SELECT, whose rows are findings or a table: see sql-analysis.ts. */
+        readonly sql: string;
+      }
+  );
+
+/**
+ * An analysis from what it does; with a `part`, that is all that it does. Mistakes in a user's definition are for
+ * `loadAnalyses` to find.
+ */
+export function defineAnalysis<const O extends Options = Record<never, never>>(
+  definition: Definition<O>,
+): Analysis {
+  const analysis = { options: {}, ...definition } as unknown as Analysis & { sql?: string };
+  const { part, sql } = analysis;
+  if (!part && sql === undefined) return analysis;
+  return {
+    ...analysis,
+    async *run(trace, options, context) {
+      if (sql !== undefined) {
+        const { judgeBySql } = await import('./sql-analysis.js');
+        return yield* judgeBySql(trace, { name: analysis.name, sql }, options, context);
+      }
+      const { runParts } = await import('./outcomes.js');
+      for await (const [outcome] of runParts(trace, [{ part: part!, options }], context))
+        yield outcome!;
+    },
+  };
 }
 
 /** The analyses that come with grind, each loaded only when it is wanted. */
@@ -107,11 +177,11 @@ const BUILT_IN: Readonly<Record<string, string>> = {
 export const ANALYSIS_NAMES: readonly string[] = Object.keys(BUILT_IN);
 
 /**
- * The analyses that the user names, separated by commas: those that come with grind, and paths of JavaScript modules that
- * export one as `analysis` or as their default. A path may have commas. Throws UserError when there is none.
+ * The analyses that the user names, separated by commas: those that come with grind, and paths of files that hold one
+ * (plugin.ts). A path may have commas. Throws UserError when there is none, or one is not what an analysis must be.
  */
 export async function loadAnalyses(names: string): Promise<Analysis[]> {
-  const list = existsSync(resolve(names)) ? [names] : names.split(',');
+  const list = existsSync(resolve(names)) ? [names] : names.split(',').map((name) => name.trim());
   const all = await Promise.all(list.map(loadAnalysis));
   const twice = all.find(({ name }, i) => all.findIndex((other) => other.name === name) < i);
   if (twice) throw new UserError(`Name the analysis ${twice.name} only once.`);
@@ -120,35 +190,12 @@ export async function loadAnalyses(names: string): Promise<Analysis[]> {
 
 async function loadAnalysis(name: string): Promise<Analysis> {
   const builtIn = Object.hasOwn(BUILT_IN, name) ? BUILT_IN[name] : undefined;
-  if (builtIn !== undefined) return analysisOf((await import(builtIn)) as object, name);
-  const path = resolve(name);
-  if (!existsSync(path)) {
+  if (builtIn !== undefined)
+    return ((await import(builtIn)) as { readonly analysis: Analysis }).analysis;
+  if (!existsSync(resolve(name)))
     throw new UserError(
-      `There is no analysis ${name}: name ${ANALYSIS_NAMES.join(', ')}, or a JavaScript file that exports one.`,
+      `There is no analysis ${name}: name ${ANALYSIS_NAMES.join(', ')}, or a file (.ts, .js or .sql) of your own, which \`grind new-analysis\` begins.`,
     );
-  }
-  let module: object;
-  try {
-    module = (await import(pathToFileURL(path).href)) as object;
-  } catch (error) {
-    throw new UserError(
-      `Cannot load the analysis ${name}: ${error instanceof Error ? error.message : String(error)}.`,
-    );
-  }
-  return analysisOf(module, name);
-}
-
-function analysisOf(module: { analysis?: unknown; default?: unknown }, name: string): Analysis {
-  const found = (module.analysis ?? module.default) as Partial<Analysis> | undefined;
-  if (
-    typeof found !== 'object' ||
-    typeof found.name !== 'string' ||
-    !/^[\w-]+$/.test(found.name) ||
-    typeof found.run !== 'function'
-  ) {
-    throw new UserError(
-      `The module ${name} exports no analysis: it needs \`export const analysis\` with a name, describe, options and run.`,
-    );
-  }
-  return found as Analysis;
+  const { loadPlugin } = await import('./plugin.js');
+  return loadPlugin(name);
 }

@@ -21,6 +21,9 @@ export interface FindingStack {
   readonly pcs: readonly Pc[];
 }
 
+/** How bad a finding is, the worst first. Only errors are counted as such, unless the analysis weighs them itself. */
+export const SEVERITIES = ['error', 'warning', 'note'] as const;
+
 /** A defect, found once or more often at the same place. */
 export interface Finding {
   /** As in Valgrind's XML output, such as `InvalidRead` or `Leak_DefinitelyLost`. */
@@ -37,6 +40,8 @@ export interface Finding {
   readonly stacks: readonly FindingStack[];
   /** How often it happened; for a leak, the number of blocks. */
   count: number;
+  /** Absent: an error. */
+  readonly severity?: (typeof SEVERITIES)[number];
   /** Of the parameter of a system call, as suppressions name it, such as `write(buf)`; else absent. */
   readonly parameter?: string;
   /** Bytes and blocks of a leak. */

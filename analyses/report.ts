@@ -150,7 +150,10 @@ export class Report {
       const count = occurrences(finding);
       this.uses.set(suppression, (this.uses.get(suppression) ?? 0) + count);
     }
-    const weight = this.analysis.weigh?.(finding, options) ?? { isShown: true, isError: true };
+    const weight = this.analysis.weigh?.(finding, options) ?? {
+      isShown: true,
+      isError: (finding.severity ?? 'error') === 'error',
+    };
     const isShown = weight.isShown && !suppression;
     const stacks = finding.stacks.map(({ role, pcs }) => ({
       role,
@@ -303,7 +306,8 @@ function summaryLines({ summary }: Outcome): string[] {
 
 /** A finding in Valgrind's words: the sentence, where it happened, and what is known of the address or value. */
 function* findingLines({ finding, stacks }: ReportedFinding): Generator<string> {
-  yield finding.what;
+  const isLess = finding.severity && finding.severity !== 'error';
+  yield isLess ? `${finding.severity}: ${finding.what}` : finding.what;
   const [where, ...others] = stacks;
   if (where) yield* stackLines(where);
   for (const note of finding.notes) yield ` ${note}`;
@@ -336,6 +340,7 @@ function findingJson({ number, finding, stacks, generated }: ReportedFinding): o
   return {
     finding: number,
     kind,
+    ...(finding.severity && { severity: finding.severity }),
     what,
     count,
     tick: exact(tick),

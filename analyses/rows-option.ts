@@ -1,16 +1,7 @@
 /** The option `--rows` of profiles: how much of each table the text shows. */
-import { UserError } from '../schemas/errors.js';
-import type { AnalysisOption, OptionValues } from './analysis.js';
+import { wholeNumber, type OptionValues } from './analysis.js';
 
-export const ROWS_OPTION: AnalysisOption = {
-  describe: 'Rows of each table that the text shows',
-  default: '20',
-};
+export const ROWS_OPTION = wholeNumber('Rows of each table that the text shows', 20, { least: 1 });
 
-/** The value of the option, as the user gave it. Throws UserError. */
-export function shownRowsOf(options: OptionValues): number {
-  const rows = Number(options['rows']);
-  if (!Number.isSafeInteger(rows) || rows < 1)
-    throw new UserError('--rows takes a whole number from 1.');
-  return rows;
-}
+/** The value of the option. */
+export const shownRowsOf = (options: OptionValues): number => Number(options['rows']);

@@ -131,14 +131,15 @@ function declare(yargs: Argv, own: Analysis['options']): Argv {
   yargs
     .positional('analysis', {
       type: 'string',
-      describe: `${ANALYSIS_NAMES.join(', ')}, or a JavaScript module that exports an analysis; several separated by commas`,
+      describe: `${ANALYSIS_NAMES.join(', ')}, or a file of your own (.ts, .js, .sql: see grind new-analysis); several separated by commas`,
     })
     .positional('run', RUN_WORD)
     .options(OPTIONS)
     .example('$0 analyze memcheck', 'Memory errors of the last run')
     .example('$0 analyze memcheck --leak-check=full', 'Leaks too')
     .example('$0 analyze race', 'Data races, and wrong uses of locks')
-    .example('$0 analyze heap', 'Heap use over time and by call stack');
+    .example('$0 analyze heap', 'Heap use over time and by call stack')
+    .example('$0 analyze memcheck,./mine.ts', 'Together with an analysis of your own');
   for (const [option, { describe, default: preset, values }] of Object.entries(own)) {
     yargs.option(option, {
       type: 'string',

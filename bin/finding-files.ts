@@ -1,6 +1,6 @@
 /** Keeps the findings of an analysis in the run's folder, where SQL finds them (replay/scan-findings.ts). */
 import assert from 'node:assert/strict';
-import { mkdirSync, renameSync, rmSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type {
   AnalysisColumns,
@@ -12,18 +12,25 @@ import type { ReportedFinding } from '../analyses/report.js';
 import { ArrowFileWriter } from '../recorder/arrow-file.js';
 import { convertTable } from '../recorder/convert.js';
 import { encodeRecord } from '../recorder/raw.js';
-import { findingsFolder, storedFindings } from '../replay/scan-findings.js';
+import {
+  DECLARATIONS,
+  findingsFolder,
+  ownTables,
+  storedFindings,
+} from '../replay/scan-findings.js';
 import type { Trace } from '../replay/trace.js';
+import { UserError } from '../schemas/errors.js';
 import type { ColumnType, Row, Table } from '../schemas/schema.js';
 import { storedColumns } from '../schemas/stored.js';
-import { finding_frames, findings } from '../schemas/views.js';
+import { ANALYSIS_TABLES, finding_frames, findings } from '../schemas/views.js';
 
 type FindingRow = Omit<Row<typeof findings>, 'analysis'>;
 type FrameRow = Omit<Row<typeof finding_frames>, 'analysis'>;
 
 /**
  * Replaces the stored findings and tables of an analysis. A run folder that cannot be written to is left as it is,
- * and the user is told: the report does not depend on it.
+ * and the user is told: the report does not depend on it. Throws UserError for a table that another analysis has declared
+ * otherwise.
  */
 export function storeFindings(
   trace: Trace,
@@ -45,14 +52,30 @@ export function storeFindings(
         table,
         tables.filter((part) => part.table === table),
       );
+    const own = [...new Set(tables.map(({ table }) => table))].filter(
+      (table) => !(ANALYSIS_TABLES as readonly Table[]).includes(table),
+    );
+    if (own.length > 0) writeFileSync(join(draft, DECLARATIONS), JSON.stringify(own));
     rmSync(folder, { recursive: true, force: true });
+    checkDeclarations(trace, analysis, own);
     renameSync(draft, folder);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
     rmSync(draft, { recursive: true, force: true });
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
     console.error(
       `grind: the findings cannot be kept for \`grind query\`: ${(error as Error).message}.`,
     );
+  }
+}
+
+function checkDeclarations(trace: Trace, analysis: string, own: readonly Table[]): void {
+  const columns = (table: Table): string => JSON.stringify(Object.entries(table.columns));
+  for (const other of ownTables(trace)) {
+    const table = own.find(({ name }) => name === other.name);
+    if (table && columns(table) !== columns(other))
+      throw new UserError(
+        `The table ${table.name} of the analysis ${analysis} has other columns than the one that an earlier analysis of this run has: give it another name.`,
+      );
   }
 }
 

@@ -13,6 +13,8 @@ const COMMANDS: Record<string, () => Promise<CommandModule>> = {
   query: async () => (await import('./query.js')).queryCommand as CommandModule,
   why: async () => (await import('./why.js')).whyCommand as CommandModule,
   analyze: async () => (await (await import('./analyze.js')).analyzeCommand()) as CommandModule,
+  'new-analysis': async () =>
+    (await import('./new-analysis.js')).newAnalysisCommand as CommandModule,
   diff: async () => (await import('./diff.js')).diffCommand as CommandModule,
   report: async () => (await import('./report.js')).reportCommand as CommandModule,
 };

@@ -9,6 +9,7 @@ import { ResultReturnType } from '@duckdb/node-api';
 import { openAhead } from '../replay/ahead.js';
 import { Database } from '../replay/database.js';
 import { lookUp } from '../replay/look-up.js';
+import { ownTables } from '../replay/scan-findings.js';
 import { endWorkers } from '../replay/spare-workers.js';
 import { takeStatements } from '../replay/sql-text.js';
 import type { Trace } from '../replay/trace.js';
@@ -144,7 +145,7 @@ async function prompt(database: Database, writing: Writing): Promise<void> {
   for await (const line of lines) {
     const command = pending === '' ? line.trim() : '';
     if (command === '.quit' || command === '.exit') break;
-    if (command === '.tables') await sink.write(describeTables());
+    if (command === '.tables') await sink.write(describeTables(ownTables(database.trace)));
     else if (command.startsWith('.')) await sink.write(HELP);
     else {
       const { statements, rest } = takeStatements(`${pending}${line}\n`);

@@ -8,6 +8,7 @@ import { isWorthWorker, prepareWorkers } from '../replay/spare-workers.js';
 import { splitStatements } from '../replay/sql-text.js';
 import { Trace } from '../replay/trace.js';
 import { fileProblem, UserError } from '../schemas/errors.js';
+import type { Table } from '../schemas/schema.js';
 import { MACROS, READS_ACCESSES } from '../schemas/views.js';
 import { OUT_OPTION } from './numbers.js';
 import { plainOptions } from './plain-options.js';
@@ -70,7 +71,7 @@ export function plainArguments(argv: readonly string[]): Arguments | undefined {
 export async function runQuery(options: Arguments): Promise<void> {
   if (options.tables) {
     const { describeTables } = await import('../schemas/reference.js');
-    process.stdout.write(describeTables());
+    process.stdout.write(describeTables(await ownTablesOf(options)));
     return;
   }
   const { run, sql } = whichIsSql(options);
@@ -97,6 +98,17 @@ export async function runQuery(options: Arguments): Promise<void> {
     });
   } finally {
     trace.close();
+  }
+}
+
+/** Tables of the user's analyses in the run that is meant, if there is one. */
+async function ownTablesOf({ run, out }: Arguments): Promise<Table[]> {
+  const { ownTables } = await import('../replay/scan-findings.js');
+  try {
+    return ownTables(Trace.open(await findRun(run, out)));
+  } catch (error) {
+    if (run !== undefined || !(error instanceof UserError)) throw error;
+    return [];
   }
 }
 

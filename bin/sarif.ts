@@ -46,7 +46,7 @@ function result(
   return {
     ruleId: finding.kind,
     ruleIndex: kinds.indexOf(finding.kind),
-    level: isError ? 'error' : 'note',
+    level: finding.severity ?? (isError ? 'error' : 'note'),
     message: { text: [finding.what, ...finding.notes].join('\n') },
     locations: where ? locations([ownFrame(where)], root) : [],
     stacks: stacks.map(({ role, frames }) => ({

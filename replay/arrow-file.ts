@@ -121,7 +121,8 @@ export class Batch<T extends Table = Table> {
 
 const utf8 = new TextDecoder();
 
-function cellGetter(batch: Batch, name: string, column: Column): (i: number) => unknown {
+/** What reads a cell of a column, by the number of its row. */
+export function cellGetter(batch: Batch, name: string, column: Column): (i: number) => unknown {
   const values = batch.column(name as never) as unknown;
   switch (column.type) {
     case 'string': {

@@ -45,7 +45,7 @@ import {
   siteRows,
   stackRows,
 } from './scan-code.js';
-import { findingRows } from './scan-findings.js';
+import { findingRows, ownTables } from './scan-findings.js';
 import { storedScan } from './scan-stored.js';
 import type { Trace } from './trace.js';
 
@@ -81,6 +81,7 @@ export class Database {
     const database = new Database(trace, await connect(), lookUpFirst);
     const openOrFound: OpenReplay = (ofTrace, process, options) =>
       database.found.get(process)?.() ?? openReplay(ofTrace, process, options);
+    const own = ownTables(trace);
     const scans = new Map<Table, OpenScan>([
       [run, rowsScan(run.columns, () => manifestRows(trace))],
       [accesses, accessesScan(trace, openOrFound, () => database.hints)],
@@ -93,14 +94,14 @@ export class Database {
       [ir, rowsScan(ir.columns, () => irRows(trace))],
       [stacks, rowsScan(stacks.columns, () => stackRows(trace))],
       [ioctl_names, rowsScan(ioctl_names.columns, () => ioctlRows(trace))],
-      ...ANALYSIS_TABLES.map(
+      ...[...ANALYSIS_TABLES, ...own].map(
         (table) => [table, rowsScan(table.columns, () => findingRows(trace, table))] as const,
       ),
       [trace_damage, rowsScan(trace_damage.columns, () => damageRows(trace))],
     ]);
     const { connection } = database;
     const failed = (error: unknown) => (database.scanError ??= error);
-    for (const table of COMPUTED_TABLES) {
+    for (const table of [...COMPUTED_TABLES, ...own]) {
       registerScan(connection, `scan_${table.name}`, table.columns, scans.get(table)!, failed);
     }
     for (const table of [...SHOWN_TABLES, ...HIDDEN_TABLES]) {
@@ -127,7 +128,8 @@ export class Database {
       connection,
       definitions(
         ({ name }) =>
-          `create view ${name} as${name === accesses.name ? hidden : ''} from scan_${name}()`,
+          `create view "${name}" as${name === accesses.name ? hidden : ''} from scan_${name}()`,
+        own,
       ),
     );
     return database;
@@ -239,7 +241,7 @@ export class Database {
   /** What the statement cannot need of `accesses`. Nothing is known once the session has views of its own. */
   private async hintsFor(sql: string): Promise<Hints> {
     if (this.changed || !READS_ACCESSES.test(sql)) return ANYTHING;
-    this.twin ??= Twin.open();
+    this.twin ??= Twin.open(ownTables(this.trace));
     return (await this.twin).hints(withoutSemicolon(sql));
   }
 }
@@ -264,9 +266,14 @@ interface Definition {
   readonly sql: string;
 }
 
-/** All tables, views and macros, each after those that it reads; `source` gives the statement of a table. */
-function definitions(source: (table: Table) => string): Definition[] {
+/**
+ * All tables, views and macros, each after those that it reads.
+ * @param source gives the statement of a table
+ * @param own tables of the user's analyses
+ */
+function definitions(source: (table: Table) => string, own: readonly Table[]): Definition[] {
   const tables = [
+    ...own,
     ...SHOWN_TABLES,
     ...COMPUTED_TABLES.filter((table) => !HIDDEN_COMPUTED.includes(table)),
   ];
@@ -284,14 +291,19 @@ const define = (connection: DuckDBConnection, all: readonly Definition[]) =>
 
 /** The database without rows that hints are planned against. What a statement reads is defined for it. */
 class Twin {
-  private readonly missing = new Map(twinDefinitions().map((d) => [d.name, d]));
+  private readonly missing: Map<string, Definition>;
 
-  private constructor(private readonly connection: DuckDBConnection) {}
+  private constructor(
+    private readonly connection: DuckDBConnection,
+    own: readonly Table[],
+  ) {
+    this.missing = new Map(twinDefinitions(own).map((d) => [d.name, d]));
+  }
 
-  static async open(): Promise<Twin> {
+  static async open(own: readonly Table[]): Promise<Twin> {
     const connection = await connect();
     await prepareTwin(connection);
-    return new Twin(connection);
+    return new Twin(connection, own);
   }
 
   async hints(sql: string): Promise<Hints> {
@@ -312,13 +324,13 @@ class Twin {
   }
 }
 
-function twinDefinitions(): Definition[] {
+function twinDefinitions(own: readonly Table[]): Definition[] {
   const create = (name: string, columns: Columns) =>
-    `create table ${name}(${Object.entries(columns)
+    `create table "${name}"(${Object.entries(columns)
       .map(([c, column]) => `"${c}" ${sqlType(column).toString()}`)
       .join(', ')})`;
   const allColumns = (table: Table) =>
-    (COMPUTED_TABLES as readonly Table[]).includes(table) ? table.columns : storedColumns(table);
+    [...COMPUTED_TABLES, ...own].includes(table) ? table.columns : storedColumns(table);
   const hidden = [...HIDDEN_TABLES, ...HIDDEN_COMPUTED].map((table) => {
     const name = `scan_${table.name}`;
     const rows = `rows_${table.name}`;
@@ -327,7 +339,7 @@ function twinDefinitions(): Definition[] {
       sql: `${create(rows, allColumns(table))};\ncreate macro ${name}() as table from ${rows}`,
     };
   });
-  return [...hidden, ...definitions((table) => create(table.name, allColumns(table)))];
+  return [...hidden, ...definitions((table) => create(table.name, allColumns(table)), own)];
 }
 
 function* damageRows(trace: Trace) {

@@ -1,6 +1,7 @@
 /** The rows of one stored table in the order of events, and which of them belong to a process image. */
 import { UserError } from '../schemas/errors.js';
-import type { Table } from '../schemas/schema.js';
+import type { Column, Table, Value } from '../schemas/schema.js';
+import { cellGetter } from './arrow-file.js';
 import { rowsBefore } from './lineage.js';
 import type { Batch, Trace, VarColumn } from './trace.js';
 import type { EventRow } from './types.js';
@@ -18,6 +19,8 @@ export class Cursor implements EventRow {
 
   /** Words of columns of the batch, the low ones first. */
   private readonly words = new Map<string, Uint32Array>();
+  /** What reads cells of columns of the batch. */
+  private readonly getters = new Map<string, (row: number) => unknown>();
 
   constructor(
     readonly table: Table,
@@ -44,6 +47,7 @@ export class Cursor implements EventRow {
     this.batch = done ? undefined : (value as Batch);
     this.row = 0;
     this.words.clear();
+    this.getters.clear();
     if (!this.batch) {
       this.event = Infinity;
       return;
@@ -70,6 +74,19 @@ export class Cursor implements EventRow {
     const { row } = this;
     const ticks = (this.ticks ??= wordsOf(this.batch!.column('tick' as never) as BigUint64Array));
     return numberAt(ticks, row);
+  }
+
+  value<K extends string>(name: K): Value<Column> {
+    let get = this.getters.get(name);
+    if (!get) {
+      const column = this.table.columns[name];
+      if (!column) {
+        const columns = Object.keys(this.table.columns).join(', ');
+        throw new UserError(`There is no column ${name} in ${this.table.name}: it has ${columns}.`);
+      }
+      this.getters.set(name, (get = cellGetter(this.batch!, name, column)));
+    }
+    return get(this.row) as Value<Column>;
   }
 
   u64(name: string): bigint {

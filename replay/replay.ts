@@ -275,6 +275,16 @@ export class ProcessReplay implements Replay {
     return this.layout.registers[name]!;
   }
 
+  /**
+   * The value of a register of 64 bits, such as `RDI`, of the thread that runs or another one: exact at events and where a
+   * superblock begins. Throws UserError for an unknown one.
+   */
+  register(name: string, thread = this.thread): bigint {
+    const offset = this.layout.registers[name];
+    if (offset === undefined) throw new UserError(`There is no register ${name}.`);
+    return this.registers.readRegister(thread, offset);
+  }
+
   /** Live threads by number, and the one that runs. */
   threadsNow(): { threads: ReadonlyMap<number, Thread>; current: Thread | undefined } {
     return { threads: this.threads, current: this.current };

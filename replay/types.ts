@@ -8,7 +8,7 @@
  */
 
 import type { Batch } from './arrow-file.js';
-import type { Table } from '../schemas/schema.js';
+import type { Table, Value } from '../schemas/schema.js';
 import type { CacheHooks } from './cache-guest.js';
 import type { CallHooks } from './calls-guest.js';
 import type { FreshHooks } from './fresh-accesses.js';
@@ -71,12 +71,15 @@ export interface SegmentTable {
 export type AccessColumn = 'ticks' | 'addresses' | 'values' | 'wide';
 
 /** A row of a stored table, while replay stands at it. */
-export interface EventRow {
-  readonly table: Table;
+export interface EventRow<T extends Table = Table> {
+  readonly table: T;
   /** Its place in the one order of all rows of the process image. */
   readonly event: number;
   /** In a table that has ticks. */
   readonly tick: number;
+  /** The value of a column as SQL has it: integers of 64 bits as bigint, text as text, the name of an enum's value. */
+  value<K extends keyof T['columns'] & string>(column: K): Value<T['columns'][K]>;
+  /* Faster, where the type is known: */
   u64(column: string): bigint;
   /** The same of a value that is below 2^53. */
   number(column: string): number;

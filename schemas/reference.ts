@@ -45,14 +45,19 @@ const asStored = (table: Table): Shown => ({
   columns: Object.entries(storedColumns(table)),
 });
 
-/** What SQL offers, in the order in which it is described. */
-export function sqlSections(): Section[] {
+/**
+ * What SQL offers, in the order in which it is described.
+ * @param own tables of the user's analyses
+ */
+export function sqlSections(own: readonly Table[] = []): Section[] {
   const computed = COMPUTED_TABLES.filter((table) => !HIDDEN_COMPUTED.includes(table));
   const macros = MACROS.map((macro) => ({
     ...asDeclared(macro),
     heading: `${macro.name}(${macro.parameters})`,
   }));
+  const ofOwn = { title: "Tables of this run's own analyses", tables: own.map(asDeclared) };
   return [
+    ...(own.length > 0 ? [ofOwn] : []),
     { title: 'Tables computed from the program and by replay', tables: computed.map(asDeclared) },
     { title: 'Recorded tables', tables: SHOWN_TABLES.map(asStored) },
     { title: 'Views', tables: VIEWS.map(asDeclared) },
@@ -61,8 +66,8 @@ export function sqlSections(): Section[] {
 }
 
 /** Text for `grind query --tables`. */
-export function describeTables(): string {
-  const blocks = sqlSections().flatMap(({ title, tables }) => [
+export function describeTables(own: readonly Table[] = []): string {
+  const blocks = sqlSections(own).flatMap(({ title, tables }) => [
     title.toUpperCase(),
     ...tables.map(({ heading, doc, columns }) => {
       const width = Math.max(...columns.map(([name]) => name.length));

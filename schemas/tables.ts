@@ -513,6 +513,13 @@ export const syscall_contents = table(
   },
 );
 
+/** The tables that tell what happened, which analyses ask for by name (analyses/replay-parts.ts). */
+export const EVENTS = {
+  ...{ process_ends, memory, registers, syscall_enters, syscall_exits, syscall_memory },
+  ...{ syscall_contents, descriptor_events, heap, mappings, faults, signals, thread_events },
+  ...{ slices, sync, client_requests },
+} as const;
+
 /** In order of their number in a raw record. Append only: the order is part of the format. */
 export const TOOL_TABLES = [
   process_starts,

@@ -19,6 +19,7 @@ export function row(table: Table, values: Values): EventRow {
     tick: Number(values['tick'] ?? 0),
     batch: undefined,
     row: 0,
+    value: (name) => values[name] as never,
     i64: (name) => BigInt.asIntN(64, BigInt((values[name] as bigint | number | undefined) ?? 0)),
     u64: (name) => BigInt.asUintN(64, BigInt((values[name] as bigint | number | undefined) ?? 0)),
     number: (name) => Number(values[name] ?? 0),

@@ -338,8 +338,8 @@ test('heap measures the same in a replay that another analysis shares', () => {
   const other = scratch('other.mjs');
   writeFileSync(
     other,
-    `import { analysisOfPart } from '${ROOT}/dist/analyses/replay-parts.js';
-     export const analysis = analysisOfPart({
+    `import { defineAnalysis } from '${ROOT}/dist/analyses/index.js';
+     export const analysis = defineAnalysis({
        name: 'other', describe: 'Counts', options: {},
        part: (trace, process) => {
          let accesses = 0;

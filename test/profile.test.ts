@@ -9,9 +9,9 @@ const counter = (name: string, columns: string): string => {
   const path = scratch(`${name}.mjs`);
   writeFileSync(
     path,
-    `import { analysisOfPart } from '${ROOT}/dist/analyses/replay-parts.js';
+    `import { defineAnalysis } from '${ROOT}/dist/analyses/index.js';
      import { heap } from '${ROOT}/dist/schemas/tables.js';
-     export const analysis = analysisOfPart({
+     export const analysis = defineAnalysis({
        name: '${name}', describe: 'Counts', options: {},
        part: (trace, process) => {
          let accesses = 0, sum = 0n;

@@ -24,11 +24,16 @@ import {
 } from '../../schemas/views.js';
 import { formatCount } from '../../schemas/numbers.js';
 import type { Row } from '../../schemas/schema.js';
-import type { AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
+import {
+  defineAnalysis,
+  type AnalysisContext,
+  type AnalysisOption,
+  type OptionValues,
+} from '../analysis.js';
 import type { Outcome, StoredColumn, TextColumn } from '../finding.js';
 import { commandOf, writeOutput } from '../output-file.js';
 import { rowsOnDemand, type Profile, type ProfileCell, type ProfileTable } from '../profile.js';
-import { analysisOfPart, type ReplayPart } from '../replay-parts.js';
+import type { ReplayPart } from '../replay-parts.js';
 import { ROWS_OPTION, shownRowsOf } from '../rows-option.js';
 import { cachegrindFile } from './cachegrind-out.js';
 import {
@@ -68,7 +73,7 @@ const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
   rows: ROWS_OPTION,
 };
 
-export const analysis = analysisOfPart({
+export const analysis = defineAnalysis({
   name: 'cache',
   describe: 'Use of caches, as Cachegrind simulates them; and of branch predictors',
   options: OPTIONS,

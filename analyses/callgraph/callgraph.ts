@@ -11,14 +11,19 @@ import type { ProcessReplay } from '../../replay/replay.js';
 import { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
-import { heap, isRelease } from '../../schemas/tables.js';
+import { type heap, isRelease } from '../../schemas/tables.js';
 import { call_edges, function_costs } from '../../schemas/views.js';
 import { formatCount } from '../../schemas/numbers.js';
-import type { AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
+import {
+  defineAnalysis,
+  type AnalysisContext,
+  type AnalysisOption,
+  type OptionValues,
+} from '../analysis.js';
 import type { AnalysisRows, Outcome } from '../finding.js';
 import { commandOf, writeOutput } from '../output-file.js';
 import type { Profile } from '../profile.js';
-import { analysisOfPart, type ReplayPart } from '../replay-parts.js';
+import type { ReplayPart } from '../replay-parts.js';
 import { ROWS_OPTION, shownRowsOf } from '../rows-option.js';
 import { countsByInstruction, EVENT, EVENT_COUNT, type EventName } from '../cache/counts.js';
 import { CACHE_OPTIONS, shapesOf, type Shapes } from '../cache/shapes.js';
@@ -55,7 +60,7 @@ const OPTIONS = {
   rows: { ...ROWS_OPTION, default: '25' },
 } as const satisfies Readonly<Record<string, AnalysisOption>>;
 
-export const analysis = analysisOfPart({
+export const analysis = defineAnalysis({
   name: 'callgraph',
   describe: 'Instructions by function and call, as Callgrind counts them',
   options: OPTIONS,
@@ -64,11 +69,13 @@ export const analysis = analysisOfPart({
 
 class CallGraphPart implements ReplayPart {
   readonly wants;
+  readonly events = { heap: (row: EventRow<typeof heap>) => this.heapCall(row) };
+  readonly inheritsEvents = true;
   private readonly symbols: Symbols;
   private readonly functions: Functions;
   private readonly stacks: CallStacks;
   private readonly shownRows: number;
-  private readonly events: readonly CallEvent[];
+  private readonly counted: readonly CallEvent[];
   private readonly caches: Shapes | undefined;
   private replay!: ProcessReplay;
 
@@ -83,9 +90,9 @@ class CallGraphPart implements ReplayPart {
     this.functions = new Functions(this.symbols);
     const { isStart, at } = this.functions;
     this.caches = options['cache-sim'] === 'yes' ? shapesOf(options) : undefined;
-    this.events = [...ALLOCATION_EVENTS, ...(this.caches ? MISS_EVENTS : [])];
+    this.counted = [...ALLOCATION_EVENTS, ...(this.caches ? MISS_EVENTS : [])];
     this.stacks = new CallStacks(
-      ...([isStart, at, this.events.length] as const),
+      ...([isStart, at, this.counted.length] as const),
       this.caches && ALLOCATION_EVENTS.length,
       () => this.replay.guest.calls!.misses(),
     );
@@ -93,7 +100,6 @@ class CallGraphPart implements ReplayPart {
       counts: true,
       calls: this.stacks,
       ...(this.caches && { cache: { ...this.caches, branches: false } }),
-      observer: { tables: [heap], applied: (row: EventRow) => this.heapCall(row) },
     };
   }
 
@@ -102,13 +108,13 @@ class CallGraphPart implements ReplayPart {
   }
 
   /** Whoever runs when a block is allocated is the cause of it. */
-  private heapCall(row: EventRow): void {
-    const op = row.name('op')!;
+  private heapCall(row: EventRow<typeof heap>): void {
+    const op = row.value('op');
     if (isRelease(op) || op === 'resize') return;
-    if (row.u64('address') === 0n) return;
+    if (row.value('address') === 0n) return;
     this.replay.guest.calls!.take();
     this.stacks.happened(0, 1);
-    this.stacks.happened(1, Number(row.u64('size')));
+    this.stacks.happened(1, Number(row.value('size')));
   }
 
   finish(replay: ProcessReplay): Outcome {
@@ -137,7 +143,7 @@ class CallGraphPart implements ReplayPart {
     costs: readonly FunctionCost[],
     edges: readonly EdgeCost[],
   ): void {
-    const { trace, functions, symbols, stacks, options, events } = this;
+    const { trace, functions, symbols, stacks, options, counted } = this;
     const row = trace.processes.find((one) => one.process === this.process)!;
     const command = commandOf(row);
     const write = (option: keyof typeof OPTIONS, content: () => string | Uint8Array): void => {
@@ -154,7 +160,7 @@ class CallGraphPart implements ReplayPart {
     write('callgrind-out', () => {
       const head = { pid: row.pid, command };
       const instructions = this.instructions(replay);
-      return callgrindFile(head, functions, symbols, instructions, edges, costs, events);
+      return callgrindFile(head, functions, symbols, instructions, edges, costs, counted);
     });
     write('collapsed-out', () =>
       collapsedStacks(
@@ -163,7 +169,7 @@ class CallGraphPart implements ReplayPart {
       ),
     );
     write('speedscope-out', () => speedscopeFile(contexts(stacks), frames(), command));
-    write('pprof-out', () => pprofFile(contexts(stacks), frames(), events));
+    write('pprof-out', () => pprofFile(contexts(stacks), frames(), counted));
   }
 
   /** Addresses of instructions with their executions and the other events, of which allocations are no instruction's. */
@@ -220,7 +226,7 @@ class CallGraphPart implements ReplayPart {
             { name: 'inclusive', head: 'instructions' },
             { name: 'self', head: 'of its own' },
             { name: 'calls' },
-            ...this.events.map(({ column }) => ({ name: column })),
+            ...this.counted.map(({ column }) => ({ name: column })),
             { name: 'function' },
             { name: 'module' },
           ],
@@ -241,7 +247,7 @@ class CallGraphPart implements ReplayPart {
             { name: 'inclusive_share', head: 'inclusive', isShare: true },
             { name: 'inclusive', head: 'instructions' },
             { name: 'calls' },
-            ...this.events.map(({ column }) => ({ name: column })),
+            ...this.counted.map(({ column }) => ({ name: column })),
             { name: 'caller' },
             { name: 'callee' },
           ],

@@ -12,11 +12,11 @@ import type { Row } from '../../schemas/schema.js';
 import { slices, syscall_memory, thread_events } from '../../schemas/tables.js';
 import { heap_offsets, heap_sites, heap_timeline } from '../../schemas/views.js';
 import { formatCount } from '../../schemas/numbers.js';
-import type { Analysis, AnalysisContext, OptionValues } from '../analysis.js';
+import { defineAnalysis, type AnalysisContext, type OptionValues } from '../analysis.js';
 import type { AnalysisRows, Outcome, Summary } from '../finding.js';
 import { commandOf, writeOutput } from '../output-file.js';
 import type { ProfileCell, ProfileTable } from '../profile.js';
-import type { ReplayPart } from '../replay-parts.js';
+import type { Part } from '../replay-parts.js';
 import { frameText } from '../report.js';
 import { Blocks, blockTables } from './blocks.js';
 import { dhatJson } from './dhat-file.js';
@@ -36,35 +36,24 @@ import { totalBytes, type HeapMoment } from './timeline.js';
 import type { StackUse, StackUses } from './stack-uses.js';
 import { buildTree, TreeStacks, type TreeNode } from './tree.js';
 
-export const analysis: Analysis = {
+export const analysis = defineAnalysis({
   name: 'heap',
   describe: 'Heap use over time and by call stack, and how heap blocks are accessed',
   options: HEAP_OPTIONS,
   part,
-  async *run(trace, options, context) {
-    const { countsAccesses, countsStacks } = heapOptions(options);
-    if (countsAccesses || countsStacks) {
-      // Replay costs something to load, too.
-      const { runParts } = await import('../replay-parts.js');
-      for (const [outcome] of runParts(trace, [{ part, options }], context)) yield outcome!;
-      return;
-    }
-    for (const process of context.processes)
-      yield new HeapProfile(trace, process, options, context).finish();
-  },
   // The profile says it.
   close: () => ({ before: [], late: [], after: [] }),
-};
+});
 
 function part(
   trace: Trace,
   process: number,
   options: OptionValues,
   context: AnalysisContext,
-): ReplayPart {
+): Part {
   const profile = new HeapProfile(trace, process, options, context);
   const { countsAccesses, countsStacks } = profile.options;
-  if (!countsAccesses && !countsStacks) return { wants: {}, finish: () => profile.finish() };
+  if (!countsAccesses && !countsStacks) return { finish: () => profile.finish() };
   const tables = [
     ...blockTables(profile.settings),
     ...(countsAccesses ? [syscall_memory] : []),

@@ -9,6 +9,7 @@ import type { Trace } from '../../replay/trace.js';
 import { hex } from '../../schemas/numbers.js';
 import { slices, sync, thread_events } from '../../schemas/tables.js';
 import type { Finding, FindingStack, Pc } from '../finding.js';
+import { visit } from '../moments.js';
 import type { Description } from '../memcheck/describe.js';
 import { MemcheckEvents } from '../memcheck/events.js';
 import { memcheckSettings } from '../memcheck/options.js';
@@ -33,8 +34,6 @@ interface Moment {
   description: Description;
 }
 
-/** More instructions than a superblock has. */
-const LARGEST_BLOCK = 256n;
 const NOTHING: Description = { notes: [], stacks: [] };
 
 /** Findings for races, in the order of their second access. */
@@ -115,25 +114,12 @@ class Explainer {
           options,
         ),
     });
-    let blockTick = -1n;
-    let instruction = 0n;
-    const before = (pc: bigint): void => {
-      const { tick } = replay;
-      instruction = tick === blockTick ? instruction + 1n : 0n;
-      blockTick = tick;
-      const moment = moments.get(tick + instruction);
-      if (!moment || moment.pcs.length > 0) return;
+    visit(replay, moments.keys(), (tick, pc) => {
+      const moment = moments.get(tick)!;
       moment.pcs = shadow.stack(pc, shadow.stackPointer);
-      const address = addresses.get(tick + instruction);
+      const address = addresses.get(tick);
       if (address !== undefined) moment.description = events.describe(address);
-    };
-    const ticks = [...moments.keys()].sort((a, b) => Number(a - b));
-    for (const tick of ticks) {
-      if (moments.get(tick)!.pcs.length > 0) continue;
-      const near = tick - LARGEST_BLOCK;
-      if (near > replay.tick) replay.runUntil(near);
-      replay.runUntil(tick + 1n, 'before', before);
-    }
+    });
   }
 
   /** Which locks the threads held at each moment. */

@@ -19,11 +19,11 @@ import {
   reuse_distances,
   working_set,
 } from '../../schemas/views.js';
-import type { AnalysisOption, OptionValues } from '../analysis.js';
+import { defineAnalysis, type AnalysisOption, type OptionValues } from '../analysis.js';
 import { executionsByInstruction } from '../callgraph/functions.js';
 import type { AnalysisRows, Outcome } from '../finding.js';
 import type { Profile, ProfileTable } from '../profile.js';
-import { analysisOfPart, type ReplayPart } from '../replay-parts.js';
+import type { ReplayPart } from '../replay-parts.js';
 import { ROWS_OPTION, shownRowsOf } from '../rows-option.js';
 import { binOf, COLD_BIN, Distances, firstOf } from './distances.js';
 import { References } from './references.js';
@@ -48,7 +48,7 @@ const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
   rows: ROWS_OPTION,
 };
 
-export const analysis = analysisOfPart({
+export const analysis = defineAnalysis({
   name: 'reuse',
   describe: 'Misses of caches of every size, by reuse distance; working set over time',
   options: OPTIONS,
