@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Trace } from '../replay/trace.js';
-import { UserError } from '../schemas/errors.js';
+import { didYouMean, UserError } from '../schemas/errors.js';
 import type { Finding, Outcome, Summary } from './finding.js';
 import type { MakePart } from './replay-parts.js';
 
@@ -194,7 +194,7 @@ async function loadAnalysis(name: string): Promise<Analysis> {
     return ((await import(builtIn)) as { readonly analysis: Analysis }).analysis;
   if (!existsSync(resolve(name)))
     throw new UserError(
-      `There is no analysis ${name}: name ${ANALYSIS_NAMES.join(', ')}, or a file (.ts, .js or .sql) of your own, which \`grind new-analysis\` begins.`,
+      `There is no analysis ${name}${didYouMean(name, ANALYSIS_NAMES) || '.'} Name ${ANALYSIS_NAMES.join(', ')}, or a file (.ts, .js or .sql) of your own, which \`grind new-analysis\` begins.`,
     );
   const { loadPlugin } = await import('./plugin.js');
   return loadPlugin(name);

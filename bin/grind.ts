@@ -2,9 +2,11 @@
 /** The command line: finds the command, runs it, and turns what went wrong into a message and a status. */
 import type { Argv, CommandModule } from 'yargs';
 import { UserError } from '../schemas/errors.js';
+import { checkValues, unknownCommand, wrongUsage } from './usage.js';
+import { declaration, type Commands, type Declaration } from './declarations.js';
 
 /** Each command's module, loaded only when it is wanted: recording should not pay for SQL. */
-const COMMANDS: Record<string, () => Promise<CommandModule>> = {
+const COMMANDS: Commands = {
   record: async () => (await import('./record.js')).recordCommand as CommandModule,
   ls: async () => (await import('./ls.js')).lsCommand as CommandModule,
   rm: async () => (await import('./rm.js')).rmCommand as CommandModule,
@@ -17,6 +19,9 @@ const COMMANDS: Record<string, () => Promise<CommandModule>> = {
     (await import('./new-analysis.js')).newAnalysisCommand as CommandModule,
   diff: async () => (await import('./diff.js')).diffCommand as CommandModule,
   report: async () => (await import('./report.js')).reportCommand as CommandModule,
+  completion: async () =>
+    (await import('./completion.js')).completionCommand(COMMANDS) as CommandModule,
+  'man-page': async () => (await import('./man-page.js')).manPageCommand(COMMANDS),
 };
 
 /**
@@ -61,9 +66,9 @@ async function main(argv: string[]): Promise<void> {
   }
   if (Object.hasOwn(PLAINLY, name) && (await PLAINLY[name]!(argv.slice(1)))) return;
   const { default: yargs } = await import('yargs');
-  const known = Object.hasOwn(COMMANDS, name);
+  const known = Object.hasOwn(COMMANDS, name) ? await declaration(COMMANDS, name) : undefined;
   const parser = known
-    ? parserOf(yargs(argv.slice(1)), await COMMANDS[name]!())
+    ? parserOf(yargs(argv.slice(1)), await COMMANDS[name]!(), known)
     : yargs(argv)
         .usage(
           '$0 COMMAND: record a program once, and ask any question of that execution afterwards',
@@ -72,14 +77,16 @@ async function main(argv: string[]): Promise<void> {
         .demandCommand(1, 'Say what to do');
   await parser
     .scriptName('grind')
+    .locale('en')
     .strict()
     .version()
     .help()
     .wrap(Math.min(100, process.stdout.columns ?? 100))
     .fail((message, error: Error | undefined) => {
       if (error && error.name !== 'YError') throw error;
-      const what = (error?.message ?? message).replace(/\.$/, '');
-      throw new UserError(`${what}: see \`grind ${known ? `${name} ` : ''}--help\`.`);
+      throw known
+        ? wrongUsage(error?.message ?? message, known)
+        : unknownCommand(name, Object.keys(COMMANDS));
     })
     .parseAsync();
 }
@@ -88,12 +95,13 @@ async function main(argv: string[]): Promise<void> {
  * A parser for one command alone, as its default: the parser lays out the help text after each run of
  * any other command, at a cost that recording a short program would show.
  */
-function parserOf(parser: Argv, command: CommandModule): Argv {
+function parserOf(parser: Argv, command: CommandModule, { options }: Declaration): Argv {
   const synopsis = String(command.command);
   const positionals = synopsis.replace(/^\S+/, '');
   return parser
     .usage(`$0 ${synopsis}\n\n${command.describe}`)
-    .command({ ...command, command: `$0${positionals}`, describe: false });
+    .command({ ...command, command: `$0${positionals}`, describe: false })
+    .check((given) => checkValues(given, options));
 }
 
 function report(error: unknown): void {

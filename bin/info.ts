@@ -34,11 +34,15 @@ export const infoCommand: CommandModule<object, Arguments> = {
   command: 'info [run]',
   describe: 'Show what a run holds',
   builder: (yargs) =>
-    yargs.positional('run', RUN_WORD).option('out', OUT_OPTION).option('accesses', {
-      type: 'boolean',
-      default: false,
-      describe: 'Count the loads and stores, which takes a replay of the run',
-    }),
+    yargs
+      .positional('run', RUN_WORD)
+      .option('out', OUT_OPTION)
+      .option('accesses', {
+        type: 'boolean',
+        default: false,
+        describe: 'Count the loads and stores, which takes a replay of the run',
+      })
+      .example('$0 info', 'The last run: its processes, how they ended, what is stored'),
   handler: async ({ run, out, accesses }) => {
     const trace = Trace.open(await findRun(run, out));
     try {

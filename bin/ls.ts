@@ -10,11 +10,14 @@ export const lsCommand: CommandModule<object, { out: string; commit?: string }> 
   command: 'ls',
   describe: 'List the runs',
   builder: (yargs) =>
-    yargs.option('out', OUT_OPTION).option('commit', {
-      type: 'string',
-      requiresArg: true,
-      describe: 'Only those that were recorded at this git revision',
-    }),
+    yargs
+      .option('out', OUT_OPTION)
+      .option('commit', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'Only those that were recorded at this git revision',
+      })
+      .example('$0 ls --commit HEAD~1', 'Those that were recorded at the commit before the last'),
   handler: ({ out, commit: revision }) => {
     const commit = revision === undefined ? undefined : commitOf(revision);
     if (revision !== undefined && commit === undefined)

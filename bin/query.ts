@@ -79,7 +79,9 @@ export async function runQuery(options: Arguments): Promise<void> {
   const prompting = sql === undefined && options.file === undefined && process.stdin.isTTY;
   const statements = prompting ? [] : splitStatements(sql ?? (await readSql(options.file)));
   if (!prompting && statements.length === 0)
-    throw new UserError('There is no SQL statement to run.');
+    throw new UserError(
+      'There is no SQL statement to run: give it as an argument, by --file, or on standard input.',
+    );
   if (format === 'parquet' || format === 'arrow') {
     if (statements.length !== 1)
       throw new UserError(`Format ${format} takes exactly one SQL statement.`);

@@ -78,7 +78,8 @@ export const recordCommand: CommandModule<object, InferredOptionTypes<typeof REC
   command: 'record',
   describe: 'Record a program: grind record [options] -- PROGRAM ARGS…',
   builder: (yargs) => {
-    if (!process.argv.includes('--') && !process.argv.includes('--help')) throw noProgram();
+    const isAsked = process.argv[2] === 'record' && !process.argv.includes('--help');
+    if (isAsked && !process.argv.includes('--')) throw noProgram();
     return yargs
       .parserConfiguration({ 'populate--': true })
       .options(RECORD_OPTIONS)

@@ -15,7 +15,8 @@ export const rmCommand: CommandModule<object, { runs: string[]; out: string }> =
         demandOption: true,
         describe: 'Names of runs, as `grind ls` shows them',
       })
-      .option('out', OUT_OPTION),
+      .option('out', OUT_OPTION)
+      .example('$0 rm slow-20261120-140655', 'Remove one run'),
   handler: async ({ runs, out }) => {
     const known = listRuns(out);
     // Nothing is removed if one of the names is wrong.

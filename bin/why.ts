@@ -40,7 +40,8 @@ export const whyCommand: CommandModule<object, Arguments> = {
         default: 'text' as const,
         describe: 'How to print the chain',
       })
-      .option('out', OUT_OPTION),
+      .option('out', OUT_OPTION)
+      .example('$0 why 1', 'Where the wrong value of the first finding came from'),
   handler: async ({ finding, run, format, out }) => {
     const trace = Trace.open(await findRun(run, out));
     try {

@@ -80,10 +80,16 @@ export function readManifest(folder: string): Manifest {
 }
 
 export function versions(build: ToolBuild): RunDescription['versions'] {
-  const { version } = JSON.parse(readFileSync(join(packageFolder(), 'package.json'), 'utf8')) as {
-    version: string;
+  return {
+    ...{ grind: ownVersion(), engine: build.engineVersion },
+    ...{ node: process.version, kernel: release() },
   };
-  return { grind: version, engine: build.engineVersion, node: process.version, kernel: release() };
+}
+
+/** The version of grind. */
+export function ownVersion(): string {
+  const text = readFileSync(join(packageFolder(), 'package.json'), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
 }
 
 /** Names that usually hold secrets are left out unless the user says otherwise. */

@@ -349,5 +349,5 @@ test('mistakes in an analysis are told as such, with its name and what to do', (
     assert.equal(stderr.trim().split('\n').length, 1, `${file}: ${stderr}`);
   }
   const { stderr } = analyze(cwd, './nowhere.ts');
-  assert.match(stderr, /no analysis \.\/nowhere\.ts: name memcheck, .* or a file .*new-analysis/);
+  assert.match(stderr, /no analysis \.\/nowhere\.ts\. Name memcheck, .* or a file .*new-analysis/);
 });

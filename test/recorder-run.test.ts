@@ -151,7 +151,7 @@ test('what cannot be recorded is refused in one sentence, and leaves nothing', (
     [['record', '--max-size', 'much', '--', './guest', 'x'], /--max-size takes/],
     [['record', '--name', 'facts', '--', './guest', 'x'], /already a run named facts/],
     [['record', '--out', '/proc/x', '--', './guest', 'x'], /--out/],
-    [['record', '--nonsense', '--', './guest', 'x'], /Unknown argument: nonsense/],
+    [['record', '--nonsense', '--', './guest', 'x'], /There is no option --nonsense/],
     [['info', 'no-such-run'], /no run no-such-run/],
   ];
   for (const [args, message] of cases) {
