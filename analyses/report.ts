@@ -35,6 +35,9 @@ export interface ReportSettings {
   readonly generate: boolean;
 }
 
+/** Shows a sentence of a finding. */
+type Headline = (severity: NonNullable<Finding['severity']>, what: string) => string;
+
 /** A call stack with names. */
 export interface NamedStack {
   /** As in `FindingStack`. */
@@ -170,11 +173,12 @@ export class Report {
   /**
    * The report as text, line by line, as Valgrind prints it but for the process number before each line.
    * @param listSuppressions say which suppressions were of use
+   * @param headline shows the sentence of a finding, by how bad that is
    */
-  *text(listSuppressions = false): Generator<string> {
+  *text(listSuppressions = false, headline: Headline = (_, what) => what): Generator<string> {
     for (const process of this.processes) {
       if (this.processes.length > 1) yield* [processTitle(process.row), ''];
-      yield* this.processText(process);
+      yield* this.processText(process, headline);
       const counts = countErrors(process.reported);
       for (const sentence of process.outcome.missing) yield `Not judged: ${sentence}`;
       if (!process.outcome.profile) yield summaryLine(counts);
@@ -188,7 +192,10 @@ export class Report {
       yield `All processes: ${summaryLine(this.counts)}`;
   }
 
-  private *processText({ outcome, reported }: ProcessReport): Generator<string> {
+  private *processText(
+    { outcome, reported }: ProcessReport,
+    headline: Headline,
+  ): Generator<string> {
     if (outcome.profile) yield* profileText(outcome.profile);
     const closing = this.analysis.close?.(outcome, this.settings.options) ?? {
       before: [],
@@ -201,7 +208,7 @@ export class Report {
       if (!entry.isShown) return;
       if (entry.finding.thread !== thread) yield `Thread ${entry.finding.thread}:`;
       thread = entry.finding.thread;
-      yield* findingLines(entry);
+      yield* findingLines(entry, headline);
       yield '';
       if (entry.generated) yield* entry.generated.trimEnd().split('\n');
     };
@@ -305,9 +312,13 @@ function summaryLines({ summary }: Outcome): string[] {
 }
 
 /** A finding in Valgrind's words: the sentence, where it happened, and what is known of the address or value. */
-function* findingLines({ finding, stacks }: ReportedFinding): Generator<string> {
-  const isLess = finding.severity && finding.severity !== 'error';
-  yield isLess ? `${finding.severity}: ${finding.what}` : finding.what;
+function* findingLines(
+  { finding, isError, stacks }: ReportedFinding,
+  headline: Headline,
+): Generator<string> {
+  const severity = finding.severity ?? (isError ? 'error' : 'note');
+  const isLess = finding.severity !== undefined && severity !== 'error';
+  yield headline(severity, isLess ? `${severity}: ${finding.what}` : finding.what);
   const [where, ...others] = stacks;
   if (where) yield* stackLines(where);
   for (const note of finding.notes) yield ` ${note}`;

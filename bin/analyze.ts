@@ -13,6 +13,7 @@ import { OUT_OPTION, RUN_WORD } from './numbers.js';
 import { ownFrame } from './places.js';
 import { plainOptions } from './plain-options.js';
 import { chosenProcesses, findRun, manifestOf } from './runs.js';
+import { painter } from './terminal.js';
 
 const FORMATS = ['text', 'table', 'json'] as const;
 const MAX_CALLERS = 500;
@@ -219,12 +220,18 @@ async function print(reports: readonly Report[], { format, verbose }: Arguments)
     const values = reports.map((report) => report.json());
     return write(`${JSON.stringify(values.length === 1 ? values[0] : values, undefined, 1)}\n`);
   }
+  const paint = painter();
+  const coloured: Parameters<Report['text']>[1] = (severity, what) =>
+    paint(COLOURS[severity], what);
   for (const report of reports) {
     if (reports.length > 1) write(`== ${report.name} ==\n`);
     if (format === 'table') write(`${await tableText(report)}\n`);
-    else write([...report.text(verbose), ''].join('\n'));
+    else write([...report.text(verbose, coloured), ''].join('\n'));
   }
 }
+
+/** Of findings, on a terminal. */
+const COLOURS = { error: 'red', warning: 'yellow', note: 'cyan' } as const;
 
 const write = (text: string): void => void process.stdout.write(text);
 

@@ -1,15 +1,18 @@
 /** Tables of the commands that list something. */
 import Table from 'cli-table3';
+import { fitted, widthOf } from './terminal.js';
 
-/** An aligned text table; columns whose cells are all numbers stand to the right. */
+/** An aligned text table as wide as the terminal at most; columns whose cells are all numbers stand to the right. */
 export function layOut(
   head: readonly string[],
   rows: readonly (readonly (string | number)[])[],
 ): string {
   const isNumeric = (column: number): boolean =>
     rows.every((row) => /^[\d,.]*( [kMGT]?B)?$/.test(String(row[column])));
+  const widths = head.map((name, column) => widthOf([name, ...rows.map((row) => row[column]!)]));
   const table = new Table({
     head: [...head],
+    colWidths: fitted(widths, 2).map((width) => width + 2),
     colAligns: head.map((_, column) => (isNumeric(column) ? 'right' : 'left')),
     style: { head: [], border: [], 'padding-left': 0, 'padding-right': 2 },
     chars: {

@@ -13,6 +13,7 @@ import {
   type DuckDBValue,
 } from '@duckdb/node-api';
 import Table from 'cli-table3';
+import { fitted, widthOf } from './terminal.js';
 
 /** Writes to a stream, and waits when its reader is slower than we are. */
 export class Sink {
@@ -34,17 +35,13 @@ async function* rowsOf(result: DuckDBResult): AsyncGenerator<Rows> {
 }
 
 /**
- * A table for people. Column widths need all rows at hand, so at most `maxRows` are shown (0: all), and
+ * A table for people, as wide as the terminal at most. Column widths need all rows at hand, so at most `maxRows` are shown (0: all), and
  * a line says so.
  */
 export async function writeTable(result: DuckDBResult, sink: Sink, maxRows: number): Promise<void> {
   const names = result.deduplicatedColumnNames();
   const isNumber = result.columnTypes().map(isNumeric);
-  const table = new Table({
-    head: names,
-    colAligns: isNumber.map((number) => (number ? 'right' : 'left')),
-    style: { head: [], border: [], compact: true },
-  });
+  const cells: string[][] = [];
   let shown = 0;
   let more = false;
   for await (const rows of rowsOf(result)) {
@@ -53,11 +50,19 @@ export async function writeTable(result: DuckDBResult, sink: Sink, maxRows: numb
         more = true;
         break;
       }
-      table.push(row.map(short));
+      cells.push(row.map(short));
       shown++;
     }
     if (more) break;
   }
+  const widths = names.map((name, i) => widthOf([name, ...cells.map((row) => row[i]!)]));
+  const table = new Table({
+    head: names,
+    colWidths: fitted(widths, 3).map((width) => width + 2),
+    colAligns: isNumber.map((number) => (number ? 'right' : 'left')),
+    style: { head: [], border: [], compact: true },
+  });
+  table.push(...cells);
   await sink.write(`${table.toString()}\n`);
   const count = `${shown.toLocaleString('en-US')} ${shown === 1 ? 'row' : 'rows'}`;
   await sink.write(

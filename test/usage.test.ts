@@ -1,8 +1,11 @@
 /** Wrong command lines: each is answered in one sentence that says how it would be right. */
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'node:test';
-import { grind, record, scratch } from './guest.js';
+import { fitted } from '../bin/terminal.js';
+import { grind, record, ROOT, run, scratch } from './guest.js';
+import { randomOf } from './random.js';
 
 const WRONG: readonly (readonly [line: string, sentence: RegExp])[] = [
   ['anlyze', /no command anlyze; did you mean analyze\? `grind --help` lists the commands\.$/],
@@ -71,5 +74,56 @@ test('wrong command lines are answered in a sentence, in whatever language the u
     assert.match(stderr.trimEnd(), sentence, line);
     assert.match(stderr, /^grind: .+\n$/, `${line}: one sentence`);
     assert.equal(status, 2, line);
+  }
+});
+
+test('on a terminal tables fit, and findings have colours; not if NO_COLOR is set, nor elsewhere', () => {
+  const { folder } = record(['sample.c']);
+  const cwd = scratch('terminal');
+  mkdirSync(cwd);
+  writeFileSync(join(cwd, 'one.sql'), "-- describe: One\nselect 'one thing' as what");
+  const command = (words: string) => `'${process.execPath}' '${ROOT}/dist/bin/grind.js' ${words}`;
+  const terminal = (words: string, env: Record<string, string> = {}) =>
+    run(['script', '-qec', `stty cols 60; ${command(words)}`, '/dev/null'], {
+      cwd,
+      env: { TERM: 'xterm', NO_COLOR: '', ...env },
+    }).stdout.replaceAll('\r', '');
+  const sql = `"select repeat('x', 100) as long, 7 as short, repeat('y', 90) as other"`;
+  const table = terminal(`query ${folder} ${sql}`).split('\n');
+  assert.ok(
+    table.every((line) => line.length <= 60),
+    table.join('\n'),
+  );
+  assert.match(table.join('\n'), /│ x+… │ +7 │ y+… │/);
+  const piped = grind(['query', folder, sql.slice(1, -1)]).stdout;
+  assert.match(piped, /│ x{100} │ +7 │ y{90} │/);
+  const red = '\x1b[31mone thing\x1b[0m';
+  assert.ok(terminal(`analyze ./one.sql ${folder}`).includes(red));
+  assert.ok(!terminal(`analyze ./one.sql ${folder}`, { NO_COLOR: '1' }).includes('\x1b'));
+  assert.ok(!grind(['analyze', './one.sql', folder], { cwd }).stdout.includes('\x1b'));
+});
+
+test('widths that fit: the widest columns become narrower, by an obvious count', () => {
+  const seed = Number(process.env['SEED'] ?? Date.now() % 2 ** 31);
+  const next = randomOf(seed);
+  for (let round = 0; round < 300; round++) {
+    const widths = Array.from({ length: 1 + next(8) }, () => next(60));
+    const room = next(200);
+    const found = fitted(widths, 3, room);
+    const total = (all: readonly number[]) => all.reduce((sum, width) => sum + width + 3, 1);
+    const about = `seed ${seed}: ${widths.join()} in ${room}`;
+    if (total(widths) <= room) assert.deepEqual(found, widths, about);
+    else if (total(found) > room) {
+      assert.deepEqual(found, widths, about);
+      assert.ok(total(widths.map((width) => Math.min(width, 6))) > room, about);
+    } else {
+      const cap = Math.max(...found);
+      assert.deepEqual(
+        found,
+        widths.map((width) => Math.min(width, cap)),
+        about,
+      );
+      assert.ok(total(widths.map((width) => Math.min(width, cap + 1))) > room, about);
+    }
   }
 });
