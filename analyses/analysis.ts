@@ -197,5 +197,10 @@ async function loadAnalysis(name: string): Promise<Analysis> {
       `There is no analysis ${name}${didYouMean(name, ANALYSIS_NAMES) || '.'} Name ${ANALYSIS_NAMES.join(', ')}, or a file (.ts, .js or .sql) of your own, which \`grind new-analysis\` begins.`,
     );
   const { loadPlugin } = await import('./plugin.js');
-  return loadPlugin(name);
+  const loading = plugins.get(name) ?? loadPlugin(name);
+  plugins.set(name, loading);
+  return loading;
 }
+
+/** Of the user's own, by path: first their options are asked for, then they run. */
+const plugins = new Map<string, Promise<Analysis>>();
