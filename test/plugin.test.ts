@@ -351,3 +351,38 @@ test('mistakes in an analysis are told as such, with its name and what to do', (
   const { stderr } = analyze(cwd, './nowhere.ts');
   assert.match(stderr, /no analysis \.\/nowhere\.ts\. Name memcheck, .* or a file .*new-analysis/);
 });
+
+test('a forked process has its own events, and what it inherited if that is wanted; with a replay or without', () => {
+  const cwd = folder();
+  const forked = record(['own-analysis-fork.c']);
+  for (const [name, wants, inherits] of [
+    ['read', '', false],
+    ['replayed', 'wants: {},', false],
+    ['read-all', '', true],
+    ['replayed-all', 'wants: {},', true],
+  ] as const) {
+    writeFileSync(
+      join(cwd, `${name}.ts`),
+      `import { defineAnalysis } from 'grind';
+       export default defineAnalysis({ name: '${name}', describe: 'Sizes', part: (_trace, process) => {
+         const sizes: bigint[] = [];
+         return {
+           ${wants} inheritsEvents: ${inherits},
+           events: { heap: (row) => void (row.value('op') === 'malloc' && row.value('size') > 10000n && sizes.push(row.value('size'))) },
+           finish: () => ({ process, findings: [], summary: { sizes: sizes.join() }, missing: [] }),
+         };
+       } });`,
+    );
+    const { status, stdout, stderr } = grind(
+      ['analyze', `./${name}.ts`, forked.folder, '--format=json'],
+      { cwd },
+    );
+    assert.equal(status, 0, stderr);
+    const { summary } = JSON.parse(stdout) as Told;
+    assert.deepEqual(
+      summary.processes.map(({ sizes }) => sizes),
+      ['10100,10300', inherits ? '10100,10200' : '10200'],
+      name,
+    );
+  }
+});
