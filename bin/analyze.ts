@@ -1,7 +1,12 @@
 /** `grind analyze`: judges a recorded execution. */
 import { setFlagsFromString } from 'node:v8';
 import type { Argv, CommandModule } from 'yargs';
-import { ANALYSIS_NAMES, loadAnalyses, type Analysis } from '../analyses/analysis.js';
+import {
+  ANALYSIS_NAMES,
+  loadAnalyses,
+  type Analysis,
+  type OptionValues,
+} from '../analyses/analysis.js';
 import { writeOutput } from '../analyses/output-file.js';
 import type { Report } from '../analyses/report.js';
 import { Trace } from '../replay/trace.js';
@@ -12,6 +17,7 @@ import { judge, suppressionsOf } from './judge.js';
 import { OUT_OPTION, RUN_WORD } from './numbers.js';
 import { ownFrame } from './places.js';
 import { plainOptions } from './plain-options.js';
+import { presetOf, readProject } from './project.js';
 import { chosenProcesses, findRun, manifestOf } from './runs.js';
 import { painter } from './terminal.js';
 
@@ -100,7 +106,7 @@ interface Arguments {
  */
 export async function analyzeCommand(): Promise<CommandModule<object, Arguments>> {
   const name = await analysisOnCommandLine();
-  const own = name === undefined ? {} : optionsOf(await loadAnalyses(name));
+  const own = name === undefined ? {} : await optionsOf(await loadAnalyses(name));
   return {
     command: 'analyze <analysis> [run]',
     describe:
@@ -115,7 +121,7 @@ export async function plainArguments(
   analysis: string,
   argv: readonly string[],
 ): Promise<Arguments | undefined> {
-  const options = optionsOf(await loadAnalyses(analysis));
+  const options = await optionsOf(await loadAnalyses(analysis));
   const own = Object.entries(options).map(([name, { default: preset, values }]) => {
     return [name, { type: 'string', default: preset, ...(values && { choices: values }) }] as const;
   });
@@ -124,9 +130,21 @@ export async function plainArguments(
   return found && ({ ...found, analysis, ...(run !== undefined && { run }) } as Arguments);
 }
 
-/** Of all these analyses: one of the same name goes to each that has it. */
-const optionsOf = (analyses: readonly Analysis[]): Analysis['options'] =>
-  Object.assign({}, ...analyses.map(({ options }) => options)) as Analysis['options'];
+/** Of all these analyses: one of the same name goes to each that has it. The project file's values are their defaults. */
+async function optionsOf(analyses: readonly Analysis[]): Promise<Analysis['options']> {
+  const project = await readProject(process.cwd());
+  const presets = Object.assign(
+    {},
+    ...analyses.map((one) => presetOf(project, one)),
+  ) as OptionValues;
+  const all = Object.assign({}, ...analyses.map(({ options }) => options)) as Analysis['options'];
+  return Object.fromEntries(
+    Object.entries(all).map(([name, option]) => [
+      name,
+      { ...option, default: presets[name] ?? option.default },
+    ]),
+  );
+}
 
 function declare(yargs: Argv, own: Analysis['options']): Argv {
   yargs
@@ -175,7 +193,11 @@ export async function runAnalyze(args: Arguments): Promise<void> {
   // Most of replay's own code runs too briefly for inlining to pay.
   setFlagsFromString('--max-inlined-bytecode-size-cumulative=0');
   const analyses = await loadAnalyses(args.analysis);
-  const suppressions = suppressionsOf(args.suppressions, args['default-suppressions'] === 'yes');
+  const project = await readProject(process.cwd());
+  const suppressions = suppressionsOf(
+    [...project.suppressions, ...(args.suppressions ?? [])],
+    args['default-suppressions'] === 'yes',
+  );
   const trace = Trace.open(await findRun(args.run, args.out));
   const ticks = trace.processes.reduce((sum, process) => sum + process.ticks, 0n);
   // Code of a short execution rarely runs often enough to repay being optimised.

@@ -14,23 +14,24 @@ import {
   type FindingsDiff,
 } from './diff-findings.js';
 import { diffJson, diffMarkdown, diffText, type RunsDiff, type Side } from './diff-formats.js';
-import { judgeGates, parseGates } from './diff-gates.js';
+import { judgeGates, parseGates, type Gate } from './diff-gates.js';
 import { judge, suppressionsOf } from './judge.js';
 import { OUT_OPTION } from './numbers.js';
 import { sourceRoot } from './places.js';
+import { presetOf, readProject, type Project } from './project.js';
 import { chosenProcesses, findRun, manifestOf } from './runs.js';
 import { sarifLog, type BaselineState } from './sarif.js';
 import { writeText } from './write-text.js';
 
 const FORMATS = ['text', 'markdown', 'json', 'sarif', 'junit', 'github'] as const;
 
-const OPTIONS = {
+/** Options that say what is compared, and how. */
+export const COMPARISON_OPTIONS = {
   analyses: {
     type: 'string',
     requiresArg: true,
-    default: 'memcheck,race',
     describe:
-      'Analyses whose findings and counts are compared, separated by commas; `none` for none',
+      'Analyses whose findings and counts are compared, separated by commas; `none` for none; by default memcheck,race',
   },
   set: {
     type: 'string',
@@ -52,6 +53,11 @@ const OPTIONS = {
     describe:
       "Exit with status 1 if one of these holds, such as 'new-findings,instructions>+2%,peak-heap>+4096'",
   },
+  out: OUT_OPTION,
+} as const satisfies Record<string, Options>;
+
+const OPTIONS = {
+  ...COMPARISON_OPTIONS,
   format: {
     alias: 'f',
     choices: FORMATS,
@@ -65,13 +71,20 @@ const OPTIONS = {
     describe: 'Show at most so many rows of each table; 0 for all',
   },
   output: { alias: 'o', type: 'string', requiresArg: true, describe: 'Write to this file' },
-  out: OUT_OPTION,
+  scenario: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'A git revision means the last run of this scenario there',
+  },
 } as const satisfies Record<string, Options>;
 
+/** The values of these options, and what the project file has for them. */
+export type Comparison = InferredOptionTypes<typeof COMPARISON_OPTIONS> & { project: Project };
 type Arguments = InferredOptionTypes<typeof OPTIONS> & { before: string; after?: string };
 
 /** Addresses of a call stack that findings are compared by. */
 const CALLERS = 12;
+const DEFAULT_ANALYSES = 'memcheck,race';
 /** A condition of `--fail-on` holds. */
 const EXIT_FAILED = 1;
 /** Leaks are findings like others here. */
@@ -97,20 +110,13 @@ export const diffCommand: CommandModule<object, Arguments> = {
 };
 
 async function diff(args: Arguments): Promise<void> {
-  const gates = parseGates(args['fail-on'] ?? '');
-  const [before, after] = [await look(args.before, args), await look(args.after, args)];
-  const figures = both(before.costs.figures, after.costs.figures);
-  const findings = diffFindings(before.findings, after.findings);
-  const found: RunsDiff = {
-    ...{ before: before.side, after: after.side, findings, figures },
-    spreads: {
-      functions: changes(before.costs.functions, after.costs.functions),
-      allocations: changes(before.costs.allocations, after.costs.allocations),
-      syscalls: changes(before.costs.syscalls, after.costs.syscalls),
-    },
-    gates: judgeGates(gates, findings.added.length, figures),
-    missing: [before, after].flatMap(({ missing }) => missing),
-  };
+  const comparison: Comparison = { ...args, project: await readProject(process.cwd()) };
+  const gates = gatesOf(comparison);
+  const lookAt = async (run: string | undefined): Promise<Look> =>
+    look(await findRun(run, args.out, args.scenario), comparison);
+  const [before, after] = [await lookAt(args.before), await lookAt(args.after)];
+  const found = compareLooks(before, after, gates);
+  const { findings } = found;
   const most = args.rows === 0 ? Infinity : args.rows;
   const text = {
     text: () => diffText(found, most),
@@ -125,6 +131,26 @@ async function diff(args: Arguments): Promise<void> {
   if (found.gates.some(({ holds }) => holds)) process.exitCode = EXIT_FAILED;
 }
 
+/** The conditions to fail on. */
+export const gatesOf = ({ 'fail-on': given, project }: Comparison): Gate[] =>
+  parseGates(given ?? project['fail-on'] ?? '');
+
+/** What changed from one run to another. */
+export function compareLooks(before: Look, after: Look, gates: readonly Gate[]): RunsDiff {
+  const figures = both(before.costs.figures, after.costs.figures);
+  const findings = diffFindings(before.findings, after.findings);
+  return {
+    ...{ before: before.side, after: after.side, findings, figures },
+    spreads: {
+      functions: changes(before.costs.functions, after.costs.functions),
+      allocations: changes(before.costs.allocations, after.costs.allocations),
+      syscalls: changes(before.costs.syscalls, after.costs.syscalls),
+    },
+    gates: judgeGates(gates, findings.added.length, figures),
+    missing: [before, after].flatMap(({ missing }) => missing),
+  };
+}
+
 function sarifOf({ added, fixed, kept }: FindingsDiff, { versions }: Manifest): object {
   const inState = (list: readonly ComparedFinding[], state: BaselineState) =>
     list.map((finding) => ({ finding, state }));
@@ -136,21 +162,27 @@ function sarifOf({ added, fixed, kept }: FindingsDiff, { versions }: Manifest): 
 }
 
 /** What is known of one run. */
-interface Look {
+export interface Look {
   readonly side: Side;
   readonly costs: Costs;
   readonly findings: readonly ComparedFinding[];
   readonly missing: readonly string[];
 }
 
-async function look(run: string | undefined, args: Arguments): Promise<Look> {
-  const trace = Trace.open(await findRun(run, args.out));
+/** Judges a run, a folder, for a comparison. */
+export async function look(
+  folder: string,
+  { analyses: names, set, suppressions, project }: Comparison,
+): Promise<Look> {
+  const trace = Trace.open(folder);
   try {
-    const analyses = args.analyses === 'none' ? [] : await loadAnalyses(args.analyses);
+    const wanted = names ?? project.analyses ?? DEFAULT_ANALYSES;
+    const analyses = wanted === 'none' ? [] : await loadAnalyses(wanted);
     const reports = await judge(trace, analyses, {
-      given: { ...PRESET, ...settings(args.set ?? []) },
+      given: settings(set ?? []),
+      preset: (analysis) => ({ ...PRESET, ...presetOf(project, analysis) }),
       callers: CALLERS,
-      suppressions: suppressionsOf(args.suppressions, true),
+      suppressions: suppressionsOf([...project.suppressions, ...(suppressions ?? [])], true),
       generate: false,
       processes: chosenProcesses(trace, undefined),
     });

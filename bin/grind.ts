@@ -18,6 +18,7 @@ const COMMANDS: Commands = {
   'new-analysis': async () =>
     (await import('./new-analysis.js')).newAnalysisCommand as CommandModule,
   diff: async () => (await import('./diff.js')).diffCommand as CommandModule,
+  'bisect-run': async () => (await import('./bisect.js')).bisectCommand as CommandModule,
   report: async () => (await import('./report.js')).reportCommand as CommandModule,
   completion: async () =>
     (await import('./completion.js')).completionCommand(COMMANDS) as CommandModule,

@@ -15,6 +15,8 @@ const PATIENCE_MS = 1000;
 export interface JudgeSettings {
   /** Options of the analyses, by name. */
   readonly given: Readonly<Record<string, unknown>>;
+  /** Options of an analysis, for those that are not given; absent: none. */
+  readonly preset?: (analysis: Analysis) => Readonly<Record<string, unknown>>;
   /** Depth of the call stacks shown. */
   readonly callers: number;
   readonly suppressions: readonly Suppression[];
@@ -28,10 +30,10 @@ export interface JudgeSettings {
 export async function judge(
   trace: Trace,
   analyses: readonly Analysis[],
-  { given, callers, suppressions, generate, processes }: JudgeSettings,
+  { given, preset, callers, suppressions, generate, processes }: JudgeSettings,
 ): Promise<Report[]> {
   const wanted = analyses.map((analysis) => {
-    const options = optionValues(analysis, given);
+    const options = optionValues(analysis, { ...preset?.(analysis), ...given });
     const hidden = new Suppressions(suppressions, callers);
     const report = new Report(trace, analysis, {
       ...{ options, callers, suppressions: hidden, generate },

@@ -1,11 +1,21 @@
 /** `grind record`: records a program. */
+import { resolve } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import type { CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { DEFAULT_EXCLUDED } from '../recorder/manifest.js';
 import { DEFAULT_CALLERS, record, type Progress } from '../recorder/record.js';
 import { UserError } from '../schemas/errors.js';
 import { formatCount } from '../schemas/numbers.js';
+import type { Checkout } from './checkout.js';
 import { formatSize, OUT_OPTION, parseSize } from './numbers.js';
+import {
+  changeFolder,
+  chosenBuild,
+  chosenCommand,
+  readProject,
+  type Scenario,
+  type ShellCommand,
+} from './project.js';
 
 export const RECORD_OPTIONS = {
   out: OUT_OPTION,
@@ -67,6 +77,21 @@ export const RECORD_OPTIONS = {
     requiresArg: true,
     describe: "An option for Valgrind, such as '--smc-check=all'; can be repeated",
   },
+  commit: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Check this git revision out into a folder of its own, and record there',
+  },
+  build: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'With --commit: the command that builds the program there',
+  },
+  scenario: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'Record the command that the project file has under this name; no -- is needed then',
+  },
   verify: {
     type: 'boolean',
     default: false,
@@ -78,8 +103,9 @@ export const recordCommand: CommandModule<object, InferredOptionTypes<typeof REC
   command: 'record',
   describe: 'Record a program: grind record [options] -- PROGRAM ARGS…',
   builder: (yargs) => {
-    const isAsked = process.argv[2] === 'record' && !process.argv.includes('--help');
-    if (isAsked && !process.argv.includes('--')) throw noProgram();
+    const isAsked = process.argv[2] === 'record';
+    const isComplete = process.argv.some((word) => /^--(help|scenario(=.*)?)?$/.test(word));
+    if (isAsked && !isComplete) throw noProgram();
     return yargs
       .parserConfiguration({ 'populate--': true })
       .options(RECORD_OPTIONS)
@@ -87,7 +113,8 @@ export const recordCommand: CommandModule<object, InferredOptionTypes<typeof REC
       .example(
         '$0 record --name slow --env-exclude "AWS_*" -- ./server --port 8080',
         'with options',
-      );
+      )
+      .example("$0 record --commit HEAD~1 --build 'make -s' -- ./server", 'the commit before');
   },
   handler: runRecord,
 };
@@ -95,8 +122,12 @@ export const recordCommand: CommandModule<object, InferredOptionTypes<typeof REC
 /** Records as the options say, and takes over the program's exit status. */
 export async function runRecord(args: InferredOptionTypes<typeof RECORD_OPTIONS>): Promise<void> {
   tuneCompiler();
-  const argv = guestArguments();
+  const project = await readProject(process.cwd());
+  const { scenario } = args;
+  const { argv, folder } = chosenCommand(project, scenario, guestArguments());
   if (argv.length === 0) throw noProgram();
+  if (args.build !== undefined && args.commit === undefined)
+    throw new UserError('--build is for --commit, which names the revision to build.');
   if (
     !Number.isInteger(args['num-callers']) ||
     args['num-callers'] < 1 ||
@@ -105,13 +136,25 @@ export async function runRecord(args: InferredOptionTypes<typeof RECORD_OPTIONS>
     throw new UserError('--num-callers takes a whole number from 1 to 500.');
   }
   const progress = args.quiet || !process.stderr.isTTY ? undefined : new ProgressLine();
+  const out = resolve(args.out);
+  const checkout =
+    args.commit === undefined
+      ? undefined
+      : await checkedOut(args.commit, { argv, folder }, chosenBuild(project, args.build));
+  changeFolder(checkout?.directory ?? folder);
   const result = await record({
     argv,
-    out: args.out,
+    out,
+    scenario,
+    checkout: checkout?.description,
     name: args.name,
     children: args.children,
     freeres: args.freeres,
-    excludedEnvironment: [...DEFAULT_EXCLUDED, ...(args['env-exclude'] ?? [])],
+    excludedEnvironment: [
+      ...DEFAULT_EXCLUDED,
+      ...project['env-exclude'],
+      ...(args['env-exclude'] ?? []),
+    ],
     maxSizeBytes:
       args['max-size'] === undefined ? undefined : parseSize('max-size', args['max-size']),
     values: args.values,
@@ -122,7 +165,7 @@ export async function runRecord(args: InferredOptionTypes<typeof RECORD_OPTIONS>
     verify: args.verify,
     onProgress: (state) => progress?.show(state),
     onNotice: args.quiet ? undefined : (sentence) => process.stderr.write(`grind: ${sentence}\n`),
-  });
+  }).finally(() => checkout?.release());
   progress?.clear();
   if (!args.quiet) {
     const processes = `${formatCount(result.processes)} process${result.processes === 1 ? '' : 'es'}`;
@@ -131,6 +174,17 @@ export async function runRecord(args: InferredOptionTypes<typeof RECORD_OPTIONS>
     );
   }
   process.exitCode = result.exitStatus;
+}
+
+/** Loaded only where it is wanted, as all of this is. */
+async function checkedOut(
+  revision: string,
+  { argv, folder }: Scenario,
+  build: ShellCommand | undefined,
+): Promise<Checkout> {
+  const { checkOut, refuseOwnProgram } = await import('./checkout.js');
+  refuseOwnProgram(argv[0]!, folder);
+  return checkOut(revision, folder, build);
 }
 
 /** Our own code runs for some ten milliseconds in all, its loops being in C: to compile it costs more than that saves. */
@@ -146,7 +200,7 @@ function noProgram(): UserError {
 }
 
 /** What follows `--`, taken from the command line itself: the parser would turn 007 into 7. */
-function guestArguments(): string[] {
+export function guestArguments(): string[] {
   const dashes = process.argv.indexOf('--');
   return dashes === -1 ? [] : process.argv.slice(dashes + 1);
 }

@@ -2,10 +2,11 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { constants } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { readManifest, type Manifest } from '../recorder/manifest.js';
 import type { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
+import { removeCheckout } from './checkout.js';
 
 const MANIFEST = 'manifest.json';
 
@@ -72,10 +73,15 @@ export function chosenProcesses(trace: Trace, wanted: readonly number[] | undefi
  * The folder of the run that the user means; a run whose recorder was cut off is completed first.
  * @param run a run's name, a folder, or a git revision; by default, or as @last, the last run
  * @param out folder that holds the runs
+ * @param scenario the one that a revision's run must be of; absent: any
  */
-export async function findRun(run: string | undefined, out: string): Promise<string> {
+export async function findRun(
+  run: string | undefined,
+  out: string,
+  scenario?: string,
+): Promise<string> {
   if (run === undefined || run === '@last') return lastRun(out);
-  const folder = [join(out, run), run].find(isRunFolder) ?? runOfRevision(run, out);
+  const folder = [join(out, run), run].find(isRunFolder) ?? runOfRevision(run, out, scenario);
   if (folder === undefined) {
     throw new UserError(`There is no run ${run} in ${out}: \`grind ls\` shows the runs.`);
   }
@@ -99,10 +105,18 @@ async function lastRun(out: string): Promise<string> {
 }
 
 /** The last run that was recorded at a commit. */
-function runOfRevision(revision: string, out: string): string | undefined {
+function runOfRevision(
+  revision: string,
+  out: string,
+  scenario: string | undefined,
+): string | undefined {
   const commit = commitOf(revision);
   if (commit === undefined) return undefined;
-  return listRuns(out).findLast(({ manifest }) => manifest?.git?.commit === commit)?.folder;
+  return listRuns(out).findLast(
+    ({ manifest }) =>
+      manifest?.git?.commit === commit &&
+      (scenario === undefined || manifest.scenario === scenario),
+  )?.folder;
 }
 
 /** The commit that a revision names in the repository of the current folder; undefined when none does. */
@@ -132,12 +146,16 @@ export async function isUnderWay({ folder, manifest }: ListedRun): Promise<boole
   return isBeingRecorded(folder);
 }
 
-/** Removes a run that is not under way. */
-export function removeRun({ folder }: ListedRun): void {
+/** Removes a run that is not under way, and the checkout that it was recorded in when no other run of the folder has it. */
+export function removeRun({ folder, manifest }: ListedRun): void {
   // What is half removed must not look like a run.
   for (const part of [MANIFEST, 'spool'])
     rmSync(join(folder, part), { recursive: true, force: true });
   rmSync(folder, { recursive: true, force: true });
+  const tree = manifest?.checkout;
+  const isNeeded = (): boolean =>
+    listRuns(dirname(folder)).some((run) => run.manifest?.checkout?.root === tree?.root);
+  if (tree && !isNeeded()) removeCheckout(tree);
 }
 
 async function recover(folder: string): Promise<void> {

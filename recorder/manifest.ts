@@ -34,6 +34,10 @@ export interface RunDescription {
     readonly sha256?: string;
   };
   readonly git?: { readonly commit: string; readonly dirty: boolean };
+  /** Where the revision was checked out for this run, and `FOLDER: COMMAND` of what built it, if anything did. */
+  readonly checkout?: { readonly root: string; readonly build: string | null };
+  /** Name of the command in the project file. */
+  readonly scenario?: string;
   readonly versions: {
     readonly grind: string;
     readonly engine: string;

@@ -2,7 +2,7 @@
  * Records a program: starts it under the engine with our tool, converts what the tool writes while it
  * runs, and completes the run folder when it has ended.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -65,6 +65,11 @@ export interface RecordOptions {
   readonly engineOptions?: readonly string[];
   /** Store hashes of memory that replay checks. */
   readonly verify?: boolean;
+  /** For the manifest: see RunDescription. */
+  readonly checkout?: RunDescription['checkout'];
+  readonly scenario?: string;
+  /** The guest's standard input, output and error; ours by default. */
+  readonly stdio?: StdioOptions;
   /** Called about once a second while the guest runs. */
   readonly onProgress?: (progress: Progress) => void;
   /** Called with one sentence that the user should see. */
@@ -121,12 +126,14 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
     versions: versions(build),
     started: new Date().toISOString(),
     options: storedOptions(options),
+    ...(options.checkout && { checkout: options.checkout }),
+    ...(options.scenario !== undefined && { scenario: options.scenario }),
     guest: { stateSize: build.stateSize, registers: build.registers },
   };
   const recorder: RecorderFile = { pid: process.pid, description, opNames: build.ops };
   const writer = openWriter(folder, recorder, build);
 
-  const child = startGuest(build, spool, engineArguments, options.argv);
+  const child = startGuest(build, spool, engineArguments, options);
   const ended = waitFor(child);
   const restoreSignals = passSignals(child);
   try {
@@ -414,7 +421,7 @@ function startGuest(
   build: ToolBuild,
   spool: string,
   engineArguments: readonly string[],
-  argv: readonly string[],
+  { argv, stdio = 'inherit' }: RecordOptions,
 ): ChildProcess {
   // `%` is special in the engine's file names.
   const log = join(spool, 'log.').replaceAll('%', '%%') + '%p';
@@ -431,7 +438,7 @@ function startGuest(
       ...argv,
     ],
     {
-      stdio: 'inherit',
+      stdio,
       env: {
         ...process.env,
         VALGRIND_LIB: build.folder,
