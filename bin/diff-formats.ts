@@ -5,6 +5,7 @@ import { formatCount } from '../schemas/numbers.js';
 import { SPREADS, type Change } from './diff-costs.js';
 import type { ComparedFinding, FindingsDiff } from './diff-findings.js';
 import type { JudgedGate } from './diff-gates.js';
+import type { MappedLine } from './source-changes.js';
 import { layOut } from './lay-out.js';
 
 /** One of the two runs. */
@@ -42,10 +43,11 @@ export function diffText(diff: RunsDiff, most: number): string {
     lines.push(layOut(['figure', 'before', 'after', 'change'], figures.map(cells)), '');
     lines.push(`Findings: ${countsText(findings)}`, '');
     for (const [title, list] of titled(findings))
-      for (const { reported, fingerprint } of list) {
+      for (const { reported, fingerprint, elsewhere } of list) {
         lines.push(`${title}: ${reported.finding.what} [${fingerprint}]`);
         const [where, ...others] = reported.stacks;
         for (const frame of where?.frames ?? []) lines.push(`   at ${frameText(frame)}`);
+        if (elsewhere) lines.push(` The line is ${placeText(elsewhere)} now`);
         for (const note of reported.finding.notes) lines.push(` ${note}`);
         for (const { role, frames } of others)
           lines.push(` ${role}`, ...frames.map((frame) => `   at ${frameText(frame)}`));
@@ -101,8 +103,9 @@ export function diffJson({ before, after, findings, figures, spreads, gates, mis
     ...(git && { commit: git.commit, dirty: git.dirty }),
   });
   const list = (all: readonly ComparedFinding[]) =>
-    all.map(({ analysis, fingerprint, reported: { finding, stacks } }) => ({
+    all.map(({ analysis, fingerprint, elsewhere, reported: { finding, stacks } }) => ({
       ...{ analysis, fingerprint, kind: finding.kind, what: finding.what, count: finding.count },
+      ...(elsewhere && { elsewhere }),
       stacks: stacks.map(({ role, frames }) => ({
         role,
         frames: frames.map(({ fn, file, line, module }) => ({ function: fn, file, line, module })),
@@ -142,8 +145,11 @@ function sideText({ run, manifest: { git } }: Side): string {
   return git ? `${run} (${git.commit.slice(0, 12)}${git.dirty ? ', with changes' : ''})` : run;
 }
 
-const cells = ({ name, before, after }: Change): string[] => [
-  name,
+const placeText = ({ path, line, isChanged }: MappedLine): string =>
+  `${path}:${line}${isChanged ? ', changed' : ''}`;
+
+const cells = ({ name, was, before, after }: Change): string[] => [
+  was === undefined ? name : `${name} (was ${was})`,
   formatCount(before),
   formatCount(after),
   changeText(before, after),

@@ -3,9 +3,10 @@ import type { CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { loadAnalyses } from '../analyses/analysis.js';
 import type { Report } from '../analyses/report.js';
 import type { Manifest } from '../recorder/manifest.js';
+import type { Frame } from '../replay/symbols.js';
 import { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
-import { both, changes, costsOf, type Costs } from './diff-costs.js';
+import { both, changes, costsOf, lineChanges, type Costs } from './diff-costs.js';
 import { annotations, junit } from './ci-formats.js';
 import {
   compared,
@@ -17,10 +18,12 @@ import { diffJson, diffMarkdown, diffText, type RunsDiff, type Side } from './di
 import { judgeGates, parseGates, type Gate } from './diff-gates.js';
 import { judge, suppressionsOf } from './judge.js';
 import { OUT_OPTION } from './numbers.js';
-import { sourceRoot } from './places.js';
+import { relocated, sourceRoot } from './places.js';
 import { presetOf, readProject, type Project } from './project.js';
+import { renamedFunctions } from './renames.js';
 import { chosenProcesses, findRun, manifestOf } from './runs.js';
 import { sarifLog, type BaselineState } from './sarif.js';
+import { sourceChanges, type RunSource, type SourceChanges } from './source-changes.js';
 import { writeText } from './write-text.js';
 
 const FORMATS = ['text', 'markdown', 'json', 'sarif', 'junit', 'github'] as const;
@@ -138,16 +141,23 @@ export const gatesOf = ({ 'fail-on': given, project }: Comparison): Gate[] =>
 /** What changed from one run to another. */
 export function compareLooks(before: Look, after: Look, gates: readonly Gate[]): RunsDiff {
   const figures = both(before.costs.figures, after.costs.figures);
-  const findings = diffFindings(before.findings, after.findings);
+  const sources = sourceChanges(before.source, after.source);
+  const renames = renamedFunctions(before.costs.lines, after.costs.lines, sources);
+  const { mapped } = sources ?? UNCHANGED;
+  const findings = diffFindings(before.findings, after.findings, {
+    ...{ functions: renames.functions, mapped, root: after.root },
+  });
+  const [first, second] = [before.costs, after.costs];
   return {
     ...{ before: before.side, after: after.side, findings, figures },
     spreads: {
-      functions: changes(before.costs.functions, after.costs.functions),
-      allocations: changes(before.costs.allocations, after.costs.allocations),
-      syscalls: changes(before.costs.syscalls, after.costs.syscalls),
+      functions: changes(first.functions, second.functions, renames.inModules),
+      lines: lineChanges(first.lines, second.lines, { mapped }),
+      allocations: changes(first.allocations, second.allocations, renames.functions),
+      syscalls: changes(first.syscalls, second.syscalls),
     },
     gates: judgeGates(gates, findings.added.length, figures),
-    missing: [before, after].flatMap(({ missing }) => missing),
+    missing: [...[before, after].flatMap(({ missing }) => missing), ...(sources?.missing ?? [])],
   };
 }
 
@@ -161,9 +171,17 @@ function sarifOf({ added, fixed, kept }: FindingsDiff, { versions }: Manifest): 
   );
 }
 
+/** Without a repository, lines are where they were. */
+const UNCHANGED: Pick<SourceChanges, 'mapped'> = {
+  mapped: (line) => ({ ...line, isChanged: false }),
+};
+
 /** What is known of one run. */
 export interface Look {
   readonly side: Side;
+  readonly source: RunSource;
+  /** Of the repository, as the frames of findings have it. */
+  readonly root: string;
   readonly costs: Costs;
   readonly findings: readonly ComparedFinding[];
   readonly missing: readonly string[];
@@ -186,10 +204,19 @@ export async function look(
       generate: false,
       processes: chosenProcesses(trace, undefined),
     });
+    const manifest = manifestOf(trace);
+    // Other programs are told of places in the current folder's repository, wherever the revision was checked out.
+    const here = sourceRoot();
+    const from = manifest.git?.root ?? here;
+    const isHere = from === here || !manifest.checkout;
     return {
-      side: { run: trace.name, manifest: manifestOf(trace) },
-      costs: await costsOf(trace, reports),
-      findings: reports.flatMap(shownFindings),
+      side: { run: trace.name, manifest },
+      source: { folder, manifest },
+      root: isHere ? from : here,
+      costs: await costsOf(trace, reports, from),
+      findings: reports.flatMap((report) =>
+        shownFindings(report, isHere ? (frame) => frame : (frame) => relocated(frame, from, here)),
+      ),
       missing: reports.flatMap(({ missing }) =>
         missing.map(({ sentence }) => `${trace.name}: ${sentence}`),
       ),
@@ -199,8 +226,19 @@ export async function look(
   }
 }
 
-const shownFindings = ({ name, findings }: Report): ComparedFinding[] =>
-  findings.filter(({ isShown }) => isShown).map((reported) => compared(name, reported));
+function shownFindings(
+  { name, findings }: Report,
+  placed: (frame: Frame) => Frame,
+): ComparedFinding[] {
+  return findings
+    .filter(({ isShown }) => isShown)
+    .map((reported) => {
+      const stacks = reported.stacks.map(({ role, frames }) => ({
+        ...{ role, frames: frames.map(placed) },
+      }));
+      return compared(name, { ...reported, stacks });
+    });
+}
 
 function settings(assignments: readonly string[]): Record<string, string> {
   return Object.fromEntries(

@@ -18,7 +18,10 @@ export function sourceRoot(): string {
 }
 
 /** The path of a frame's source file from the root, if it is within it; else its whole path, as far as it is known. */
-export function sourcePath({ file, directory }: Frame, root: string): string {
+export function sourcePath(
+  { file, directory }: Pick<Frame, 'file' | 'directory'>,
+  root: string,
+): string {
   if (!directory) return file;
   const path = resolve(root, directory, file);
   const within = relative(root, path);
@@ -30,6 +33,17 @@ export function sourceUri(frame: Frame, root: string): string {
   const path = sourcePath(frame, root);
   if (isAbsolute(path)) return pathToFileURL(path).href;
   return path.split('/').map(encodeURIComponent).join('/');
+}
+
+/** A frame of code below one folder as if it were below another. */
+export function relocated<F extends Pick<Frame, 'directory'>>(
+  frame: F,
+  from: string,
+  to: string,
+): F {
+  const { directory } = frame;
+  const isBelow = directory === from || directory.startsWith(`${from}/`);
+  return isBelow ? { ...frame, directory: to + directory.slice(from.length) } : frame;
 }
 
 /** The innermost frame with a source file that is not of the engine's replacements of allocators. */

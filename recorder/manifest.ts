@@ -8,6 +8,7 @@ import {
   readFileSync,
   readSync,
   renameSync,
+  rmSync,
   writeFileSync,
 } from 'node:fs';
 import { release } from 'node:os';
@@ -33,7 +34,8 @@ export interface RunDescription {
     readonly buildId: string | null;
     readonly sha256?: string;
   };
-  readonly git?: { readonly commit: string; readonly dirty: boolean };
+  /** Of the folder: its commit, whether tracked files differ from it (see CHANGES_FILE), and the repository's root. */
+  readonly git?: { readonly commit: string; readonly dirty: boolean; readonly root?: string };
   /** Where the revision was checked out for this run, and `FOLDER: COMMAND` of what built it, if anything did. */
   readonly checkout?: { readonly root: string; readonly build: string | null };
   /** Name of the command in the project file. */
@@ -124,25 +126,64 @@ export function filterEnvironment(
   return Object.fromEntries(kept) as Record<string, string>;
 }
 
-/** The git commit of a folder and whether tracked files differ from it; undefined outside of a repository. */
-export async function gitState(folder: string): Promise<RunDescription['git']> {
+/** In a run's folder: what the working tree had besides its commit, as git writes differences. */
+export const CHANGES_FILE = 'changes.diff';
+/** Larger changes than this are not kept. */
+const MOST_CHANGES_CHARACTERS = 16 << 20;
+
+/** Arguments for git that make a difference be written for programs, whatever the user's settings are. */
+export const DIFF_OPTIONS = [
+  ...[
+    '-c',
+    'core.quotePath=false',
+    '-c',
+    'diff.relative=false',
+    'diff',
+    '--find-renames',
+    '--unified=0',
+    '--no-color',
+  ],
+  ...['--no-ext-diff', '--no-textconv', '--src-prefix=a/', '--dst-prefix=b/'],
+];
+
+export interface GitState {
+  readonly git: RunDescription['git'];
+  /** What is not committed; undefined when there is nothing or too much. */
+  readonly changes?: string;
+}
+
+/** Keeps the changes with a run, if there is room for them. */
+export function keepChanges(folder: string, state: GitState | undefined): void {
+  if (state?.changes === undefined) return;
+  const path = join(folder, CHANGES_FILE);
+  try {
+    writeFileSync(path, state.changes);
+  } catch {
+    rmSync(path, { force: true }); // the run itself is worth more
+  }
+}
+
+/** The git commit of a folder and how tracked files differ from it; undefined outside of a repository. */
+export async function gitState(folder: string): Promise<GitState | undefined> {
   let root = folder;
   while (!existsSync(join(root, '.git'))) {
     if (root === dirname(root)) return undefined;
     root = dirname(root);
   }
+  const git = async (...args: string[]): Promise<string> => {
+    const env = { ...process.env, GIT_OPTIONAL_LOCKS: '0' };
+    return (await run('git', args, { cwd: folder, env, maxBuffer: 64 << 20 })).stdout;
+  };
   try {
-    const { stdout } = await run(
-      'git',
-      ['status', '--porcelain=v2', '--branch', '--untracked-files=no'],
-      {
-        cwd: folder,
-        env: { ...process.env, GIT_OPTIONAL_LOCKS: '0' },
-        maxBuffer: 64 << 20,
-      },
-    );
-    const commit = /^# branch\.oid ([0-9a-f]+)$/m.exec(stdout)?.[1];
-    return commit ? { commit, dirty: /^[^#]/m.test(stdout) } : undefined;
+    const status = await git('status', '--porcelain=v2', '--branch', '--untracked-files=no');
+    const commit = /^# branch\.oid ([0-9a-f]+)$/m.exec(status)?.[1];
+    if (commit === undefined) return undefined;
+    const dirty = /^[^#]/m.test(status);
+    const changes = dirty ? await git(...DIFF_OPTIONS, 'HEAD').catch(() => '') : '';
+    return {
+      git: { commit, dirty, root },
+      ...(changes !== '' && changes.length <= MOST_CHANGES_CHARACTERS && { changes }),
+    };
   } catch {
     return undefined; // no git, or not a repository that it likes
   }

@@ -29,6 +29,7 @@ import { EngineLog } from './log.js';
 import {
   filterEnvironment,
   gitState,
+  keepChanges,
   moduleBuildIds,
   sha256,
   versions,
@@ -140,9 +141,10 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
     const log = new EngineLog(spool, (text) => process.stderr.write(text));
     const hash = sha256(guest); // while the guest runs
     const exit = await follow(child, ended, writer, log, spool, options);
+    const state = await git;
     const details = {
       ...description,
-      git: await git,
+      git: state?.git,
       executable: { ...description.executable, sha256: hash },
     };
     if (writer.processImages.length === 0) {
@@ -151,6 +153,7 @@ export async function record(options: RecordOptions): Promise<RecordResult> {
         `Nothing was recorded of ${options.argv[0]}${log.messages.length ? `: ${log.messages.at(-1)!.text}` : ' (the engine says why above)'}.`,
       );
     }
+    keepChanges(folder, state);
     const runEnd: RunEnd = { pid: child.pid, ...exit, fatalSignals: log.fatalSignals };
     pruneCache(build);
     const manifest = complete(folder, writer, log, runEnd, details, build.ops, options.onNotice);

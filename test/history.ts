@@ -52,12 +52,12 @@ const STEPS: readonly Step[] = [
   { name: 'broken', edits: { 'table.h': swap(['struct table;', 'struct tabel {']) } },
   { name: 'mended', edits: { 'table.h': swap(['struct tabel {', 'struct table;']) } },
   {
-    // Each letter is hashed four times.
+    // Each letter's hash is computed four times.
     name: 'slower',
     edits: {
       'table.c': swap([
         '    hash = hash * 33;\n',
-        '    for (int i = 0; i < 4; i++) hash = hash * 33 + 1;\n',
+        '    unsigned next = 0;\n    for (int i = 0; i < 4; i++) next = hash * 33;\n    hash = next;\n',
       ]),
     },
   },
