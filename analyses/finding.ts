@@ -96,6 +96,10 @@ export interface AnalysisColumns {
   readonly columns: Readonly<Record<string, StoredColumn>>;
 }
 
+/** Which of the two a part is. */
+export const isColumns = (part: AnalysisRows | AnalysisColumns): part is AnalysisColumns =>
+  'columns' in part;
+
 /** Numbers, in a table's column of integers; the same number in all rows; text that many rows share, by number. */
 export type StoredColumn = number | Float64Array | Uint32Array | BigUint64Array | TextColumn;
 

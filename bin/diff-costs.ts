@@ -5,7 +5,8 @@ import { openAhead } from '../replay/ahead.js';
 import { Database } from '../replay/database.js';
 import { endWorkers } from '../replay/spare-workers.js';
 import type { Trace } from '../replay/trace.js';
-import { cache_levels, lock_uses } from '../schemas/views.js';
+import { callPaths, type CallPath } from './call-paths.js';
+import { countedCosts } from './counted-costs.js';
 import { sourcePath } from './places.js';
 import { nameInModule, type LineCost } from './renames.js';
 import { manifestOf } from './runs.js';
@@ -17,6 +18,8 @@ export interface Costs extends Spreads {
   readonly figures: ReadonlyMap<string, number>;
   /** Instructions by function and source line. */
   readonly lines: readonly LineCost[];
+  /** The tree of calls, if an analysis of them was asked for. */
+  readonly paths: CallPath;
 }
 
 /** By name of what they are spread over. */
@@ -25,6 +28,17 @@ interface Spreads {
   readonly functions: ReadonlyMap<string, number>;
   /** Bytes allocated, by the function that asked for them. */
   readonly allocations: ReadonlyMap<string, number>;
+  /** Blocks allocated, likewise. */
+  readonly blocks: ReadonlyMap<string, number>;
+  /** Bytes that were in use at the peak of their process, likewise. */
+  readonly peak: ReadonlyMap<string, number>;
+  /** Misses of caches and mispredicted branches by function, if that was asked for. */
+  readonly d1: ReadonlyMap<string, number>;
+  readonly ll: ReadonlyMap<string, number>;
+  readonly branches: ReadonlyMap<string, number>;
+  /** Ticks by lock, if that was asked for: those that threads waited for it, and those for which it was held. */
+  readonly waits: ReadonlyMap<string, number>;
+  readonly holds: ReadonlyMap<string, number>;
   /** Calls by name. */
   readonly syscalls: ReadonlyMap<string, number>;
 }
@@ -35,19 +49,40 @@ export type SpreadKey = (typeof SPREADS)[number]['key'];
 /** What compares costs, with a title and a head for the names. */
 export const SPREADS = [
   { key: 'functions', title: 'Instructions by function', head: 'function' },
+  { key: 'paths', title: 'Instructions by call path, where the change begins', head: 'path' },
   { key: 'lines', title: 'Instructions by source line', head: 'line' },
   { key: 'allocations', title: 'Bytes allocated by function', head: 'function' },
+  { key: 'blocks', title: 'Blocks allocated by function', head: 'function' },
+  { key: 'peak', title: 'Bytes at the peak of the heap by function', head: 'function' },
+  { key: 'd1', title: 'Misses of the first-level data cache by function', head: 'function' },
+  { key: 'll', title: 'Misses of the last level by function', head: 'function' },
+  { key: 'branches', title: 'Mispredicted branches by function', head: 'function' },
+  { key: 'waits', title: 'Ticks waited for locks', head: 'lock' },
+  { key: 'holds', title: 'Ticks for which locks were held', head: 'lock' },
   { key: 'syscalls', title: 'System calls', head: 'call' },
-] as const satisfies readonly { key: keyof Spreads | 'lines'; title: string; head: string }[];
+] as const satisfies readonly {
+  key: keyof Spreads | 'lines' | 'paths';
+  title: string;
+  head: string;
+}[];
 
 /** The most that blocks of one process were together. Blocks that a parent allocated count for the parent. */
-const PEAK = `
-  select coalesce(max(bytes), 0)::double as peak from (
-    select sum(change) over (partition by process order by tick, change rows unbounded preceding) as bytes
+const PEAKS = `
+  select process, tick, bytes, row_number() over (partition by process order by bytes desc, tick) as rank from (
+    select process, tick, sum(change) over (partition by process order by tick, change rows unbounded preceding) as bytes
     from (select process, tick, size::hugeint as change from allocations where tick is not null
           union all
           select process, free_tick, -size::hugeint from allocations
           where tick is not null and free_tick is not null))`;
+const PEAK = `select coalesce(max(bytes), 0)::double as peak from (${PEAKS})`;
+const AT_PEAK = `
+  select if(s.function = '', '(unknown)', s.function) as name, sum(a.size)::double as value
+  from allocations a
+  join (select * from (${PEAKS}) where rank = 1) p on p.process = a.process and a.tick <= p.tick
+       and (a.free_tick is null or a.free_tick > p.tick)
+  left join (select distinct process, stack, function from allocations_by_site) s
+       on s.process = a.process and s.stack = a.stack
+  group by all`;
 
 /** Of inlined code, the function that it is inlined into. */
 const BY_LINE = `
@@ -110,6 +145,11 @@ export async function costsOf(
       `select if(function = '', '(unknown)', function) as name, sum(bytes)::double as value
        from allocations_by_site group by all`,
     );
+    const blocks = await sums(
+      `select if(function = '', '(unknown)', function) as name, sum(blocks)::double as value
+       from allocations_by_site group by all`,
+    );
+    const peak = await sums(AT_PEAK);
     const syscalls = await sums(
       `select coalesce(name, number::varchar) as name, count(*)::double as value from syscalls group by all`,
     );
@@ -123,23 +163,14 @@ export async function costsOf(
       ['peak-heap', Number((await one(PEAK))['peak'])],
       ['live-bytes-at-end', Number(heap['live'])],
     ]);
-    for (const { tables } of reports)
-      for (const part of tables) {
-        if (!('rows' in part)) continue;
-        const add = (name: string, value: bigint): void =>
-          void figures.set(name, (figures.get(name) ?? 0) + Number(value));
-        for (const row of part.rows) {
-          if (part.table === cache_levels) {
-            const { level, misses } = row as unknown as { level: string; misses: bigint };
-            add(`${level.toLowerCase()}-misses`, misses);
-          } else if (part.table === lock_uses) {
-            const uses = row as unknown as { contended: bigint; waited_ticks: bigint };
-            add('contended-acquisitions', uses.contended);
-            add('lock-waiting', uses.waited_ticks);
-          }
-        }
-      }
-    return { figures, lines, functions, allocations, syscalls };
+    const counted = countedCosts(trace, reports);
+    for (const [name, value] of counted.figures) figures.set(name, value);
+    const programs = new Map(trace.processes.map((one) => [one.process, one.executable]));
+    return {
+      ...counted.spreads,
+      ...{ figures, lines, functions, allocations, blocks, peak, syscalls },
+      paths: callPaths(reports, programs),
+    };
   } finally {
     database.close();
     endWorkers();

@@ -7,6 +7,7 @@ import type { Frame } from '../replay/symbols.js';
 import { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
 import { both, changes, costsOf, lineChanges, type Costs } from './diff-costs.js';
+import { pathChanges } from './call-paths.js';
 import { annotations, junit } from './ci-formats.js';
 import {
   compared,
@@ -34,7 +35,7 @@ export const COMPARISON_OPTIONS = {
     type: 'string',
     requiresArg: true,
     describe:
-      'Analyses whose findings and counts are compared, separated by commas; `none` for none; by default memcheck,race',
+      'Analyses whose findings and counts are compared, separated by commas; `none` for none; by default memcheck,race,callgraph',
   },
   set: {
     type: 'string',
@@ -87,11 +88,11 @@ type Arguments = InferredOptionTypes<typeof OPTIONS> & { before: string; after?:
 
 /** Addresses of a call stack that findings are compared by. */
 const CALLERS = 12;
-const DEFAULT_ANALYSES = 'memcheck,race';
+const DEFAULT_ANALYSES = 'memcheck,race,callgraph';
 /** A condition of `--fail-on` holds. */
 const EXIT_FAILED = 1;
-/** Leaks are findings like others here. */
-const PRESET: Readonly<Record<string, string>> = { 'leak-check': 'full' };
+/** Leaks are findings like others here, and mispredicted branches a cost. */
+const PRESET: Readonly<Record<string, string>> = { 'leak-check': 'full', 'branch-sim': 'yes' };
 
 const RUN =
   "A run's name, a folder, or a git revision, which means the last run that was recorded there";
@@ -153,7 +154,15 @@ export function compareLooks(before: Look, after: Look, gates: readonly Gate[]):
     spreads: {
       functions: changes(first.functions, second.functions, renames.inModules),
       lines: lineChanges(first.lines, second.lines, { mapped }),
+      paths: pathChanges(first.paths, second.paths, renames.functions),
       allocations: changes(first.allocations, second.allocations, renames.functions),
+      blocks: changes(first.blocks, second.blocks, renames.functions),
+      peak: changes(first.peak, second.peak, renames.functions),
+      d1: changes(first.d1, second.d1, renames.functions),
+      ll: changes(first.ll, second.ll, renames.functions),
+      branches: changes(first.branches, second.branches, renames.functions),
+      waits: changes(first.waits, second.waits),
+      holds: changes(first.holds, second.holds),
       syscalls: changes(first.syscalls, second.syscalls),
     },
     gates: judgeGates(gates, findings.added.length, figures),

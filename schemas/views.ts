@@ -676,6 +676,26 @@ export const call_edges = table(
 );
 
 /** Kept in the run folder as findings are. */
+export const call_contexts = table(
+  'call_contexts',
+  'The tree of calling contexts: what each function cost when it was called along one path, as the last run of an analysis of calls counted it. A function that is under way already goes on in its outermost context.',
+  {
+    process,
+    analysis: findings.columns.analysis,
+    context: u32(
+      'Number of the context in the process, from 1; callers stand before what they call.',
+    ),
+    parent: u32('The context that it was called from; 0 where a thread begins.'),
+    thread,
+    function: functionName,
+    module: string('Path of the object file; empty when none holds the code.'),
+    calls: u64('How often it was called from there, recursive calls included.'),
+    self: u64('Instructions executed in the function itself.'),
+    inclusive: u64('The same with all contexts below.'),
+  },
+);
+
+/** Kept in the run folder as findings are. */
 export const reuse_distances = table(
   'reuse_distances',
   'How many other cache lines were referenced between a reference to a line and the next one, as the last run of an analysis of reuse counted it. A fully associative LRU cache of n lines misses the references at distances from n on, and the first ones to each line, which are not in this table.',
@@ -765,6 +785,7 @@ export const ANALYSIS_TABLES = [
   sharing_sites,
   function_costs,
   call_edges,
+  call_contexts,
   reuse_distances,
   miss_curve,
   function_miss_curves,

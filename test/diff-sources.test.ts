@@ -21,7 +21,7 @@ interface Change {
   readonly after: number;
 }
 type Diff = Record<'new' | 'fixed' | 'kept', readonly Found[]> &
-  Record<'functions' | 'lines' | 'allocations', readonly Change[]> & {
+  Record<'functions' | 'lines' | 'paths' | 'allocations', readonly Change[]> & {
     readonly missing: readonly string[];
   };
 
@@ -33,8 +33,8 @@ describe('diff of sources', () => {
     assert.equal(status, 0, stderr);
     return stdout;
   };
-  const diff = (from: string, to: string, ...options: string[]): Diff =>
-    JSON.parse(call('diff', from, to, '--analyses=memcheck', '--format=json', ...options)) as Diff;
+  const diff = (from: string, to: string, analyses = '--analyses=memcheck'): Diff =>
+    JSON.parse(call('diff', from, to, analyses, '--format=json')) as Diff;
   /** Number of the line with this text in a file of a commit. */
   const lineOf = (commit: string, file: string, text: string): number => {
     const lines = history.git('show', `${commit}:${file}`).split('\n');
@@ -84,6 +84,13 @@ describe('diff of sources', () => {
     const growth = (list: readonly Change[]): number =>
       list.reduce((sum, change) => sum + change.after - change.before, 0);
     assert.equal(growth(lines), growth(functions));
+    const { paths } = diff('first', 'slower', '--analyses=callgraph');
+    const path = 'main > count_words > table_count > look_up > hash_word (itself)';
+    assert.deepEqual(
+      paths.map(({ name }) => name),
+      [path],
+    );
+    assert.equal(growth(paths), growth(functions));
   });
 
   test('a renamed function that costs something else is one line, with both names', () => {

@@ -23,6 +23,11 @@ interface DiffJson {
   readonly functions: readonly Change[];
   readonly allocations: readonly Change[];
   readonly syscalls: readonly Change[];
+  readonly paths: readonly (Change & { path: readonly string[] })[];
+  readonly blocks: readonly Change[];
+  readonly peak: readonly Change[];
+  readonly d1: readonly Change[];
+  readonly branches: readonly Change[];
   readonly gates: readonly { gate: string; failed: boolean }[];
   readonly before: { commit?: string };
   readonly after: { commit?: string };
@@ -107,19 +112,58 @@ describe('diff', () => {
     assert.equal(sum('after') - sum('before'), instructions.after - instructions.before);
   });
 
+  test('where the paths of calls begin to differ: together that is the whole difference', () => {
+    const { paths, figures } = diff('one', 'two', '--analyses=callgraph', '--format=json').json();
+    assert.deepEqual(paths[0]!.path.slice(-2), ['main', 'find']);
+    assert.match(paths[0]!.name, /^main > find \(itself\)$/);
+    const spare = paths.find(({ path }) => path.at(-1) === 'keep_spare')!;
+    assert.match(spare.name, /^main > keep_spare \(0 → 1 calls\)$/);
+    assert.ok(!paths.some(({ path }) => path.slice(0, -1).includes('keep_spare')));
+    const sum = (key: 'before' | 'after') => paths.reduce((total, one) => total + one[key], 0);
+    const instructions = figures.find(({ name }) => name === 'instructions')!;
+    assert.equal(sum('after') - sum('before'), instructions.after - instructions.before);
+  });
+
+  test('misses and mispredictions are figures, and told by function', () => {
+    const { figures, branches, d1 } = diff(
+      'one',
+      'two',
+      '--analyses=cache',
+      '--format=json',
+    ).json();
+    const growth = (list: readonly Change[]): number =>
+      list.reduce((total, one) => total + one.after - one.before, 0);
+    const figure = (name: string) => figures.filter((one) => one.name === name);
+    assert.equal(growth(figure('branch-mispredictions')), growth(branches));
+    assert.equal(growth(figure('d1-misses')), growth(d1));
+    assert.ok(figure('ll-misses')[0]!.after > 0);
+    // Where to go in a sorted table is hard to predict, and a loop is not.
+    const find = branches.find(({ name }) => name === 'find')!;
+    assert.ok(find.after < find.before);
+  });
+
   test('heap use as the source has it', () => {
-    const { figures, allocations } = diff('one', 'two', '--format=json').json();
+    const { figures, allocations, blocks, peak } = diff('one', 'two', '--format=json').json();
     const figure = (name: string) => figures.find((one) => one.name === name)!;
     const growth = (name: string) => figure(name).after - figure(name).before;
     assert.equal(growth('allocations'), 1);
     assert.equal(growth('allocated-bytes'), 28);
     assert.equal(growth('live-bytes-at-end'), 28);
     assert.deepEqual(allocations, [{ name: 'keep_spare', before: 0, after: 28 }]);
+    assert.deepEqual(blocks, [{ name: 'keep_spare', before: 0, after: 1 }]);
+    assert.deepEqual(peak, allocations);
   });
 
   test('nothing between two recordings of one commit', () => {
     const found = diff('one', 'again', '--format=json').json();
-    for (const list of [found.new, found.fixed, found.functions, found.allocations, found.syscalls])
+    for (const list of [
+      found.new,
+      found.fixed,
+      found.functions,
+      found.paths,
+      found.allocations,
+      found.syscalls,
+    ])
       assert.deepEqual(list, []);
     for (const figure of found.figures) assert.equal(figure.after, figure.before, figure.name);
     assert.match(diff('one', 'again').stdout, /^Nothing changed\.$/m);

@@ -177,8 +177,8 @@ class Columns<Name extends string> {
 }
 
 export class CallStacks implements CallHooks {
-  /** The tree: of each node its parent (-1: it stands for a thread), function (or the thread) and ticks of its own. */
-  readonly tree = new Columns(['parent', 'function', 'self']);
+  /** The tree: of each node its parent (-1: it stands for a thread), function (or the thread), ticks of its own and calls. */
+  readonly tree = new Columns(['parent', 'function', 'self', 'calls']);
   /** Of each edge its thread, functions, call site, calls, inclusive ticks; how many of its calls are under way, since when. */
   readonly edges = new Columns([
     ...(['thread', 'caller', 'callee', 'site', 'calls', 'ticks'] as const),
@@ -325,6 +325,7 @@ export class CallStacks implements CallHooks {
       this.chargeMisses(this.current, this.misses);
     }
     this.tree.of.self.fill(0);
+    this.tree.of.calls.fill(0);
     this.edges.of.calls.fill(0);
     this.edges.of.ticks.fill(0);
     this.pairs.of.ticks.fill(0);
@@ -479,6 +480,7 @@ export class CallStacks implements CallHooks {
       stack.since[fn] = stack.time;
       if (this.width > 0) stack.eventsBefore.set(fn, stack.events);
     }
+    this.tree.of.calls[node]!++;
     stack.nodes[frame] = node;
     stack.functions[frame] = fn;
     stack.edges[frame] = edge;

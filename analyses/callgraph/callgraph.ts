@@ -12,7 +12,7 @@ import { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
 import { type heap, isRelease } from '../../schemas/tables.js';
-import { call_edges, function_costs } from '../../schemas/views.js';
+import { call_contexts, call_edges, function_costs } from '../../schemas/views.js';
 import { formatCount } from '../../schemas/numbers.js';
 import {
   defineAnalysis,
@@ -20,7 +20,7 @@ import {
   type AnalysisOption,
   type OptionValues,
 } from '../analysis.js';
-import type { AnalysisRows, Outcome } from '../finding.js';
+import type { AnalysisColumns, AnalysisRows, Outcome } from '../finding.js';
 import { commandOf, writeOutput } from '../output-file.js';
 import type { Profile } from '../profile.js';
 import type { ReplayPart } from '../replay-parts.js';
@@ -30,6 +30,7 @@ import { CACHE_OPTIONS, shapesOf, type Shapes } from '../cache/shapes.js';
 import { CallStacks, NO_FUNCTION } from './call-stacks.js';
 import { callgrindFile } from './callgrind-file.js';
 import {
+  contextColumns,
   contexts,
   edgeCosts,
   functionCosts,
@@ -134,7 +135,7 @@ class CallGraphPart implements ReplayPart {
           : []),
       ],
       profile: this.profile(total, functions, edges),
-      tables: this.tables(functions, edges),
+      tables: [...this.tables(functions, edges), this.contextTable()],
     };
   }
 
@@ -293,6 +294,25 @@ class CallGraphPart implements ReplayPart {
               : [],
         },
       ],
+    };
+  }
+
+  private contextTable(): AnalysisColumns {
+    const { list } = this.functions;
+    const of = contextColumns(this.stacks);
+    const text = (texts: readonly string[]) => ({ texts, numbers: of.functions });
+    return {
+      table: call_contexts,
+      count: of.count,
+      columns: {
+        process: this.process,
+        context: Uint32Array.from(of.parents, (_, i) => i + 1),
+        parent: of.parents,
+        thread: Uint32Array.from(of.threads),
+        function: text(list.map(({ name }) => name)),
+        module: text(list.map(({ module }) => module)),
+        ...{ calls: of.calls, self: of.self, inclusive: of.inclusive },
+      },
     };
   }
 

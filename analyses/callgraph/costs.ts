@@ -94,6 +94,40 @@ export function seenContexts({ tree }: CallStacks): SeenContext[] {
   return seen;
 }
 
+/** All contexts as columns, callers first; numbers are from 1, and 0 is the parent of those that threads begin with. */
+export interface ContextColumns {
+  readonly count: number;
+  readonly parents: Uint32Array;
+  readonly threads: Float64Array;
+  /** Numbers in `Functions`. */
+  readonly functions: Uint32Array;
+  readonly calls: Float64Array;
+  readonly self: Float64Array;
+  readonly inclusive: Float64Array;
+}
+
+export function contextColumns({ tree }: CallStacks): ContextColumns {
+  const { parent, function: functions, self, calls } = tree.of;
+  const inclusive = Float64Array.from(self.subarray(0, tree.count));
+  for (let node = tree.count - 1; node >= FIRST_NODE; node--)
+    if (parent[node]! >= FIRST_NODE) inclusive[parent[node]!]! += inclusive[node]!;
+  const nodes: number[] = [];
+  /** By node its number; 0 of what stands for a thread. */
+  const numbers = new Uint32Array(tree.count);
+  for (let node = FIRST_NODE; node < tree.count; node++)
+    if (parent[node]! >= 0) numbers[node] = nodes.push(node);
+  const threads = threadsOf(tree);
+  return {
+    count: nodes.length,
+    parents: Uint32Array.from(nodes, (node) => numbers[parent[node]!]!),
+    threads: Float64Array.from(nodes, (node) => threads[node]!),
+    functions: Uint32Array.from(nodes, (node) => functions[node]!),
+    calls: Float64Array.from(nodes, (node) => calls[node]!),
+    self: Float64Array.from(nodes, (node) => self[node]!),
+    inclusive: Float64Array.from(nodes, (node) => inclusive[node]!),
+  };
+}
+
 /** By thread and function, in order of first call. */
 export function functionCosts(stacks: CallStacks): FunctionCost[] {
   const { tree, edges } = stacks;
