@@ -185,7 +185,18 @@ export interface Change {
   readonly was?: string;
   readonly before: number;
   readonly after: number;
+  /** The least and the most that each run has with its memory in other places, where that was looked at. */
+  readonly placements?: {
+    readonly before: readonly [number, number];
+    readonly after: readonly [number, number];
+  };
 }
+
+/** The placement of memory alone can cause the change; undefined when that was not looked at. */
+export const isPlacement = ({ placements }: Change): boolean | undefined =>
+  placements &&
+  placements.before[0] <= placements.after[1] &&
+  placements.after[0] <= placements.before[1];
 
 /**
  * The costs that changed, the largest changes first.

@@ -2,7 +2,7 @@
 import { frameText, type NamedStack } from '../analyses/report.js';
 import type { Manifest } from '../recorder/manifest.js';
 import { formatCount } from '../schemas/numbers.js';
-import { SPREADS, type Change } from './diff-costs.js';
+import { isPlacement, SPREADS, type Change } from './diff-costs.js';
 import type { ComparedFinding, FindingsDiff } from './diff-findings.js';
 import type { JudgedGate } from './diff-gates.js';
 import type { MappedLine } from './source-changes.js';
@@ -117,12 +117,17 @@ export function diffJson({ before, after, findings, figures, spreads, gates, mis
     new: list(findings.added),
     fixed: list(findings.fixed),
     kept: list(findings.kept),
-    figures,
-    ...spreads,
+    figures: figures.map(changeJson),
+    ...Object.fromEntries(SPREADS.map(({ key }) => [key, spreads[key].map(changeJson)])),
     gates: gates.map(({ gate, holds, what }) => ({ gate: gate.text, failed: holds, what })),
     missing,
   };
 }
+
+const changeJson = (change: Change): object => ({
+  ...change,
+  ...(change.placements && { isWithinPlacements: isPlacement(change) }),
+});
 
 /** The stack's part in the finding, and its frames. */
 export const stackLines = ({ role, frames }: NamedStack): string[] => [
@@ -148,11 +153,12 @@ function sideText({ run, manifest: { git } }: Side): string {
 const placeText = ({ path, line, isChanged }: MappedLine): string =>
   `${path}:${line}${isChanged ? ', changed' : ''}`;
 
-const cells = ({ name, was, before, after }: Change): string[] => [
-  was === undefined ? name : `${name} (was ${was})`,
-  formatCount(before),
-  formatCount(after),
-  changeText(before, after),
+const cells = (change: Change): string[] => [
+  change.was === undefined ? change.name : `${change.name} (was ${change.was})`,
+  formatCount(change.before),
+  formatCount(change.after),
+  changeText(change.before, change.after) +
+    (isPlacement(change) && change.before !== change.after ? ', as placement alone can' : ''),
 ];
 
 /** Such as `+1,234 (+2.5 %)`; empty when there is none. */

@@ -1,6 +1,6 @@
 /** `grind diff`: what changed between two runs, such as those of two commits. */
 import type { CommandModule, InferredOptionTypes, Options } from 'yargs';
-import { loadAnalyses } from '../analyses/analysis.js';
+import { loadAnalyses, type Analysis } from '../analyses/analysis.js';
 import type { Report } from '../analyses/report.js';
 import type { Manifest } from '../recorder/manifest.js';
 import type { Frame } from '../replay/symbols.js';
@@ -19,6 +19,7 @@ import { diffJson, diffMarkdown, diffText, type RunsDiff, type Side } from './di
 import { judgeGates, parseGates, type Gate } from './diff-gates.js';
 import { judge, suppressionsOf } from './judge.js';
 import { OUT_OPTION } from './numbers.js';
+import { withPlacements } from './placement-noise.js';
 import { relocated, sourceRoot } from './places.js';
 import { presetOf, readProject, type Project } from './project.js';
 import { renamedFunctions } from './renames.js';
@@ -74,6 +75,13 @@ const OPTIONS = {
     default: 10,
     describe: 'Show at most so many rows of each table; 0 for all',
   },
+  placements: {
+    type: 'number',
+    requiresArg: true,
+    default: 4,
+    describe:
+      'Where cache misses differ, simulate each run so many times more with its memory in other places',
+  },
   output: { alias: 'o', type: 'string', requiresArg: true, describe: 'Write to this file' },
   scenario: {
     type: 'string',
@@ -114,12 +122,17 @@ export const diffCommand: CommandModule<object, Arguments> = {
 };
 
 async function diff(args: Arguments): Promise<void> {
+  if (!Number.isInteger(args.placements) || args.placements < 0)
+    throw new UserError('--placements takes a whole number, from 0.');
   const comparison: Comparison = { ...args, project: await readProject(process.cwd()) };
   const gates = gatesOf(comparison);
   const lookAt = async (run: string | undefined): Promise<Look> =>
     look(await findRun(run, args.out, args.scenario), comparison);
   const [before, after] = [await lookAt(args.before), await lookAt(args.after)];
-  const found = compareLooks(before, after, gates);
+  const found = await withPlacements(
+    compareLooks(before, after, gates),
+    ...([before, after, comparison, args.placements] as const),
+  );
   const { findings } = found;
   const most = args.rows === 0 ? Infinity : args.rows;
   const text = {
@@ -196,23 +209,30 @@ export interface Look {
   readonly missing: readonly string[];
 }
 
+/** Has analyses judge a trace as a comparison's options say, but for those given. */
+export const judgeFor = (
+  trace: Trace,
+  analyses: readonly Analysis[],
+  { set, suppressions, project }: Comparison,
+  given: Readonly<Record<string, string>>,
+): Promise<Report[]> =>
+  judge(trace, analyses, {
+    given: { ...settings(set ?? []), ...given },
+    preset: (analysis) => ({ ...PRESET, ...presetOf(project, analysis) }),
+    callers: CALLERS,
+    suppressions: suppressionsOf([...project.suppressions, ...(suppressions ?? [])], true),
+    generate: false,
+    processes: chosenProcesses(trace, undefined),
+  });
+
 /** Judges a run, a folder, for a comparison. */
-export async function look(
-  folder: string,
-  { analyses: names, set, suppressions, project }: Comparison,
-): Promise<Look> {
+export async function look(folder: string, comparison: Comparison): Promise<Look> {
+  const { analyses: names, project } = comparison;
   const trace = Trace.open(folder);
   try {
     const wanted = names ?? project.analyses ?? DEFAULT_ANALYSES;
     const analyses = wanted === 'none' ? [] : await loadAnalyses(wanted);
-    const reports = await judge(trace, analyses, {
-      given: settings(set ?? []),
-      preset: (analysis) => ({ ...PRESET, ...presetOf(project, analysis) }),
-      callers: CALLERS,
-      suppressions: suppressionsOf([...project.suppressions, ...(suppressions ?? [])], true),
-      generate: false,
-      processes: chosenProcesses(trace, undefined),
-    });
+    const reports = await judgeFor(trace, analyses, comparison, {});
     const manifest = manifestOf(trace);
     // Other programs are told of places in the current folder's repository, wherever the revision was checked out.
     const here = sourceRoot();

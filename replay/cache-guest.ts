@@ -30,6 +30,8 @@ import {
   NOTES_FETCHES,
   NOTES_MISSES,
   NO_GRANULE,
+  PLACEMENTS,
+  PLACEMENT_COUNT,
   SITE_COUNTERS,
   SITE_COUNTERS_BITS,
   TLB_ENTRY_SIZE,
@@ -50,6 +52,8 @@ export interface CacheHooks {
   readonly LL: CacheShape;
   /** Predict branches, too. */
   readonly branches: boolean;
+  /** Sets by which lines of a granule are shifted, by its number modulo `PLACEMENT_COUNT`: as if memory lay elsewhere. */
+  readonly placement?: Uint32Array;
   /** Told of each miss in the first level when there are many, and when asked to (`CacheGuest.takeMisses`): of data, */
   readonly misses?: (misses: CacheMisses) => void;
   /** and of fetches, too. */
@@ -95,7 +99,12 @@ export function cacheModes(hooks: CacheHooks): CacheModes {
 }
 
 /** What linear memory holds of each cache. */
-function layOut({ I1, D1, LL }: CacheHooks): { at: number; value: bigint; isWide: boolean }[] {
+function layOut({
+  I1,
+  D1,
+  LL,
+  placement,
+}: CacheHooks): { at: number; value: bigint; isWide: boolean }[] {
   // Entries are for whole lines, or parts of them.
   const dataLines = D1.lineBytes < 2 ** LINE_BITS ? 0 : DATA_LINES;
   const first = 8 * FIRST_LEVEL_LINES;
@@ -108,7 +117,7 @@ function layOut({ I1, D1, LL }: CacheHooks): { at: number; value: bigint; isWide
     const lineBits = Math.log2(lineBytes);
     const setCount = sizeBytes / lineBytes / ways;
     // Of two lines of a set, the later one often takes the entry of the other.
-    const isReplaced = lineBits === LINE_BITS && setCount >= LINE_ENTRIES;
+    const isReplaced = lineBits === LINE_BITS && setCount >= LINE_ENTRIES && !placement;
     const fields = {
       sets,
       lineBits,
@@ -118,6 +127,7 @@ function layOut({ I1, D1, LL }: CacheHooks): { at: number; value: bigint; isWide
       lines,
       chunkBits: Math.min(lineBits, LINE_BITS),
       forgets: isReplaced ? 0 : lines,
+      isPlaced: placement ? 1 : 0,
     };
     const words = Object.entries(fields).map(([name, value]) => {
       const at = cache + CACHE[name as keyof typeof fields];
@@ -141,6 +151,8 @@ export class CacheGuest {
     for (const { at, value, isWide } of layOut(hooks))
       if (isWide) memory.view.setBigInt64(at, value, true);
       else memory.view.setUint32(at, Number(value), true);
+    if (hooks.placement)
+      new Uint32Array(memory.wasm.buffer, PLACEMENTS, PLACEMENT_COUNT).set(hooks.placement);
     this.noteMisses(hooks.misses !== undefined);
     memory.view.setUint32(NOTES_FETCHES, hooks.fetchMisses ? 1 : 0, true);
     this.forget(FETCH_LINES);

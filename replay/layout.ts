@@ -167,6 +167,8 @@ export const CACHE = {
   lineMask: 40,
   /** A line that is not the latest any more has to be taken out of the table: no entry of another replaces its own (u32). */
   forgets: 48,
+  /** Memory is placed otherwise: numbers of sets are shifted as `PLACEMENTS` says (u32). */
+  isPlaced: 52,
 } as const;
 /** Misses of data are written down while this is not 0 (u32), and how many there are (u32). */
 export const NOTES_MISSES = CACHE_LL + 64;
@@ -184,8 +186,11 @@ export const BRANCH_TARGET_COUNT = 1 << 9;
 export const MAX_MISSES = 1 << 15;
 export const MISS_ADDRESSES = BRANCH_TARGETS + 8 * BRANCH_TARGET_COUNT;
 export const MISS_SITES = MISS_ADDRESSES + 8 * MAX_MISSES;
+/** By number of the granule, modulo their count: sets that its lines are shifted by (u32). */
+export const PLACEMENTS = MISS_SITES + 4 * MAX_MISSES;
+export const PLACEMENT_COUNT = 1 << 12;
 /** By cache site: misses (u64), those in the last level (u64), and if guarded how often it was executed (u64). */
-export const SITE_COUNTERS = MISS_SITES + 4 * MAX_MISSES;
+export const SITE_COUNTERS = PLACEMENTS + 4 * PLACEMENT_COUNT;
 export const SITE_COUNTERS_BITS = 5;
 export const MAX_CACHE_SITES = 1 << 22;
 /** Ways of the first levels and of the last, a word for each line. */

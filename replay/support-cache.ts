@@ -19,6 +19,7 @@ import {
   CELL,
   DATA_LINES,
   FETCH_LINES,
+  GRANULE_BITS,
   GRANULE_SIZE,
   LINE_BITS,
   LINE_ENTRIES,
@@ -29,6 +30,8 @@ import {
   NOTES_FETCHES,
   NOTES_MISSES,
   NO_GRANULE,
+  PLACEMENTS,
+  PLACEMENT_COUNT,
   SITE_COUNTERS,
   SITE_COUNTERS_BITS,
   TLB,
@@ -202,6 +205,21 @@ function emitTouch(
   c.get(line);
   cache.push('lineBits');
   c.ops('i64_extend_i32_u', 'i64_shr_u', 'i32_wrap_i64');
+  c.set(at);
+  cache.ifNotZero('isPlaced', () => {
+    c.get(at);
+    c.get(line);
+    c.i64(BigInt(GRANULE_BITS));
+    c.ops('i64_shr_u', 'i32_wrap_i64');
+    c.i32(PLACEMENT_COUNT - 1);
+    c.op('i32_and');
+    c.i32(2);
+    c.op('i32_shl');
+    c.memory('i32_load', PLACEMENTS);
+    c.op('i32_add');
+    c.set(at);
+  });
+  c.get(at);
   cache.push('setMask');
   c.op('i32_and');
   cache.push('strideBits');

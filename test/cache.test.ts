@@ -21,6 +21,7 @@ import {
   FETCH_LINES,
   LINE_ENTRIES,
   NO_GRANULE,
+  PLACEMENT_COUNT,
   TLB_ENTRY_SIZE,
 } from '../replay/layout.js';
 import type { ReplayOptions } from '../replay/types.js';
@@ -242,9 +243,15 @@ interface Compiled {
 }
 
 /** The functions that compiled code calls, in a memory of their own. */
-function compiledCaches(shapes: PlainShapes, isFixed: boolean, misses: CacheMisses[]) {
+function compiledCaches(
+  shapes: PlainShapes,
+  isFixed: boolean,
+  misses: CacheMisses[],
+  placement: Uint32Array | undefined,
+) {
   const hooks: CacheHooks = {
     ...shapes,
+    ...(placement && { placement }),
     branches: false,
     fetchMisses: isFixed,
     misses: ({ count, addresses, sites }) =>
@@ -276,10 +283,20 @@ test('the compiled simulation of random references is the plain one', () => {
   console.log(`seed ${seed}`);
   const random = randomOf(seed);
   for (const shapes of SHAPES) {
-    for (const isFixed of [false, true]) {
+    for (const [isFixed, isPlaced] of [
+      [false, false],
+      [true, false],
+      [false, true],
+      [true, true],
+    ] as const) {
       const noted: CacheMisses[] = [];
-      const { memory, cache, code } = compiledCaches(shapes, isFixed, noted);
-      const plain = new PlainCaches(shapes);
+      const placement = isPlaced
+        ? Uint32Array.from({ length: PLACEMENT_COUNT }, () => random(1 << 20))
+        : undefined;
+      const { memory, cache, code } = compiledCaches(shapes, isFixed, noted, placement);
+      const plain = new PlainCaches(shapes, (address) =>
+        BigInt(placement?.[Number(address >> 16n) % PLACEMENT_COUNT] ?? 0),
+      );
       const expected = new Uint32Array(8 * 64);
       const missed: [number, number][] = [];
       cache.sites.count = 64;
@@ -304,7 +321,7 @@ test('the compiled simulation of random references is the plain one', () => {
         }
         checkEntries(memory, plain);
       }
-      const what = `${describe(shapes)} ${isFixed} seed ${seed}`;
+      const what = `${describe(shapes)} ${isFixed} ${isPlaced} seed ${seed}`;
       assert.deepEqual(cache.counters().slice(0, 8 * 64), expected, what);
       cache.takeMisses();
       const found = noted.flatMap(({ count, addresses, sites }) =>

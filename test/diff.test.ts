@@ -7,12 +7,17 @@ import { copyFileSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Log } from 'sarif';
 import { before, describe, test } from 'node:test';
-import { grind, GUESTS, run, scratch } from './guest.js';
+import { compile, grind, GUESTS, run, scratch } from './guest.js';
 
 interface Change {
   readonly name: string;
   readonly before: number;
   readonly after: number;
+}
+
+interface Placed extends Change {
+  readonly placements?: Record<'before' | 'after', readonly [number, number]>;
+  readonly isWithinPlacements?: boolean;
 }
 
 interface DiffJson {
@@ -236,6 +241,33 @@ for suite in JUnitXml.fromstring(sys.stdin.buffer.read()):
       `file=versions.c,line=${line},title=Leak_DefinitelyLost`,
       'title=instructions>+2%25',
     ]);
+  });
+
+  test('misses that placement alone can cause, and others', () => {
+    const touch = compile('touch.c');
+    const record = (name: string, lines: number, padding: number): void => {
+      const { status, stderr } = grind(
+        ['record', '--quiet', '--name', name, '--', touch, String(lines)],
+        { cwd: folder, env: { PADDING: 'x'.repeat(padding) } },
+      );
+      assert.equal(status, 0, stderr);
+    };
+    record('few', 400, 1);
+    record('few-elsewhere', 400, 1000);
+    record('many', 900, 1);
+    const misses = (to: string, ...options: string[]) =>
+      diff('few', to, '--analyses=cache', '--set=D1=32768,8,64', '--format=json', ...options)
+        .json()
+        .figures.find(({ name }) => name === 'd1-misses')! as Placed;
+    const moved = misses('few-elsewhere');
+    assert.equal(moved.isWithinPlacements ?? moved.before === moved.after, true);
+    const real = misses('many');
+    assert.equal(real.isWithinPlacements, false);
+    for (const side of ['before', 'after'] as const) {
+      const [least, most] = real.placements![side];
+      assert.ok(least <= real[side] && real[side] <= most);
+    }
+    assert.equal(misses('many', '--placements=0').placements, undefined);
   });
 
   test('what is wrong with a command line is said', () => {

@@ -6,7 +6,11 @@ export class PlainCache {
   /** By set: its lines, the latest first. */
   private readonly sets: bigint[][];
 
-  constructor(private readonly shape: CacheShape) {
+  /** @param shift - sets that a line is shifted by, by its address */
+  constructor(
+    private readonly shape: CacheShape,
+    private readonly shift: (address: bigint) => bigint = () => 0n,
+  ) {
     const { sizeBytes, ways, lineBytes } = shape;
     // Valgrind's caches begin with line 0 in each way.
     this.sets = Array.from({ length: sizeBytes / lineBytes / ways }, () =>
@@ -46,7 +50,8 @@ export class PlainCache {
   }
 
   private setOf(line: bigint): bigint[] {
-    return this.sets[Number(line % BigInt(this.sets.length))]!;
+    const shift = this.shift(line * BigInt(this.shape.lineBytes));
+    return this.sets[Number((line + shift) % BigInt(this.sets.length))]!;
   }
 }
 
@@ -62,10 +67,10 @@ export class PlainCaches {
   readonly D1: PlainCache;
   readonly LL: PlainCache;
 
-  constructor({ I1, D1, LL }: PlainShapes) {
-    this.I1 = new PlainCache(I1);
-    this.D1 = new PlainCache(D1);
-    this.LL = new PlainCache(LL);
+  constructor({ I1, D1, LL }: PlainShapes, shift?: (address: bigint) => bigint) {
+    this.I1 = new PlainCache(I1, shift);
+    this.D1 = new PlainCache(D1, shift);
+    this.LL = new PlainCache(LL, shift);
   }
 
   /** How many levels missed: 0, 1 or 2. */

@@ -50,6 +50,7 @@ import {
 import { HeapMap } from './heap-map.js';
 import { LEVELS, MISSED, type LevelName } from './hierarchy.js';
 import { Model, strippingShapes } from './model.js';
+import { placementOf } from './placement.js';
 import { CACHE_OPTIONS, MODEL_OPTIONS, shapesOf, type Wanted } from './shapes.js';
 
 const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
@@ -59,6 +60,10 @@ const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
     describe: 'Predict branches and jumps, too',
     default: 'no',
     values: ['no', 'yes'],
+  },
+  placement: {
+    describe: 'Simulate as if memory lay elsewhere, as this number has it; 0: where it was',
+    default: '0',
   },
   'by-allocation': {
     describe: 'Say of misses in heap blocks where the block was allocated',
@@ -79,6 +84,19 @@ export const analysis = defineAnalysis({
   options: OPTIONS,
   part: (trace, process, options, context) => new CachePart(trace, process, options, context),
 });
+
+/** Throws UserError for what is no number, or where it cannot be simulated. */
+function seedOf({ placement }: OptionValues, hasModel: boolean): number {
+  const text = placement ?? '0';
+  const seed = Number(text);
+  if (!/^\d+$/.test(text) || seed >= 2 ** 31)
+    throw new UserError(`--placement takes a whole number below 2^31, and not "${text}".`);
+  if (seed > 0 && hasModel)
+    throw new UserError(
+      '--placement is for I1, D1 and LL alone: leave out what else is simulated.',
+    );
+  return seed;
+}
 
 /** Places in blocks are told apart in steps of so many bytes, up to a limit. */
 const OFFSET_BITS = 3;
@@ -113,6 +131,7 @@ class CachePart implements ReplayPart {
     this.shapes = shapesOf(options);
     const { model } = this.shapes;
     const branches = options['branch-sim'] === 'yes';
+    const placement = placementOf(trace, process, seedOf(options, model !== undefined));
     this.model = model && new Model(model);
     this.names = eventsOf(branches, model);
     this.counted = eventsOf(true, model);
@@ -123,6 +142,7 @@ class CachePart implements ReplayPart {
       cache: {
         ...(model ? strippingShapes(model) : this.shapes),
         branches,
+        ...(placement && { placement }),
         ...(isByBlock && { misses: (misses: CacheMisses) => this.attribute(misses) }),
         ...(model && { misses: this.refer.bind(this, isByBlock), fetchMisses: true }),
       },
