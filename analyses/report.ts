@@ -6,6 +6,7 @@ import { LinkNames } from '../replay/link-names.js';
 import { Symbols, type Frame } from '../replay/symbols.js';
 import type { ProcessRow, Trace } from '../replay/trace.js';
 import { hex } from '../schemas/numbers.js';
+import { signalName } from '../schemas/syscalls.js';
 import type { Analysis, OptionValues } from './analysis.js';
 import type {
   AnalysisColumns,
@@ -16,6 +17,7 @@ import type {
   SummaryValue,
 } from './finding.js';
 import { Findings } from './findings.js';
+import { fatalSignalOf, type FatalSignal } from './fatal-signal.js';
 import { argumentsOf } from './output-file.js';
 import { profileJson, profileText } from './profile.js';
 import {
@@ -70,6 +72,18 @@ interface ProcessReport {
   readonly row: ProcessRow;
   readonly outcome: Outcome;
   readonly reported: readonly ReportedFinding[];
+}
+
+/** How the findings of a process image are laid out as text. */
+export interface Layout {
+  /** Say of which thread a finding is where that is another than of the one before. */
+  readonly threads: boolean;
+  /** The lines of a finding, without the empty one after it. */
+  finding(entry: ReportedFinding): Iterable<string>;
+  /** Lines between the findings and what is said of the end. */
+  readonly gap: readonly string[];
+  /** Show the summary of an analysis that has no words for it. */
+  readonly summary: boolean;
 }
 
 export class Report {
@@ -178,7 +192,10 @@ export class Report {
   *text(listSuppressions = false, headline: Headline = (_, what) => what): Generator<string> {
     for (const process of this.processes) {
       if (this.processes.length > 1) yield* [processTitle(process.row), ''];
-      yield* this.processText(process, headline);
+      yield* this.processText(process, {
+        ...REPORT_LAYOUT,
+        finding: (entry) => findingLines(entry, headline),
+      });
       const counts = countErrors(process.reported);
       for (const sentence of process.outcome.missing) yield `Not judged: ${sentence}`;
       if (!process.outcome.profile) yield summaryLine(counts);
@@ -192,23 +209,45 @@ export class Report {
       yield `All processes: ${summaryLine(this.counts)}`;
   }
 
+  /** The findings of one process image and what is said of its end, line by line. */
+  *lines(process: number, layout: Layout): Generator<string> {
+    yield* this.processText(this.of(process), layout);
+  }
+
+  /** How many errors one process image made, as Valgrind says it last. */
+  errorSummary(process: number): string {
+    return summaryLine(countErrors(this.of(process).reported));
+  }
+
+  /** The signal that killed a process image, if one did. */
+  fatalSignal(process: number): FatalSignal | undefined {
+    if (this.of(process).row.end !== 'signal') return undefined;
+    const symbols = new Symbols(this.trace, process, this.linkNames);
+    return fatalSignalOf(this.trace, process, symbols, this.settings.callers);
+  }
+
+  private of(process: number): ProcessReport {
+    return this.processes.find(({ row }) => row.process === process)!;
+  }
+
   private *processText(
-    { outcome, reported }: ProcessReport,
-    headline: Headline,
+    { row, outcome, reported }: ProcessReport,
+    layout: Layout,
   ): Generator<string> {
     if (outcome.profile) yield* profileText(outcome.profile);
     const closing = this.analysis.close?.(outcome, this.settings.options) ?? {
       before: [],
       late: [],
-      after: summaryLines(outcome),
+      after: layout.summary ? summaryLines(outcome) : [],
     };
     const late = new Set(closing.late);
     let thread = 1;
     const print = function* (entry: ReportedFinding): Generator<string> {
       if (!entry.isShown) return;
-      if (entry.finding.thread !== thread) yield `Thread ${entry.finding.thread}:`;
+      if (layout.threads && entry.finding.thread !== thread)
+        yield `Thread ${entry.finding.thread}:`;
       thread = entry.finding.thread;
-      yield* findingLines(entry, headline);
+      yield* layout.finding(entry);
       yield '';
       if (entry.generated) yield* entry.generated.trimEnd().split('\n');
     };
@@ -219,9 +258,21 @@ export class Report {
       if (!late.has(entry.finding)) yield* print(entry);
     }
     for (const { lines } of during) yield* lines;
+    yield* layout.gap;
+    if (!outcome.profile) yield* this.endLines(row);
     yield* closing.before;
     for (const entry of reported) if (late.has(entry.finding)) yield* print(entry);
     yield* closing.after;
+  }
+
+  private *endLines({ process }: ProcessRow): Generator<string> {
+    const fatal = this.fatalSignal(process);
+    if (!fatal) return;
+    const { signal, frames, fault } = fatal;
+    yield `Process terminating with default action of signal ${signal} (${signalName(signal)})`;
+    if (fault?.event) yield ` ${fault.event} at address ${upperHex(fault.address)}`;
+    yield* stackLines({ frames });
+    yield '';
   }
 
   /**
@@ -312,9 +363,9 @@ function summaryLines({ summary }: Outcome): string[] {
 }
 
 /** A finding in Valgrind's words: the sentence, where it happened, and what is known of the address or value. */
-function* findingLines(
+export function* findingLines(
   { finding, isError, stacks }: ReportedFinding,
-  headline: Headline,
+  headline: Headline = (_, what) => what,
 ): Generator<string> {
   const severity = finding.severity ?? (isError ? 'error' : 'note');
   const isLess = finding.severity !== undefined && severity !== 'error';
@@ -328,10 +379,20 @@ function* findingLines(
   }
 }
 
-function* stackLines({ frames }: NamedStack): Generator<string> {
+const REPORT_LAYOUT: Layout = {
+  threads: true,
+  finding: (entry) => findingLines(entry),
+  gap: [],
+  summary: true,
+};
+
+/** The lines of a call stack. */
+export function* stackLines({ frames }: Pick<NamedStack, 'frames'>): Generator<string> {
   for (const [i, frame] of frames.entries())
     yield `   ${i === 0 ? 'at' : 'by'} ${frameText(frame)}`;
 }
+
+const upperHex = (address: bigint): string => `0x${address.toString(16).toUpperCase()}`;
 
 /** One frame as Valgrind prints it, such as `0x109151: main (a.c:12)`. */
 export function frameText({
@@ -341,7 +402,7 @@ export function frameText({
   module,
   pc,
 }: Omit<Frame, 'directory' | 'inlined'>): string {
-  const address = `0x${pc.toString(16).toUpperCase()}`;
+  const address = upperHex(pc);
   const place = file ? ` (${file}:${line})` : module ? ` (in ${module})` : fn ? ' (in ???)' : '';
   return `${address}: ${fn || '???'}${place}`;
 }

@@ -14,9 +14,10 @@ import {
   thread_events,
 } from '../schemas/tables.js';
 import { formatCount } from '../schemas/numbers.js';
+import { signalName } from '../schemas/syscalls.js';
 import { formatSize, OUT_OPTION, RUN_WORD } from './numbers.js';
 import { layOut } from './lay-out.js';
-import { findRun, formatExit, formatGit, manifestOf, signalName, traceBytes } from './runs.js';
+import { findRun, formatExit, formatGit, manifestOf, traceBytes } from './runs.js';
 
 interface Arguments {
   run?: string;

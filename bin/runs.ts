@@ -1,11 +1,11 @@
 /** The runs of a folder, and how they are shown. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
-import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { readManifest, type Manifest } from '../recorder/manifest.js';
 import type { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
+import { signalName } from '../schemas/syscalls.js';
 import { removeCheckout } from './checkout.js';
 
 const MANIFEST = 'manifest.json';
@@ -33,12 +33,6 @@ export function listRuns(out: string): ListedRun[] {
     return [{ name: entry.name, folder, manifest, started }];
   });
   return runs.sort((a, b) => a.started - b.started);
-}
-
-/** `SIGSEGV` and the like. */
-export function signalName(signal: number): string {
-  const name = Object.entries(constants.signals).find(([, number]) => number === signal)?.[0];
-  return name ?? `signal ${signal}`;
 }
 
 /** How a run's program ended: its status, or the signal that killed it. */

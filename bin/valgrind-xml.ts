@@ -2,11 +2,14 @@
  * Findings of a process image as the XML that Valgrind writes (docs/internals/xml-output-protocol4.txt of its sources), which
  * editors, Jenkins and CTest read.
  */
+import type { FatalSignal } from '../analyses/fatal-signal.js';
 import { argumentsOf } from '../analyses/output-file.js';
 import type { NamedStack, Report, ReportedFinding } from '../analyses/report.js';
 import type { Manifest } from '../recorder/manifest.js';
 import type { Frame } from '../replay/symbols.js';
 import type { ProcessRow } from '../replay/trace.js';
+import { hex } from '../schemas/numbers.js';
+import { signalName } from '../schemas/syscalls.js';
 
 /** The tools whose findings those of an analysis are; others have their own names. */
 const TOOLS: Readonly<Record<string, string>> = { race: 'helgrind' };
@@ -62,6 +65,7 @@ export function valgrindXml(
       ],
       status('RUNNING', 0),
       ...errors.map(error),
+      ...fatalSignal(report.fatalSignal(image.process)),
       status('FINISHED', milliseconds(image)),
       ...leaks.map(error),
       [
@@ -111,7 +115,30 @@ function error(one: ReportedFinding): Node {
   ];
 }
 
-const stack = ({ frames }: NamedStack): Node => ['stack', frames.map(frameNode)];
+/** Its code is known of accesses that the processor refused. */
+function fatalSignal(fatal: FatalSignal | undefined): Node[] {
+  if (!fatal) return [];
+  const { thread, signal, fault, frames } = fatal;
+  const node: Node = [
+    'fatal_signal',
+    [
+      ['tid', thread],
+      ['signo', signal],
+      ['signame', signalName(signal)],
+      ...(fault
+        ? ([
+            ['sicode', fault.code],
+            ...(fault.event ? [['event', fault.event] as const] : []),
+            ['siaddr', hex(fault.address)],
+          ] as const)
+        : []),
+      stack({ frames }),
+    ],
+  ];
+  return [node];
+}
+
+const stack = ({ frames }: Pick<NamedStack, 'frames'>): Node => ['stack', frames.map(frameNode)];
 
 const frameNode = ({ pc, module, fn, directory, file, line }: Frame): Node => [
   'frame',

@@ -1,4 +1,5 @@
-/** Names of the system calls and errors of Linux on amd64, by number. */
+/** Names of the system calls, errors and signals of Linux on amd64, by number. */
+import { constants } from 'node:os';
 
 /** By number; numbers that Linux does not use are empty. */
 export const SYSCALL_NAMES: readonly string[] = (
@@ -85,4 +86,10 @@ export function syscallNumber(name: string): number {
   const number = SYSCALL_NAMES.indexOf(name);
   if (number < 0) throw new Error(`there is no system call ${name}`);
   return number;
+}
+
+/** `SIGSEGV` and the like. */
+export function signalName(signal: number): string {
+  const name = Object.entries(constants.signals).find(([, number]) => number === signal)?.[0];
+  return name ?? `signal ${signal}`;
 }

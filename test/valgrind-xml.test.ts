@@ -37,6 +37,21 @@ test('errors and leaks are Memcheck’s, element by element', () => {
   assert.deepEqual(found, expected);
 });
 
+test('the signal that killed the program is told as Memcheck tells it', () => {
+  const program = compile('die.c');
+  const [theirs, ours] = [scratch('memcheck.xml'), scratch('ours.xml')];
+  run(['valgrind', '--xml=yes', `--xml-file=${theirs}`, program, 'thread-segv']);
+  const { folder } = record(['die.c', 'thread-segv']);
+  assert.equal(grind(['analyze', 'memcheck', folder, `--xml-file=${ours}`]).status, 0);
+  const [expected, found] = [theirs, ours].map((file) => {
+    const xml = parseXml(readFileSync(file, 'utf8'));
+    const fatal = child(child(xml, 'valgrindoutput')!, 'fatal_signal')!;
+    const [stack] = children(fatal, 'stack');
+    return [fatal.children.map(({ tag, text }) => [tag, text.trim()]), frames(stack!)];
+  });
+  assert.deepEqual(found, expected);
+});
+
 test('a file for each process image, or for one', () => {
   const { folder } = record(['sh', '-c', '/bin/true; /bin/true']);
   const to = (name: string, ...options: string[]) =>
