@@ -9,9 +9,10 @@ import {
 } from '../analyses/analysis.js';
 import { writeOutput } from '../analyses/output-file.js';
 import type { Report } from '../analyses/report.js';
-import { Trace } from '../replay/trace.js';
+import { Trace, type ProcessRow } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
 import { formatCount } from '../schemas/numbers.js';
+import { process_starts } from '../schemas/tables.js';
 import { storeFindings } from './finding-files.js';
 import { judge, suppressionsOf } from './judge.js';
 import { OUT_OPTION, RUN_WORD } from './numbers.js';
@@ -69,6 +70,11 @@ const OPTIONS = {
     requiresArg: true,
     describe: "Write the findings as Valgrind's XML, too; %p in the name stands for the process id",
   },
+  'log-file': {
+    type: 'string',
+    requiresArg: true,
+    describe: "Write the findings as Valgrind's log, too; %p in the name stands for the process id",
+  },
   'error-exitcode': {
     type: 'number',
     requiresArg: true,
@@ -95,6 +101,7 @@ interface Arguments {
   'gen-suppressions': 'no' | 'all';
   'error-exitcode': number;
   'xml-file'?: string;
+  'log-file'?: string;
   verbose: boolean;
   out: string;
   readonly [option: string]: unknown;
@@ -215,6 +222,7 @@ export async function runAnalyze(args: Arguments): Promise<void> {
     });
     for (const report of reports) storeFindings(trace, report.name, report.findings, report.tables);
     if (args['xml-file'] !== undefined) await writeXml(trace, reports, args['xml-file']);
+    if (args['log-file'] !== undefined) await writeLog(trace, reports, args['log-file']);
     await print(reports, args);
     if (reports.some(({ counts }) => counts.errors > 0)) process.exitCode = exitcode;
   } finally {
@@ -224,16 +232,43 @@ export async function runAnalyze(args: Arguments): Promise<void> {
 
 /** As `valgrind --xml=yes --xml-file=` does: a document for each process image. */
 async function writeXml(trace: Trace, reports: readonly Report[], path: string): Promise<void> {
-  const [report] = reports;
-  if (!report || reports.length > 1)
-    throw new UserError('--xml-file is for one analysis: run the others apart.');
   const { valgrindXml } = await import('./valgrind-xml.js');
-  const judged = trace.processes.filter(({ process }) => report.processNumbers.includes(process));
-  for (const image of judged) {
-    const parent = trace.processes.find(({ process }) => process === image.parent);
-    const xml = valgrindXml(report, image, parent?.pid ?? 0, manifestOf(trace));
+  const [report, judged] = onlyReport(trace, reports, 'xml-file');
+  for (const { image, parentPid } of judged) {
+    const xml = valgrindXml(report, image, parentPid, manifestOf(trace));
     writeOutput('xml-file', path, image, judged.length > 1, xml);
   }
+}
+
+/** As `valgrind --log-file=` does: what goes to one file stands one after another. */
+async function writeLog(trace: Trace, reports: readonly Report[], path: string): Promise<void> {
+  const { valgrindLog } = await import('./valgrind-log.js');
+  const [report, judged] = onlyReport(trace, reports, 'log-file');
+  const logs = new Map<string, string>();
+  for (const { image, parentPid } of judged) {
+    const file = path.replaceAll('%p', String(image.pid));
+    const log = valgrindLog(trace, report, image, parentPid, manifestOf(trace));
+    logs.set(file, (logs.get(file) ?? '') + log);
+  }
+  for (const [file, log] of logs) writeOutput('log-file', file, judged[0]!.image, false, log);
+}
+
+/** The report of the only analysis, and the process images that it judged. Throws UserError if there are more. */
+function onlyReport(
+  trace: Trace,
+  reports: readonly Report[],
+  option: string,
+): [Report, { image: ProcessRow; parentPid: number }[]] {
+  const [report] = reports;
+  if (!report || reports.length > 1)
+    throw new UserError(`--${option} is for one analysis: run the others apart.`);
+  const parents = new Map<number, number>();
+  for (const { process, parent_pid } of trace.rows(process_starts))
+    parents.set(process, parent_pid);
+  const judged = trace.processes
+    .filter(({ process }) => report.processNumbers.includes(process))
+    .map((image) => ({ image, parentPid: parents.get(image.process) ?? 0 }));
+  return [report, judged];
 }
 
 /** Several reports stand one after another; in JSON, in a list. */

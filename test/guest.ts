@@ -104,7 +104,7 @@ export function run(argv: readonly string[], options: RunOptions = {}): SpawnSyn
  * Tests use the distribution's programs, whatever version managers stand first in the path, with the
  * Valgrind that does.
  */
-const PATH = [
+export const PATH = [
   dirname(findProgram('valgrind') ?? '/usr/bin/valgrind'),
   '/usr/local/sbin',
   '/usr/local/bin',
