@@ -5,6 +5,7 @@
 import { availableParallelism } from 'node:os';
 import {
   DuckDBInstance,
+  DuckDBTypeId,
   StatementType,
   type DuckDBConnection,
   type DuckDBPreparedStatement,
@@ -51,6 +52,11 @@ import type { Trace } from './trace.js';
 
 /** Bytes of address space that are looked up in parallel; more are scanned. */
 const MOST_LOOKED_UP = 4096n;
+
+const WIDE_INTEGERS: ReadonlySet<DuckDBTypeId> = new Set([
+  DuckDBTypeId.HUGEINT,
+  DuckDBTypeId.UHUGEINT,
+]);
 
 export class Database {
   private hints: Hints = ANYTHING;
@@ -164,13 +170,26 @@ export class Database {
     );
   }
 
-  /** Writes the rows of a SELECT to a Parquet file. */
-  async writeParquet(sql: string, path: string): Promise<void> {
-    await this.explained(async () => {
+  /**
+   * Writes the rows of a SELECT to a Parquet file. Gives their number. Integers of 128 bits, which Parquet does not have,
+   * are decimal numbers, not DuckDB's doubles.
+   */
+  async writeParquet(sql: string, path: string): Promise<number> {
+    return this.explained(async () => {
+      const statement = await this.prepare(sql);
+      const wide = Array.from({ length: statement.columnCount }, (_, i) => i)
+        .filter((i) => WIDE_INTEGERS.has(statement.columnTypeId(i)))
+        .map((i) => `"${statement.columnName(i).replaceAll('"', '""')}"`);
+      statement.destroySync();
+      const exact = wide.map((name) => `${name}::decimal(38, 0) as ${name}`);
+      const rows = withoutSemicolon(sql);
+      const source =
+        wide.length === 0 ? rows : `select * replace (${exact.join(', ')}) from (${rows}\n)`;
       await this.getReady(sql, true);
-      await this.connection.run(
-        `copy (${withoutSemicolon(sql)}\n) to '${path.replaceAll("'", "''")}' (format parquet)`,
+      const { rowsChanged } = await this.connection.run(
+        `copy (${source}\n) to '${path.replaceAll("'", "''")}' (format parquet)`,
       );
+      return rowsChanged;
     });
   }
 

@@ -18,7 +18,7 @@ after(() => database.close());
 
 async function written(
   sql: string,
-  write: (result: DuckDBResult, sink: Sink) => Promise<void>,
+  write: (result: DuckDBResult, sink: Sink) => Promise<unknown>,
 ): Promise<Buffer> {
   const chunks: Buffer[] = [];
   const stream = new Writable({
@@ -71,6 +71,59 @@ test('a table says what it leaves out', async () => {
   assert.match(await show('select 1 as r', 0), /\n1 row\n$/);
   assert.match(await show(`select repeat('x', 1000) as s`, 0), /x… \(1000 characters\)/);
 });
+
+test('Arrow and Parquet have every type, with and without NULL', async () => {
+  const columns = [
+    "(['odd', 'even'])[r % 2 + 1]::enum('odd', 'even') as e",
+    'r % 3 = 0 as t',
+    ...['tinyint', 'smallint', 'integer', 'bigint', 'float', 'double'].map(
+      (type) => `(r % 100 - 50)::${type} as ${type}_`,
+    ),
+    ...['utinyint', 'usmallint', 'uinteger'].map((type) => `(r % 200)::${type} as ${type}_`),
+    '(18446744073709551615 - r)::ubigint as ubigint_',
+    "repeat('ä', r::int % 20) as s",
+    "repeat('x', r::int % 20)::blob as b",
+    '170141183460469231731687303715884105::hugeint + r as h',
+  ];
+  const sql = `select r, ${columns.join(', ')} from range(5000) t(r)`;
+  // Each column has NULL in rows of its own.
+  const holes = columns.map((column, i) => {
+    const name = column.split(' as ').at(-1)!;
+    return `case when r % ${i + 2} = 1 then null else ${name} end as ${name}`;
+  });
+  const withNulls = `select r, ${holes.join(', ')} from (${sql})`;
+  for (const statement of [sql, withNulls]) {
+    const expected = await database.rows(`select columns(*)::varchar from (${statement})`);
+    const table = tableFromIPC(await written(statement, writeArrow));
+    const shown = (value: unknown): string | null => {
+      if (value instanceof Uint8Array) return Buffer.from(value).toString('latin1');
+      return value === null ? null : String(value);
+    };
+    const found = table
+      .toArray()
+      .map((row: { toJSON(): Record<string, unknown> }) =>
+        Object.fromEntries(
+          Object.entries(row.toJSON()).map(([name, value]) => [name, shown(value)]),
+        ),
+      );
+    assert.deepEqual(
+      found,
+      expected.map(({ float_, double_, ...row }) => ({
+        ...row,
+        ...{ float_: plain(float_), double_: plain(double_) },
+      })),
+    );
+    const path = join(temporaryFolder(), 'types.parquet');
+    assert.equal(await database.writeParquet(statement, path), 5000);
+    const [same] = await database.rows(
+      `select count(*) as n from (select columns(*)::varchar from '${path}' intersect select columns(*)::varchar from (${statement}))`,
+    );
+    assert.equal(same!['n'], 5000n);
+  }
+});
+
+/** A number that DuckDB shows with `.0`. */
+const plain = (value: unknown) => (value === null ? null : String(value).replace(/\.0$/, ''));
 
 test('Arrow and Parquet come back', async () => {
   const sql = `select (range::ubigint + 9223372036854775808)::ubigint as u, if(range % 2 = 0, null, 'x') as s, '\\xfe'::blob as b from range(5000)`;
