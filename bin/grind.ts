@@ -19,6 +19,7 @@ const COMMANDS: Commands = {
     (await import('./new-analysis.js')).newAnalysisCommand as CommandModule,
   diff: async () => (await import('./diff.js')).diffCommand as CommandModule,
   'bisect-run': async () => (await import('./bisect.js')).bisectCommand as CommandModule,
+  export: async () => (await import('./export.js')).exportCommand as CommandModule,
   report: async () => (await import('./report.js')).reportCommand as CommandModule,
   completion: async () =>
     (await import('./completion.js')).completionCommand(COMMANDS) as CommandModule,
