@@ -5,21 +5,21 @@ import { UserError } from '../schemas/errors.js';
 import { OUT_OPTION } from './numbers.js';
 import { findRun, listRuns } from './runs.js';
 
-const FORMATS = ['parquet', 'arrow'] as const;
+const FORMATS = ['parquet', 'arrow', 'perfetto'] as const;
 
 const OPTIONS = {
   format: {
     alias: 'f',
     choices: FORMATS,
     default: 'parquet' as (typeof FORMATS)[number],
-    describe: 'What files to write',
+    describe: 'Tables as Parquet or Arrow files, or a trace for Perfetto and chrome://tracing',
   },
   output: {
     alias: 'o',
     type: 'string',
     requiresArg: true,
     demandOption: true,
-    describe: 'The folder for tables: TABLE/commit=C/run=R/part-0.parquet',
+    describe: 'The folder for tables, TABLE/commit=C/run=R/part-0.parquet, or the file',
   },
   tables: {
     type: 'string',
@@ -34,7 +34,7 @@ type Arguments = InferredOptionTypes<typeof OPTIONS> & { runs?: string[] };
 
 export const exportCommand: CommandModule<object, Arguments> = {
   command: 'export [runs..]',
-  describe: 'Write runs as files for databases and other programs',
+  describe: 'Write runs as files for other programs: databases, trace viewers',
   builder: (yargs) =>
     yargs
       .positional('runs', {
@@ -44,6 +44,7 @@ export const exportCommand: CommandModule<object, Arguments> = {
       })
       .options(OPTIONS)
       .example('$0 export --all -o lake', 'All runs as Parquet, partitioned by commit and run')
+      .example('$0 export -o run.json -f perfetto', 'The last run for https://ui.perfetto.dev')
       .example('$0 export -o out -f arrow --tables accesses', 'Every load and store'),
   handler: runExport,
 };
@@ -51,12 +52,21 @@ export const exportCommand: CommandModule<object, Arguments> = {
 async function runExport(args: Arguments): Promise<void> {
   const { format, output, tables } = args;
   const folders = await chosenFolders(args);
+  if (format === 'perfetto') {
+    if (tables !== undefined) throw new UserError('--tables is for tables, not for a trace.');
+    if (folders.length > 1) throw new UserError('A trace is of one run: name one.');
+  }
   for (const folder of folders) {
     const trace = Trace.open(folder);
     try {
       for (const { sentence } of trace.damages()) console.error(`grind: ${sentence}`);
-      const { exportTables } = await import('./export-tables.js');
-      await exportTables(trace, output, format, tables?.split(','));
+      if (format === 'perfetto') {
+        const { exportPerfetto } = await import('./export-perfetto.js');
+        await exportPerfetto(trace, output);
+      } else {
+        const { exportTables } = await import('./export-tables.js');
+        await exportTables(trace, output, format, tables?.split(','));
+      }
     } finally {
       trace.close();
     }
