@@ -141,5 +141,8 @@ describe('export', () => {
     assert.match(refused('-o', lake, '--tables', 'heap,nothing'), /There is no table nothing/);
     assert.match(refused('-o', '/dev/null/none'), /Cannot make the folder \/dev\/null\/none/);
     assert.match(refused('-o', lake, '--all'), /Name runs or say --all/);
+    const trace = ['-o', join(lake, 'x'), '-f', 'perfetto'];
+    assert.match(refused(...trace, '--tables', 'heap'), /--tables is for tables/);
+    assert.match(refused(outside.folder, ...trace), /A trace is of one run/);
   });
 });
