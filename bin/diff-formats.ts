@@ -2,6 +2,12 @@
 import { frameText, type NamedStack } from '../analyses/report.js';
 import type { Manifest } from '../recorder/manifest.js';
 import { formatCount } from '../schemas/numbers.js';
+import {
+  behaviourJson,
+  behaviourLines,
+  otherImages,
+  type BehaviourDiff,
+} from './diff-behaviour.js';
 import { isPlacement, SPREADS, type Change } from './diff-costs.js';
 import type { ComparedFinding, FindingsDiff } from './diff-findings.js';
 import type { JudgedGate } from './diff-gates.js';
@@ -23,19 +29,22 @@ export interface RunsDiff {
   /** By key of `SPREADS`: what changed, the largest changes first. */
   readonly spreads: Readonly<Record<(typeof SPREADS)[number]['key'], readonly Change[]>>;
   readonly gates: readonly JudgedGate[];
+  /** Absent if it was not compared. */
+  readonly behaviour?: BehaviourDiff | undefined;
   /** What could not be judged in either run. */
   readonly missing: readonly string[];
 }
 
 /** Whether nothing changed that is compared. */
-export const isSame = ({ findings, figures, spreads }: RunsDiff): boolean =>
+export const isSame = ({ findings, figures, spreads, behaviour }: RunsDiff): boolean =>
+  (!behaviour || otherImages(behaviour) === 0) &&
   findings.added.length + findings.fixed.length === 0 &&
   figures.every(({ before, after }) => before === after) &&
   SPREADS.every(({ key }) => spreads[key].length === 0);
 
 /** @param most - rows of each table that are shown */
 export function diffText(diff: RunsDiff, most: number): string {
-  const { before, after, findings, figures, spreads, gates, missing } = diff;
+  const { before, after, findings, figures, spreads, gates, behaviour, missing } = diff;
   const lines = [`from ${sideText(before)}`, `to   ${sideText(after)}`, ''];
   for (const sentence of missing) lines.push(`Not judged: ${sentence}`);
   if (isSame(diff)) lines.push('Nothing changed.', '');
@@ -60,6 +69,7 @@ export function diffText(diff: RunsDiff, most: number): string {
       lines.push(layOut([head, 'before', 'after', 'change'], shown.map(cells)), '');
     }
   }
+  if (behaviour) lines.push('Behaviour:', ...behaviourLines(behaviour), '');
   for (const { gate, holds, what } of gates)
     lines.push(`${holds ? 'FAILED' : 'passed'} ${gate.text}: ${what}`);
   return lines.join('\n').trimEnd();
@@ -67,7 +77,7 @@ export function diffText(diff: RunsDiff, most: number): string {
 
 /** GitHub's dialect. */
 export function diffMarkdown(diff: RunsDiff, most: number): string {
-  const { before, after, findings, figures, spreads, gates, missing } = diff;
+  const { before, after, findings, figures, spreads, gates, behaviour, missing } = diff;
   const failed = gates.filter(({ holds }) => holds);
   const lines = [`### grind: ${countsText(findings)}`, ''];
   lines.push(`From ${code(sideText(before))} to ${code(sideText(after))}.`, '');
@@ -94,10 +104,15 @@ export function diffMarkdown(diff: RunsDiff, most: number): string {
     lines.push(`<details><summary>${title}${cutText(spreads[key].length, most)}</summary>`, '');
     lines.push(...markdownTable(head, spreads[key].slice(0, most)), '', '</details>', '');
   }
+  if (behaviour && otherImages(behaviour) > 0) {
+    lines.push('<details><summary>Where the executions part</summary>', '', '```');
+    lines.push(...behaviourLines(behaviour), '```', '</details>', '');
+  }
   return lines.join('\n');
 }
 
-export function diffJson({ before, after, findings, figures, spreads, gates, missing }: RunsDiff) {
+export function diffJson(diff: RunsDiff) {
+  const { before, after, findings, figures, spreads, gates, behaviour, missing } = diff;
   const side = ({ run, manifest: { git, argv, started } }: Side) => ({
     ...{ run, argv, started },
     ...(git && { commit: git.commit, dirty: git.dirty }),
@@ -120,6 +135,7 @@ export function diffJson({ before, after, findings, figures, spreads, gates, mis
     figures: figures.map(changeJson),
     ...Object.fromEntries(SPREADS.map(({ key }) => [key, spreads[key].map(changeJson)])),
     gates: gates.map(({ gate, holds, what }) => ({ gate: gate.text, failed: holds, what })),
+    ...(behaviour && { behaviour: behaviourJson(behaviour) }),
     missing,
   };
 }

@@ -1,12 +1,13 @@
 /** Conditions on the difference of two runs, such as `instructions>+2%`, under which `grind diff` fails. */
 import { UserError } from '../schemas/errors.js';
 import { formatCount } from '../schemas/numbers.js';
+import { otherImages, type BehaviourDiff } from './diff-behaviour.js';
 import type { Change } from './diff-costs.js';
 
 export interface Gate {
   /** As the user wrote it. */
   readonly text: string;
-  /** `new-findings`, or the name of a figure. */
+  /** `new-findings`, `behaviour`, or the name of a figure. */
   readonly name: string;
   /** What the figure may grow by: in percent, or in its own unit. */
   readonly most: number;
@@ -21,6 +22,8 @@ export interface JudgedGate {
 }
 
 export const NEW_FINDINGS = 'new-findings';
+/** Process images that did something else. */
+export const BEHAVIOUR = 'behaviour';
 
 /** Parses conditions separated by commas. Throws UserError for what is none. */
 export function parseGates(text: string): Gate[] {
@@ -31,7 +34,8 @@ export function parseGates(text: string): Gate[] {
     .map((part) => {
       const found = /^([a-z0-9-]+)(?:>\+?(\d+(?:\.\d+)?)(%?))?$/.exec(part);
       const [, name, most, percent] = found ?? [];
-      if (name === undefined || (name === NEW_FINDINGS && percent))
+      const isCount = name === NEW_FINDINGS || name === BEHAVIOUR;
+      if (name === undefined || (isCount && percent))
         throw new UserError(
           `--fail-on does not understand "${part}": write new-findings, new-findings>2, instructions>+2% or peak-heap>+4096, separated by commas.`,
         );
@@ -44,6 +48,7 @@ export function judgeGates(
   gates: readonly Gate[],
   newFindings: number,
   figures: readonly Change[],
+  behaviour?: BehaviourDiff,
 ): JudgedGate[] {
   return gates.map((gate) => {
     if (gate.name === NEW_FINDINGS)
@@ -51,10 +56,17 @@ export function judgeGates(
         ...{ gate, holds: newFindings > gate.most },
         what: `${formatCount(newFindings)} new findings`,
       };
+    if (gate.name === BEHAVIOUR && behaviour) {
+      const others = otherImages(behaviour);
+      return {
+        ...{ gate, holds: others > gate.most },
+        what: `${formatCount(others)} process images did something else`,
+      };
+    }
     const figure = figures.find(({ name }) => name === gate.name);
     if (!figure)
       throw new UserError(
-        `--fail-on names no figure with "${gate.name}": there are ${[NEW_FINDINGS, ...figures.map(({ name }) => name)].join(', ')}.`,
+        `--fail-on names no figure with "${gate.name}": there are ${[NEW_FINDINGS, BEHAVIOUR, ...figures.map(({ name }) => name)].join(', ')}.`,
       );
     const growth = figure.after - figure.before;
     // Anything is infinitely more than nothing.

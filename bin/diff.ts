@@ -9,6 +9,7 @@ import { UserError } from '../schemas/errors.js';
 import { both, changes, costsOf, lineChanges, type Costs } from './diff-costs.js';
 import { pathChanges } from './call-paths.js';
 import { annotations, junit } from './ci-formats.js';
+import { BEHAVIOUR_MODES, behaviourDiff, type BehaviourDiff } from './diff-behaviour.js';
 import {
   compared,
   diffFindings,
@@ -16,7 +17,7 @@ import {
   type FindingsDiff,
 } from './diff-findings.js';
 import { diffJson, diffMarkdown, diffText, type RunsDiff, type Side } from './diff-formats.js';
-import { judgeGates, parseGates, type Gate } from './diff-gates.js';
+import { BEHAVIOUR, judgeGates, parseGates, type Gate } from './diff-gates.js';
 import { judge, suppressionsOf } from './judge.js';
 import { OUT_OPTION } from './numbers.js';
 import { withPlacements } from './placement-noise.js';
@@ -51,6 +52,12 @@ export const COMPARISON_OPTIONS = {
     nargs: 1,
     requiresArg: true,
     describe: 'Leave out findings that this Valgrind suppression file names; can be repeated',
+  },
+  behaviour: {
+    choices: BEHAVIOUR_MODES,
+    default: 'auto' as (typeof BEHAVIOUR_MODES)[number],
+    describe:
+      'Say where the executions part; auto: of the largest process images of together 500 million instructions',
   },
   'fail-on': {
     type: 'string',
@@ -129,8 +136,9 @@ async function diff(args: Arguments): Promise<void> {
   const lookAt = async (run: string | undefined): Promise<Look> =>
     look(await findRun(run, args.out, args.scenario), comparison);
   const [before, after] = [await lookAt(args.before), await lookAt(args.after)];
+  const behaviour = await compareBehaviour(args, gates);
   const found = await withPlacements(
-    compareLooks(before, after, gates),
+    compareLooks(before, after, gates, behaviour),
     ...([before, after, comparison, args.placements] as const),
   );
   const { findings } = found;
@@ -153,7 +161,12 @@ export const gatesOf = ({ 'fail-on': given, project }: Comparison): Gate[] =>
   parseGates(given ?? project['fail-on'] ?? '');
 
 /** What changed from one run to another. */
-export function compareLooks(before: Look, after: Look, gates: readonly Gate[]): RunsDiff {
+export function compareLooks(
+  before: Look,
+  after: Look,
+  gates: readonly Gate[],
+  behaviour?: BehaviourDiff,
+): RunsDiff {
   const figures = both(before.costs.figures, after.costs.figures);
   const sources = sourceChanges(before.source, after.source);
   const renames = renamedFunctions(before.costs.lines, after.costs.lines, sources);
@@ -178,9 +191,22 @@ export function compareLooks(before: Look, after: Look, gates: readonly Gate[]):
       holds: changes(first.holds, second.holds),
       syscalls: changes(first.syscalls, second.syscalls),
     },
-    gates: judgeGates(gates, findings.added.length, figures),
+    gates: judgeGates(gates, findings.added.length, figures, behaviour),
+    behaviour,
     missing: [...[before, after].flatMap(({ missing }) => missing), ...(sources?.missing ?? [])],
   };
+}
+
+/** Undefined if it is not wanted. */
+async function compareBehaviour(
+  { before, after, out, scenario, behaviour }: Arguments,
+  gates: readonly Gate[],
+): Promise<BehaviourDiff | undefined> {
+  const isGate = gates.some(({ name }) => name === BEHAVIOUR);
+  if (behaviour === 'no' && !isGate) return undefined;
+  const folderOf = (run: string | undefined): Promise<string> => findRun(run, out, scenario);
+  const folders = { before: await folderOf(before), after: await folderOf(after) };
+  return behaviourDiff(folders, isGate || behaviour === 'yes');
 }
 
 function sarifOf({ added, fixed, kept }: FindingsDiff, { versions }: Manifest): object {

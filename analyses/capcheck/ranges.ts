@@ -25,6 +25,12 @@ export class RangeMap<T> {
     return this.within(address, address + 1)[0];
   }
 
+  /** The range that holds an address, not cut. */
+  around(address: number): Range<T> | undefined {
+    const [first, beyond] = this.overlapping(address, address + 1);
+    return beyond > first ? this.ranges[first] : undefined;
+  }
+
   /** What overlaps a range, cut to it. */
   within(start: number, end: number): Range<T>[] {
     const [first, beyond] = this.overlapping(start, end);
