@@ -110,7 +110,7 @@ function imageLines(image: ProcessBehaviour): string[] {
   const { program, threads, functions, unmatched, end, outputs } = image;
   const lines = [
     `${program} (process ${image.before}${image.after === image.before ? '' : ` and ${image.after}`}):${
-      didSame(image) ? ' did the same, with other input' : ''
+      didSame(image) ? ' took the same way and asked for the same' : ''
     }`,
   ];
   if (image.arguments)
@@ -150,8 +150,13 @@ function threadLines({
   fleeting,
 }: ThreadBehaviour): string[] {
   const lines: string[] = [];
-  const first = input ?? (parting || request || value ? fleeting : undefined);
-  if (first) lines.push(` First other input: ${callLines(first)[0]}`, ...callLines(first).slice(1));
+  const told = (what: string, call: CallDifference): void => {
+    const [head, ...rest] = callLines(call);
+    lines.push(` ${what}: ${head}`, ...rest);
+  };
+  if (input) told('First other input', input);
+  else if (fleeting && (parting || request || value))
+    told('First other input, of a kind that is another in each execution', fleeting);
   if (value) {
     const { before, after } = value;
     lines.push(
@@ -177,11 +182,7 @@ function threadLines({
       `   From the parting on, the thread executes ${formatCount(left.before)} and ${formatCount(left.after)} instructions.`,
     );
   }
-  if (request)
-    lines.push(
-      ` First other system call: ${callLines(request)[0]}`,
-      ...callLines(request).slice(1),
-    );
+  if (request) told('First other system call', request);
   return lines;
 }
 

@@ -11,7 +11,7 @@
  * the cause.
  */
 import { basename } from 'node:path';
-import { numberAt, wordsOf } from '../../replay/event-cursor.js';
+import { legsOf, numberAt, wordsOf, type Leg } from '../../replay/event-cursor.js';
 import { grown } from '../../replay/grown.js';
 import { programRows } from '../../replay/lineage.js';
 import type { Trace } from '../../replay/trace.js';
@@ -138,15 +138,18 @@ export class Code {
     };
   }
 
+  /** The file that was executed, which for a forked image is the one of those that it comes from. */
+  private programPath(): string | undefined {
+    const [{ process }] = legsOf(this.trace, this.process) as [Leg];
+    for (const { op, file } of this.trace.rows(mappings, process))
+      if (op === 'startup' && file !== '') return file;
+    return undefined;
+  }
+
   private readModules(): Map<number, CodeModule> {
     const { trace, process } = this;
     const buildIds = (trace.manifest['modules'] ?? {}) as Readonly<Record<string, string>>;
-    let program: string | undefined;
-    for (const { op, file } of trace.rows(mappings, process))
-      if (op === 'startup' && file !== '') {
-        program = file;
-        break;
-      }
+    const program = this.programPath();
     const byNumber = new Map<number, CodeModule>();
     for (const { batch, count } of programRows(trace, modules, process)) {
       let row = 0;

@@ -108,12 +108,16 @@ const KEPT_FUNCTIONS = 100;
 
 /** Process images of two runs that stand for one another: of the same program, in their order. */
 export function matchImages(before: Trace, after: Trace): Both<ProcessRow>[] {
-  const nameOf = ({ executable }: ProcessRow): string => executable.replace(/.*\//, '');
+  // What was recorded may have another name in each run.
+  const nameOf = ({ processes }: Trace, { executable }: ProcessRow): string =>
+    executable === processes[0]!.executable ? '' : executable.replace(/.*\//, '');
   const open = new Map<string, ProcessRow[]>();
-  const [first, ...others] = after.processes;
-  for (const row of others) open.set(nameOf(row), [...(open.get(nameOf(row)) ?? []), row]);
-  return before.processes.flatMap((row, i) => {
-    const other = i === 0 ? first : open.get(nameOf(row))?.shift();
+  for (const row of after.processes) {
+    const name = nameOf(after, row);
+    open.set(name, [...(open.get(name) ?? []), row]);
+  }
+  return before.processes.flatMap((row) => {
+    const other = open.get(nameOf(before, row))?.shift();
     return other ? [{ before: row, after: other }] : [];
   });
 }
@@ -129,34 +133,28 @@ export function compareImages(
     after: new Code(after, images.after.process),
   };
   const pair = new Pair(codes, false);
-  const deep = new Map<string, Located>();
-  const keys = [...pair.walks.before.threads.keys()];
-  const matched = keys.filter((key) => pair.walks.after.threads.has(key));
-  const found = new Map(matched.map((key) => [key, pair.locate(key)]));
+  const matched = [...pair.walks.before.threads.keys()].filter((key) =>
+    pair.walks.after.threads.has(key),
+  );
+  const own = pair.explainAll(matched);
   const calls = new Map(matched.map((key) => [key, pair.callDifferences(key)]));
   const hidden = matched.filter(
-    (key) => found.get(key)!.way < 0 && calls.get(key)!.request !== undefined,
+    (key) => !own.get(key)!.parting && calls.get(key)!.request !== undefined,
   );
-  let inside: Pair | undefined;
-  if (hidden.length > 0) {
-    inside = new Pair(codes, true);
-    for (const key of hidden) deep.set(key, inside.locate(key));
-    inside.collect(deep);
-  }
-  pair.collect(found);
+  // From here on the code is looked at in another way: what concerns the pair has been asked.
+  const deep = hidden.length > 0 ? new Pair(codes, true).explainAll(hidden) : undefined;
   const threads = matched.map((key): ThreadBehaviour => {
-    const own = pair.explain(key, found.get(key)!);
-    const other = deep.has(key) ? inside!.explain(key, deep.get(key)!) : undefined;
+    const [found, inside] = [own.get(key)!, deep?.get(key)];
     return {
       thread: key,
-      parting: own.parting ?? other?.parting,
-      sequel: own.sequel ?? other?.sequel,
-      value: own.value ?? other?.value,
+      parting: found.parting ?? inside?.parting,
+      sequel: found.sequel ?? inside?.sequel,
+      value: found.value ?? inside?.value,
       ...calls.get(key)!,
     };
   });
   const only = (side: keyof Both<0>): string[] =>
-    [...pair.walks[side].threads.keys()].filter((key) => !found.has(key));
+    [...pair.walks[side].threads.keys()].filter((key) => !own.has(key));
   const ends = { before: endOf(images.before), after: endOf(images.after) };
   const args = { before: images.before.arguments, after: images.after.arguments };
   const given = {
@@ -185,6 +183,8 @@ interface Located {
   readonly values: number;
 }
 
+type Explanation = Pick<ThreadBehaviour, 'parting' | 'sequel' | 'value'>;
+
 /** The two executions of one process image. */
 class Pair {
   readonly walks: Both<Walk>;
@@ -207,8 +207,15 @@ class Pair {
     };
   }
 
+  /** Says what the first differences of threads are. */
+  explainAll(keys: readonly string[]): Map<string, Explanation> {
+    const found = new Map(keys.map((key) => [key, this.locate(key)]));
+    this.collect(found);
+    return new Map(keys.map((key) => [key, this.explain(key, found.get(key)!)]));
+  }
+
   /** The first chunks of a thread in which the executions differ. */
-  locate(key: string): Located {
+  private locate(key: string): Located {
     const [a, b] = [this.walks.before.threads.get(key)!, this.walks.after.threads.get(key)!];
     const differs = (chunk: number, lane: number): boolean => {
       const [one, other] = [a.chunk(chunk), b.chunk(chunk)];
@@ -225,7 +232,7 @@ class Pair {
   }
 
   /** Replays up to where threads differ and keeps their steps there. */
-  collect(found: ReadonlyMap<string, Located>): void {
+  private collect(found: ReadonlyMap<string, Located>): void {
     const wanted = [...found].flatMap(([thread, { way, values }]) => {
       if (way < 0 && values < 0) return [];
       const first = (values < 0 ? way : values) * CHUNK;
@@ -247,11 +254,7 @@ class Pair {
     this.kept = { before: walk('before'), after: walk('after') };
   }
 
-  /** Says what the first differences of a thread are. */
-  explain(
-    key: string,
-    { way, values }: Located,
-  ): Pick<ThreadBehaviour, 'parting' | 'sequel' | 'value'> {
+  private explain(key: string, { way, values }: Located): Explanation {
     if (way < 0 && values < 0) return { parting: undefined, sequel: undefined, value: undefined };
     const [a, b] = [
       this.kept!.before.threads.get(key)!.kept!,
@@ -291,12 +294,11 @@ class Pair {
   }
 
   /** What lies between the last common step and the first that differs. */
-  private parting(key: string, a: Steps, b: Steps, at: number): Parting | undefined {
+  private parting(key: string, a: Steps, b: Steps, at: number): Parting {
     const stretch = (side: keyof Both<0>, steps: Steps): Stretch => {
-      const { thread } = this.threadOf(side, key);
-      const from = at === 0 ? 0 : steps.ticks[at - 1]!;
-      const to = at < steps.count ? steps.ticks[at]! : this.threadOf(side, key).pausedAt;
-      return zoom(this.codes[side], thread, from, to);
+      const { thread, startedAt, pausedAt } = this.threadOf(side, key);
+      const from = at === 0 ? startedAt : steps.ticks[at - 1]!;
+      return zoom(this.codes[side], thread, from, at < steps.count ? steps.ticks[at]! : pausedAt);
     };
     const both = { before: stretch('before', a), after: stretch('after', b) };
     const ways = {
@@ -306,43 +308,43 @@ class Pair {
     const [one, other] = [ways.before, ways.after];
     let i = 0;
     while (i < one.keys.length && i < other.keys.length && one.keys[i] === other.keys[i]) i++;
-    if (i === 0) return undefined;
-    const side = (name: keyof Both<0>) => {
-      const { rows } = ways[name];
+    const side = (name: keyof Both<0>, steps: Steps) => {
+      const { firsts, lasts } = ways[name];
       const lines = both[name];
       const symbols = this.symbols[name];
-      // In coarse code the last common line may go on for some instructions.
-      const last = i < rows.length ? rows[i]! - 1 : rows.at(-1)!;
-      const row = ways[name].isExact[i - 1] ? rows[i - 1]! : Math.max(rows[i - 1]!, last);
-      const next = i < rows.length ? rows[i]! : undefined;
+      const row = i === 0 ? 0 : lasts[i - 1]!;
+      const next = firsts[i];
+      // Where nothing tells the two apart but the steps: in code without a name, or too far away.
+      const step = at < steps.count ? steps.pcs[at] : undefined;
+      const later = next === undefined ? step : lines.pcs[next];
+      const pc = lines.count > 0 ? lines.pcs[row]! : steps.pcs[Math.max(0, at - 1)]!;
       return {
-        tick: lines.ticks[row]!,
-        frames: symbols.stack(lines.stackAt(row)),
-        next: {
-          frame: next === undefined ? undefined : symbols.frames(BigInt(lines.pcs[next]!))[0],
-          compared: next === undefined ? undefined : lines.comparedBefore(next),
-        },
-        isBranch:
-          next === row + 1 &&
-          lines.pcs[next] === lines.pcs[row]! + symbols.lengthOf(BigInt(lines.pcs[row]!)),
+        tick: lines.count > 0 ? lines.ticks[row]! : steps.ticks[Math.max(0, at - 1)]!,
+        frames: symbols.stack(lines.count > 0 ? lines.stackAt(row) : [BigInt(pc)]),
+        frame: later === undefined ? undefined : symbols.frames(BigInt(later))[0],
+        compared: next === undefined ? undefined : lines.comparedBefore(next),
+        fallsThrough: next === row + 1 && lines.pcs[next] === pc + symbols.lengthOf(BigInt(pc)),
       };
     };
-    const [first, second] = [side('before'), side('after')];
-    const isBranch = first.isBranch || second.isBranch;
-    const plain = ({ tick, frames, next }: typeof first) => ({
+    const [first, second] = [side('before', a), side('after', b)];
+    const isBranch = first.fallsThrough !== second.fallsThrough;
+    const plain = ({ tick, frames, frame, compared }: typeof first) => ({
       ...{ tick, frames },
-      next: { frame: next.frame, compared: isBranch ? next.compared : undefined },
+      next: { frame, compared: isBranch ? compared : undefined },
     });
     return { before: plain(first), after: plain(second), isDeep: this.isDeep };
   }
 
-  /** Instructions of a stretch by what they are known by in both runs; of coarse code, lines that follow one another. */
+  /**
+   * Instructions of a stretch by what they are known by in both runs, as rows of the stretch; of coarse code, lines that
+   * follow one another, with their first and last instructions.
+   */
   private way(
     side: keyof Both<0>,
     { count, pcs }: Stretch,
-  ): { keys: (string | number)[]; rows: number[]; isExact: boolean[] } {
+  ): { keys: (string | number)[]; firsts: number[]; lasts: number[] } {
     const code = this.codes[side];
-    const [keys, rows, isExact] = [[] as (string | number)[], [] as number[], [] as boolean[]];
+    const [keys, firsts, lasts] = [[] as (string | number)[], [] as number[], [] as number[]];
     for (let i = 0; i < count; i++) {
       const pc = pcs[i]!;
       const group = code.groupAt(pc);
@@ -352,13 +354,16 @@ class Pair {
         if (group.name === '') continue;
         const line = (at: number): number => this.symbols[side].source(BigInt(at)).line;
         key = `${group.key}:${line(pc) - line(group.start)}`;
-        if (key === keys.at(-1)) continue;
+        if (key === keys.at(-1)) {
+          lasts[lasts.length - 1] = i;
+          continue;
+        }
       }
       keys.push(key);
-      rows.push(i);
-      isExact.push(group.kind === Kind.exact);
+      firsts.push(i);
+      lasts.push(i);
     }
-    return { keys, rows, isExact };
+    return { keys, firsts, lasts };
   }
 
   /** Whether they come together again, and how often they part. */
@@ -534,12 +539,15 @@ function differAt(one: Uint8Array, other: Uint8Array): number {
 const EXCERPT_BYTES = 64;
 const LEAD_BYTES = 16;
 
+/** Tabs and ends of lines. */
+const TEXT_CONTROLS: ReadonlySet<number> = new Set([9, 10, 13]);
+
 /** Contents around a byte, such as `"a line\n"`, or hexadecimal where it is no text. */
 function excerpt(bytes: Uint8Array, at: number): string {
   const from = bytes.length <= EXCERPT_BYTES ? 0 : Math.max(0, at - LEAD_BYTES);
   const end = bytes.at(-1) === 0 ? bytes.length - 1 : bytes.length; // of a string
   const part = bytes.subarray(from, Math.min(from + EXCERPT_BYTES, end));
-  const isText = part.every((byte) => byte >= 0x20 || byte === 9 || byte === 10 || byte === 13);
+  const isText = part.every((byte) => TEXT_CONTROLS.has(byte) || (byte >= 0x20 && byte < 0x7f));
   const text = isText
     ? JSON.stringify(new TextDecoder().decode(part))
     : Buffer.from(part).toString('hex');

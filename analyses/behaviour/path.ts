@@ -80,6 +80,8 @@ export class ThreadPath implements StackOf {
   count = 0;
   stackPointers = new Float64Array(64);
   loose = new Uint8Array(64);
+  /** 1 for calls of the dynamic linker, and those of the C library for it. */
+  ofLinker = new Uint8Array(64);
   /** Addresses of the call instructions. */
   private callers = new Float64Array(64);
   /** Tick of the last row, and whether all code since then is exact. */
@@ -90,6 +92,8 @@ export class ThreadPath implements StackOf {
   ran = 0;
   since = 0;
   pausedAt = 0;
+  /** The tick at which it first ran. */
+  startedAt = 0;
   /** Threads that it has created. */
   children = 0;
   kept: Steps | undefined;
@@ -102,7 +106,7 @@ export class ThreadPath implements StackOf {
 
   /** What it did was its parent's; calls are still under way. */
   restart(kept: Steps | undefined): void {
-    this.steps = this.ran = this.since = this.last = 0;
+    this.steps = this.ran = this.since = this.last = this.startedAt = 0;
     this.lanes.fill(0);
     this.isExact = false;
     this.kept = kept;
@@ -140,13 +144,17 @@ export class ThreadPath implements StackOf {
     lanes.fill(0);
   }
 
-  push(stackPointer: number, pc: bigint): void {
+  push(stackPointer: number, pc: bigint, code: Kind): void {
     while (this.count > 0 && this.stackPointers[this.count - 1]! <= stackPointer) this.count--;
     this.stackPointers = grown(this.stackPointers, this.count + 1);
     if (this.loose.length < this.stackPointers.length) {
       this.loose = grown(this.loose, this.stackPointers.length);
       this.callers = grown(this.callers, this.stackPointers.length);
+      this.ofLinker = grown(this.ofLinker, this.stackPointers.length);
     }
+    const isOfLinker =
+      code === Kind.linker || (code === Kind.runtime && this.ofLinker[this.count - 1] === 1);
+    this.ofLinker[this.count] = isOfLinker ? 1 : 0;
     this.callers[this.count] = Number(pc);
     this.stackPointers[this.count] = stackPointer;
     this.loose[this.count++] = 0;
@@ -255,7 +263,7 @@ export class Walk implements CallHooks {
       const key = this.spawned.get(thread) ?? String(thread);
       next = new ThreadPath(key, thread);
       next.kept = this.keptOf(key);
-      next.last = now;
+      next.last = next.startedAt = now;
       if (this.byNumber.size === 0) this.begin();
       this.byNumber.set(thread, next);
       this.threads.set(key, next);
@@ -409,7 +417,7 @@ export class Walk implements CallHooks {
         if (table.stores[site] !== 1) continue;
         const kind = storesAt.kinds[site]!;
         if (kind !== Kind.exact) {
-          path.inRuntime = kind !== Kind.coarse;
+          if (kind !== Kind.linker) path.inRuntime = kind === Kind.runtime;
           path.isExact = false;
           continue;
         }
@@ -460,11 +468,13 @@ export class Walk implements CallHooks {
     if (kind === ENTER) {
       const wasInRuntime = path.inRuntime;
       const isSystem = code === Kind.runtime || code === Kind.linker;
+      const isCalled = path.stackPointers[path.count - 1] === stackPointer;
+      // The linker asks the C library to compare names, the first time that a function is called.
+      if (code === Kind.runtime && isCalled && path.ofLinker[path.count - 1]) return;
       if (code !== Kind.linker) path.inRuntime = isSystem;
       path.isExact = code === Kind.exact;
       path.last = tick;
-      if (path.count > 0 && path.stackPointers[path.count - 1] === stackPointer)
-        path.loose[path.count - 1]! |= callsAt.loose[site]!;
+      if (isCalled && path.count > 0) path.loose[path.count - 1]! |= callsAt.loose[site]!;
       if (code === Kind.linker || (isSystem && wasInRuntime)) return;
       const fn = callsAt.functions[site]!;
       this.entries = grown(this.entries, fn + 1);
@@ -481,7 +491,7 @@ export class Walk implements CallHooks {
     } else if (code === Kind.coarse) path.inRuntime = false;
     path.isExact = code === Kind.exact || kind === CALL || kind === RETURN;
     path.last = tick;
-    if (kind === CALL) path.push(stackPointer, table.pcs[site]!);
+    if (kind === CALL) path.push(stackPointer, table.pcs[site]!, code);
     else if (kind === RETURN) path.pop(stackPointer);
   }
 }

@@ -10,7 +10,7 @@ const [, CALL, RETURN] = CALL_SITE_KINDS.map((_, number) => number) as [0, 1, 2,
 
 /** A superblock has fewer instructions than this: replay stops at their ends only. */
 const LONGEST_BLOCK = 400;
-/** As many instructions are looked at at most. */
+/** As many instructions are interpreted at most, of all threads. */
 const MOST = 2_000_000;
 
 /** libvex_guest_amd64.h and guest_amd64_defs.h: what the flags are of. */
@@ -29,8 +29,6 @@ export interface Stretch {
   readonly count: number;
   readonly pcs: Float64Array;
   readonly ticks: Float64Array;
-  /** It ended for there was too much of it. */
-  readonly isCut: boolean;
   /** The addresses of the call stack before the instruction, innermost first. */
   stackAt(i: number): bigint[];
   /** What was compared last before it, for people; undefined if it was no comparison. */
@@ -89,7 +87,9 @@ export function zoom(code: Code, thread: number, from: number, to: number): Stre
   let ticks = new Float64Array(0);
   let flags = new BigUint64Array(0);
   let [block, inside] = [-1, 0];
+  let interpreted = 0;
   const instruction = (pc: bigint): void => {
+    interpreted++;
     // Ticks are counted at the ends of superblocks.
     const { now } = replay.guest;
     inside = now === block ? inside + 1 : 0;
@@ -104,11 +104,11 @@ export function zoom(code: Code, thread: number, from: number, to: number): Stre
     offsets.forEach((offset, i) => (flags[3 * count + i] = replay.guest.readState(offset, 8)));
     count++;
   };
-  for (let at = from; at <= to && count < MOST; at += LONGEST_BLOCK)
+  for (let at = from; at <= to && interpreted < MOST; at += LONGEST_BLOCK)
     if (!replay.runUntil(BigInt(Math.min(at + LONGEST_BLOCK, to + 1)), 'after', instruction)) break;
   replay.guest.calls!.take();
   return {
-    ...{ count, pcs, ticks, isCut: count >= MOST },
+    ...{ count, pcs, ticks },
     stackAt: (i) => {
       const stack = [...base];
       for (const { kind, pc, stackPointer, tick } of later)
