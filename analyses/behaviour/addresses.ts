@@ -170,7 +170,10 @@ export class Addresses {
 
   /** Whether it is the address of something. */
   isAddress(value: number): boolean {
-    return value >= LOWEST_ADDRESS && (this.find(value) !== undefined || this.isBelowStack(value));
+    return (
+      value >= LOWEST_ADDRESS &&
+      (this.find(value) ?? this.heap.at(value) ?? this.isBelowStack(value)) !== false
+    );
   }
 
   private find(address: number) {

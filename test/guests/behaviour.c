@@ -42,6 +42,9 @@ __attribute__((noinline)) static void letters(const char *text) {
 static void *work(void *argument) {
   long number = (long)argument;
   volatile int found = 0; // its own: what threads share has values that the schedule decides
+  pthread_mutex_t own = PTHREAD_MUTEX_INITIALIZER;
+  pthread_mutex_lock(&own); // the thread that comes first has the linker look for the function
+  pthread_mutex_unlock(&own);
   for (int i = 0; i < 60000; i++)
     if ((i ^ number) % 5 == 0) // never different: threads are compared one by one, whatever the schedule
       found++;
