@@ -1,13 +1,9 @@
 /**
  * Analyses of the user's own: a file in TypeScript, JavaScript or SQL becomes an analysis as those that come with grind
- * are. A file is bundled by esbuild with what it imports, so it needs no build and no package of its own; `grind` in it
- * is this package, wherever the file lies. Its mistakes are told as such: with its name, and the line.
+ * are. Its mistakes are told as such: with its name, and the line.
  */
-import { build, type BuildFailure, type Plugin } from 'esbuild';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { basename, dirname, extname, join, resolve } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { readFileSync } from 'node:fs';
+import { extname } from 'node:path';
 import { isDeclaration } from '../replay/scan-findings.js';
 import { fileProblem, UserError } from '../schemas/errors.js';
 import { ANALYSIS_TABLES } from '../schemas/views.js';
@@ -15,10 +11,8 @@ import { ANALYSIS_NAMES, defineAnalysis, type Analysis, type Definition } from '
 import type { Outcome } from './finding.js';
 import type { MakePart, Part, ReplayPart } from './replay-parts.js';
 import { definitionOfSql } from './sql-analysis.js';
+import { loadModule, place, reason } from './user-module.js';
 
-/** The compiled package. */
-const PACKAGE = dirname(dirname(fileURLToPath(import.meta.url)));
-const ENTRY = new URL('./index.js', import.meta.url).href;
 const HINT = 'see `grind new-analysis --help`';
 
 /** The analysis in a file. Throws UserError when it holds none, or one with mistakes that show before it runs. */
@@ -41,69 +35,14 @@ function ofSql(path: string): Definition<Analysis['options']> {
 // ---- Loading ----
 
 async function ofModule(path: string): Promise<Definition<Analysis['options']>> {
-  const folder = mkdtempSync(join(tmpdir(), 'grind-analysis-'));
-  const module = join(folder, `${basename(path, extname(path))}.mjs`);
-  try {
-    await bundle(resolve(path), module);
-    process.setSourceMapsEnabled(true); // so that errors tell the user's own lines
-    const exported = (await import(pathToFileURL(module).href)) as Record<string, unknown>;
-    const found = exported['analysis'] ?? exported['default'];
-    if (typeof found !== 'object' || found === null)
-      throw new UserError(
-        `The file ${path} exports no analysis: it needs \`export default defineAnalysis({ … })\`; ${HINT}.`,
-      );
-    return found as Definition<Analysis['options']>;
-  } catch (error) {
-    if (error instanceof UserError) throw error;
+  const exported = await loadModule(path, `The analysis ${path}`);
+  const found = exported['analysis'] ?? exported['default'];
+  if (typeof found !== 'object' || found === null)
     throw new UserError(
-      `The analysis ${path} cannot be loaded: ${reason(error)}${place(error, path)}.`,
+      `The file ${path} exports no analysis: it needs \`export default defineAnalysis({ … })\`; ${HINT}.`,
     );
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  return found as Definition<Analysis['options']>;
 }
-
-async function bundle(path: string, outfile: string): Promise<void> {
-  try {
-    await build({
-      ...{ entryPoints: [path], outfile, bundle: true, format: 'esm', platform: 'node' },
-      ...{ target: 'node20', sourcemap: 'inline', logLevel: 'silent', plugins: [OWN_MODULES] },
-      define: { 'import.meta.url': JSON.stringify(pathToFileURL(path).href) },
-      // For packages that still use `require`.
-      banner: {
-        js: "import { createRequire as grindRequire } from 'node:module'; const require = grindRequire(import.meta.url);",
-      },
-    });
-  } catch (error) {
-    const [first] = (error as Partial<BuildFailure>).errors ?? [];
-    if (!first) throw error;
-    const { text, location } = first;
-    const where = location ? ` (${location.file}:${location.line})` : '';
-    throw new UserError(
-      `The analysis ${path} cannot be loaded: ${text.replace(/\.$/, '')}${where}.`,
-    );
-  }
-}
-
-/** Modules of grind are those that run, and not copies of them: tables are told apart by identity. */
-const OWN_MODULES: Plugin = {
-  name: 'own-modules',
-  setup(bundling) {
-    const isAsked = {};
-    bundling.onResolve(
-      { filter: /.*/ },
-      async ({ path, kind, resolveDir, importer, pluginData }) => {
-        if (path === 'grind') return { path: ENTRY, external: true };
-        if (pluginData === isAsked || kind === 'entry-point') return undefined;
-        const found = await bundling.resolve(path, {
-          ...{ kind, resolveDir, importer, pluginData: isAsked },
-        });
-        if (found.errors.length > 0 || !found.path.startsWith(`${PACKAGE}/`)) return undefined;
-        return { path: pathToFileURL(found.path).href, external: true };
-      },
-    );
-  },
-};
 
 // ---- Checks ----
 
@@ -239,15 +178,4 @@ function guarded(analysis: Analysis, path: string): Analysis {
     ...(weigh && { weigh: guard('as it weighed a finding', weigh.bind(analysis)) }),
     ...(close && { close: guard('as it closed', close.bind(analysis)) }),
   };
-}
-
-const reason = (error: unknown): string =>
-  (error instanceof Error ? error.message : String(error)).trim().replace(/\.$/, '');
-
-/** The innermost line of the user's file in an error's stack. */
-function place(error: unknown, path: string): string {
-  const stack = error instanceof Error ? (error.stack ?? '') : '';
-  const name = basename(path).replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
-  const line = new RegExp(`${name}:(\\d+):\\d+`).exec(stack)?.[1];
-  return line === undefined ? '' : ` (${basename(path)}:${line})`;
 }

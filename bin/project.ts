@@ -4,7 +4,6 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import type { Analysis, OptionValues } from '../analyses/analysis.js';
 import { fileProblem, UserError } from '../schemas/errors.js';
 
@@ -116,20 +115,16 @@ function* candidates(folder: string): Generator<string> {
 }
 
 async function load(path: string): Promise<Project> {
-  let value: unknown;
-  try {
-    value = path.endsWith('.json')
-      ? JSON.parse(readFileSync(path, 'utf8'))
-      : ((await import(pathToFileURL(path).href)) as { default?: unknown }).default;
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw new UserError(
-      code === 'ERR_UNKNOWN_FILE_EXTENSION'
-        ? `${path}: Node ${process.version} does not load TypeScript: use Node 22.18 or newer, or write the file as JSON or JavaScript.`
-        : `${path} cannot be read: ${message}.`,
-    );
+  if (!path.endsWith('.json')) {
+    const { loadModule } = await import('../analyses/user-module.js');
+    return check((await loadModule(path, path))['default'], path);
   }
-  return check(value, path);
+  try {
+    return check(JSON.parse(readFileSync(path, 'utf8')), path);
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(`${path} cannot be read: ${(error as Error).message}.`);
+  }
 }
 
 function check(value: unknown, path: string): Project {

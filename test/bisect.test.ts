@@ -171,7 +171,7 @@ describe('runs of revisions', () => {
         typeof settings === 'string' ? settings : JSON.stringify(settings),
       );
     beforeEach(() => {
-      for (const file of ['grind.config.json', 'grind.config.mjs'])
+      for (const file of ['grind.config.json', 'grind.config.mjs', 'grind.config.ts'])
         rmSync(join(history.folder, file), { force: true });
     });
 
@@ -202,9 +202,10 @@ describe('runs of revisions', () => {
 
     test('a module says the same; the command line wins', () => {
       write(
-        `export default { 'fail-on': ['instructions>+0', 'syscalls'], analyses: 'none',
+        `const gates: readonly string[] = ['instructions>+0', 'syscalls'];
+         export default { 'fail-on': gates, analyses: 'none',
            options: { memcheck: { 'leak-check': 'no' } } };`,
-        'grind.config.mjs',
+        'grind.config.ts',
       );
       record('first', history.commit('first'));
       record('last', history.commit('last'));
