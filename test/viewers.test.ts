@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
+import { marked } from 'marked';
 import { grind, record, ROOT, run, scratch, type Recording } from './guest.js';
 
 const VIEWER = join(ROOT, 'node_modules', 'speedscope', 'dist', 'release', 'index.html');
@@ -167,4 +168,53 @@ test('the viewer opens call stacks in each format, and finds the threads and the
     profiles(paths[0]!),
     [...sums].map(([thread, count]) => [thread, count.toLocaleString('en')]),
   );
+});
+
+describe('comparisons and answers, by readers of others', () => {
+  const compare = (format: string, path: string): void => {
+    const folders = ['versions.c', 'leaks.c'].map((guest) => record([guest]).folder);
+    const options = ['--behaviour=no', '--analyses=memcheck', `--format=${format}`];
+    const { status, stderr } = grind(['diff', ...folders, ...options, '-o', path]);
+    assert.equal(status, 0, stderr);
+  };
+
+  test('SARIF Multitool finds no mistake in SARIF', () => {
+    const path = scratch('log.sarif');
+    compare('sarif', path);
+    const tool = join(ROOT, 'node_modules', '.bin', 'sarif-multitool');
+    const { status, stdout } = run([tool, 'validate', path]);
+    assert.equal(status, 0, stdout);
+    assert.match(stdout, /Analysis completed successfully/);
+    assert.doesNotMatch(stdout, /: error /);
+  });
+
+  test('marked makes tables and folded parts of Markdown', async () => {
+    const path = scratch('comment.md');
+    compare('markdown', path);
+    const text = readFileSync(path, 'utf8');
+    const html = await marked(text, { gfm: true });
+    const headers = text.match(/^\|(?: -+:? \|)+$/gm)!;
+    assert.equal(html.match(/<table>/g)!.length, headers.length);
+    assert.equal(html.match(/<details>/g)!.length, text.match(/<details>/g)!.length);
+    assert.doesNotMatch(html.replace(/<pre>[^]*?<\/pre>/g, ''), /^\||```/m);
+  });
+
+  test('sqlite3 reads CSV, and Python JSON, with all 64 bits', () => {
+    const sql = `select address, size, kind, addr from (select 18446744073709551615::ubigint as address,
+      -9223372036854775808 as size, 'a "b", c' as kind, e'two\nlines' as addr)`;
+    const { folder } = record(['bare.c']);
+    const path = scratch('rows.csv');
+    assert.equal(grind(['query', folder, sql, '--format=csv', '-o', path]).status, 0);
+    const database = ['sqlite3', ':memory:', '-cmd', '.mode csv', '-cmd', `.import ${path} rows`];
+    const asked = run([
+      ...database,
+      "select address || '|' || size || '|' || kind || '|' || addr from rows",
+    ]);
+    const expected = '18446744073709551615|-9223372036854775808|a "b", c|two\nlines';
+    assert.equal(asked.stdout.trim().replace(/^"|"$/g, '').replaceAll('""', '"'), expected);
+    const json = grind(['query', folder, sql, '--format=json']).stdout;
+    const script =
+      'import json,sys\nprint("|".join(str(v) for v in json.load(sys.stdin)[0].values()))';
+    assert.equal(run(['/usr/bin/python3', '-c', script], { stdin: json }).stdout.trim(), expected);
+  });
 });
