@@ -9,6 +9,7 @@ import { isColumns, type AnalysisColumns, type TextColumn } from '../analyses/fi
 import { BELOW_MAIN } from '../replay/symbols.js';
 import { call_contexts } from '../schemas/views.js';
 import type { Change } from './diff-costs.js';
+import { nameInModule } from './renames.js';
 
 /** A function in one calling context, of all threads and processes of a program. */
 export interface CallPath {
@@ -82,6 +83,49 @@ function addContexts(root: CallPath, { count, columns }: AnalysisColumns): void 
     path.calls += calls[row]!;
     path.inclusive += inclusive[row]!;
   }
+}
+
+/** How often functions were called, by their names with modules. */
+function callsOf(root: CallPath): Map<string, number> {
+  const calls = new Map<string, number>();
+  const add = (path: CallPath): void => {
+    const name = nameInModule(path.fn, basename(path.module));
+    calls.set(name, (calls.get(name) ?? 0) + path.calls);
+    for (const callee of path.callees.values()) add(callee);
+  };
+  for (const path of root.callees.values()) add(path);
+  return calls;
+}
+
+/** A run's calls, and its object files: their build ids by path. */
+export interface Called {
+  readonly paths: CallPath;
+  readonly modules: Readonly<Record<string, string>>;
+}
+
+/**
+ * Marks functions whose code is the same in both runs and that were called equally often: they were given other arguments,
+ * or memory lies elsewhere, on which the C library's work on strings depends.
+ */
+export function markSameCode(
+  changes: readonly Change[],
+  before: Called,
+  after: Called,
+): readonly Change[] {
+  const [was, is] = [before, after].map(({ paths }) => callsOf(paths)) as [
+    Map<string, number>,
+    Map<string, number>,
+  ];
+  const ids = ({ modules }: Called): ReadonlySet<string> =>
+    new Set(Object.entries(modules).map(([path, id]) => `${basename(path)} ${id}`));
+  const [old, now] = [ids(before), ids(after)];
+  const same = new Set([...old].filter((one) => now.has(one)).map((one) => one.split(' ')[0]!));
+  return changes.map((change) => {
+    const calls = was.get(change.name);
+    const isSame = calls !== undefined && calls > 0 && calls === is.get(change.name);
+    const [module] = change.name.split(' in ').slice(-1);
+    return isSame && same.has(module!) ? { ...change, isSameCode: true } : change;
+  });
 }
 
 /**

@@ -185,6 +185,8 @@ export interface Change {
   readonly was?: string;
   readonly before: number;
   readonly after: number;
+  /** Of a function: its code is the same in both runs, and it was called equally often. */
+  readonly isSameCode?: boolean;
   /** The least and the most that each run has with its memory in other places, where that was looked at. */
   readonly placements?: {
     readonly before: readonly [number, number];

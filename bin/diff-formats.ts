@@ -174,7 +174,8 @@ const cells = (change: Change): string[] => [
   formatCount(change.before),
   formatCount(change.after),
   changeText(change.before, change.after) +
-    (isPlacement(change) && change.before !== change.after ? ', as placement alone can' : ''),
+    (isPlacement(change) && change.before !== change.after ? ', as placement alone can' : '') +
+    (change.isSameCode ? ', of the same code, called as often' : ''),
 ];
 
 /** Such as `+1,234 (+2.5 %)`; empty when there is none. */

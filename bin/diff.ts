@@ -7,7 +7,7 @@ import type { Frame } from '../replay/symbols.js';
 import { Trace } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
 import { both, changes, costsOf, lineChanges, type Costs } from './diff-costs.js';
-import { pathChanges } from './call-paths.js';
+import { markSameCode, pathChanges } from './call-paths.js';
 import { annotations, junit } from './ci-formats.js';
 import { BEHAVIOUR_MODES, behaviourDiff, type BehaviourDiff } from './diff-behaviour.js';
 import {
@@ -178,7 +178,11 @@ export function compareLooks(
   return {
     ...{ before: before.side, after: after.side, findings, figures },
     spreads: {
-      functions: changes(first.functions, second.functions, renames.inModules),
+      functions: markSameCode(
+        changes(first.functions, second.functions, renames.inModules),
+        { paths: first.paths, modules: before.side.manifest.modules },
+        { paths: second.paths, modules: after.side.manifest.modules },
+      ),
       lines: lineChanges(first.lines, second.lines, { mapped }),
       paths: pathChanges(first.paths, second.paths, renames.functions),
       allocations: changes(first.allocations, second.allocations, renames.functions),

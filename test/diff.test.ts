@@ -7,9 +7,10 @@ import { copyFileSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Log } from 'sarif';
 import { before, describe, test } from 'node:test';
-import { compile, grind, GUESTS, run, scratch } from './guest.js';
+import { compile, grind, GUESTS, record, run, scratch } from './guest.js';
 
 interface Change {
+  readonly isSameCode?: boolean;
   readonly name: string;
   readonly before: number;
   readonly after: number;
@@ -64,7 +65,7 @@ const places = (list: readonly Described[]): string[] =>
 describe('diff', () => {
   let folder: string;
   const diff = (...args: string[]) => {
-    const result = grind(['diff', ...args], { cwd: folder });
+    const result = grind(['diff', '--behaviour=no', ...args], { cwd: folder });
     assert.ok(result.status === 0 || result.status === 1, result.stderr);
     return { ...result, json: () => JSON.parse(result.stdout) as DiffJson };
   };
@@ -147,6 +148,30 @@ describe('diff', () => {
     assert.ok(find.after < find.before);
   });
 
+  test('functions of the same code that are called as often are told apart from those that changed', () => {
+    const texts = [
+      ['%s', 'a'],
+      ['%s %s', 'longer', 'b'],
+    ];
+    const folders = texts.map((text) => record(['/usr/bin/printf', ...text]).folder);
+    const { stdout } = grind([
+      'diff',
+      ...folders,
+      '--behaviour=no',
+      '--analyses=callgraph',
+      '-f',
+      'json',
+    ]);
+    const { functions } = JSON.parse(stdout) as DiffJson;
+    assert.ok(functions.length > 0);
+    const marked = functions.filter(({ isSameCode }) => isSameCode);
+    assert.ok(marked.length > 0 && marked.length < functions.length);
+    assert.ok(marked.every(({ before, after }) => before > 0 && after > 0));
+    const built = diff('one', 'two', '--analyses=callgraph', '--format=json').json();
+    const slower = built.functions.find(({ name }) => name.startsWith('find '))!;
+    assert.equal(slower.isSameCode, undefined);
+  });
+
   test('heap use as the source has it', () => {
     const { figures, allocations, blocks, peak } = diff('one', 'two', '--format=json').json();
     const figure = (name: string) => figures.find((one) => one.name === name)!;
@@ -175,10 +200,10 @@ describe('diff', () => {
   });
 
   test('conditions to fail on', () => {
-    const status = (gates: string): number =>
-      diff('one', 'two', '--analyses=memcheck', `--fail-on=${gates}`).status!;
-    assert.equal(status('new-findings'), 1);
-    assert.equal(status('new-findings>1'), 0);
+    const status = (gates: string, analyses = 'none'): number =>
+      diff('one', 'two', `--analyses=${analyses}`, `--fail-on=${gates}`).status!;
+    assert.equal(status('new-findings', 'memcheck'), 1);
+    assert.equal(status('new-findings>1', 'memcheck'), 0);
     assert.equal(status('instructions>+2%'), 1);
     assert.equal(status('instructions>+100000%,syscalls'), 0);
     assert.equal(status('peak-heap>+27'), 1);
@@ -186,7 +211,9 @@ describe('diff', () => {
   });
 
   test('SARIF has all findings with their state, at their places in the repository', () => {
-    const log = JSON.parse(diff('one', 'two', '--format=sarif').stdout) as Log;
+    const log = JSON.parse(
+      diff('one', 'two', '--analyses=memcheck', '--format=sarif').stdout,
+    ) as Log;
     const { results, tool } = log.runs[0]!;
     const told = results!.map(({ ruleId, baselineState, locations, codeFlows }) => {
       const { artifactLocation, region } = locations![0]!.physicalLocation!;
