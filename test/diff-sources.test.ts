@@ -34,7 +34,7 @@ describe('diff of sources', () => {
     return stdout;
   };
   const diff = (from: string, to: string, analyses = '--analyses=memcheck'): Diff =>
-    JSON.parse(call('diff', from, to, analyses, '--format=json')) as Diff;
+    JSON.parse(call('diff', from, to, analyses, '--behaviour=no', '--format=json')) as Diff;
   /** Number of the line with this text in a file of a commit. */
   const lineOf = (commit: string, file: string, text: string): number => {
     const lines = history.git('show', `${commit}:${file}`).split('\n');
@@ -129,7 +129,9 @@ describe('diff of sources', () => {
       ['dirty', 'renamed', 3],
     ] as const) {
       const { functions, lines, kept } = diff(from, to);
-      assert.deepEqual([functions, lines], [[], []]);
+      // Elsewhere the environment has other lengths: of the linker's functions some take longer.
+      const own = functions.filter(({ name }) => name.endsWith(' in program'));
+      assert.deepEqual([own, lines], [[], []]);
       assert.equal(kept[0]!.elsewhere!.line, ownLine(kept[0]!, 'main.c')! + shift);
     }
   });
@@ -145,11 +147,21 @@ describe('diff of sources', () => {
       ...{ path: 'main.c', line: lineOf(history.commit('first'), 'main.c', leak) },
       isChanged: false,
     });
-    assert.match(call('diff', 'last', 'first'), /^ The line is main\.c:\d+ now$/m);
+    assert.match(
+      call('diff', 'last', 'first', '--analyses=memcheck', '--behaviour=no'),
+      /^ The line is main\.c:\d+ now$/m,
+    );
   });
 
   test('annotations name files of the repository, not of the checkout', () => {
-    const args = ['diff', 'slower', 'last', '--analyses=memcheck', '--format=github'];
+    const args = [
+      'diff',
+      'slower',
+      'last',
+      '--analyses=memcheck',
+      '--behaviour=no',
+      '--format=github',
+    ];
     assert.match(call(...args), /^::error file=main\.c,line=\d+,/m);
   });
 });

@@ -8,10 +8,9 @@ import { compile, grind, record, scratch } from './guest.js';
 
 /** A profile with curves and a flame graph: main calls f twice as long as g, and f calls g. */
 const PROFILE = `export const analysis = {
-  name: 'drawn', describe: 'Draws', options: {}, part: () => {},
-  *run(trace, options, { processes }) {
-    for (const process of processes)
-      yield { process, findings: [], summary: {}, missing: [], profile: { lines: ['A line.'], sketch: ['###'], tables: [
+  name: 'drawn', describe: 'Draws', options: {},
+  part: (trace, process) => ({
+    finish: () => ({ process, findings: [], summary: {}, missing: [], profile: { lines: ['A line.'], sketch: ['###'], tables: [
         { name: 'curve', title: 'Curve', columns: [{ name: 'size_bytes', head: 'size' }, { name: 'misses' }],
           rows: [[1, 5n], [2, 3n], [4, 2n]], drawn: { as: 'lines', x: 'size_bytes', lines: ['misses'], isLogX: true } },
         { name: 'logs', title: 'Over logarithms', shownRows: 0, columns: [{ name: 'size_bytes' }, { name: 'misses' }],
@@ -19,8 +18,8 @@ const PROFILE = `export const analysis = {
         { name: 'calls', title: 'Calls', shownRows: 0, columns: [{ name: 'caller' }, { name: 'function' }, { name: 'instructions' }],
           rows: [[-1, 'main<int>', 1n], [0, 'f', 20n], [0, 'g', 10n], [1, 'g', 5n]],
           drawn: { as: 'flame', parent: 'caller', name: 'function', self: 'instructions', unit: 'instructions' } },
-      ] } };
-  },
+      ] } }),
+  }),
 };`;
 
 const profile = scratch('drawn.mjs');

@@ -315,7 +315,7 @@ test('misses are those of Cachegrind, of a static program without a heap', () =>
   assert.equal(missesOfOneSet(recording, 'data', lines), BigInt(misses!.replaceAll(',', '')));
 });
 
-test('an analysis that shares the replay changes nothing, or is refused', () => {
+test('an analysis that shares the replay changes nothing, nor one that cannot', () => {
   const recording = recordingOf('bare.c');
   const curve = (analyses: string, ...options: string[]): ResultRow[] => {
     const { status, stderr } = grind(['analyze', analyses, recording.folder, ...options]);
@@ -325,15 +325,23 @@ test('an analysis that shares the replay changes nothing, or is refused', () => 
   assert.deepEqual(curve('cache,reuse'), curve('reuse'));
   assert.deepEqual(curve('callgraph,reuse', '--of=both'), curve('reuse', '--of=both'));
 
+  // Fetches of instructions are read by a replay of their own.
   const other = scratch('accesses.mjs');
   writeFileSync(
     other,
-    `export const analysis = { name: 'accesses', describe: 'Reads accesses', options: {}, run: () => [],
-       part: () => ({ wants: { accesses: true }, accesses() {}, finish: () => assert.fail() }) };`,
+    `export const analysis = { name: 'accesses', describe: 'Counts accesses', options: {},
+       part: (trace, process) => {
+         let read = 0;
+         return { wants: { accesses: true }, accesses({ count }) { read += count; },
+           finish: () => ({ process, findings: [], summary: { read }, missing: [] }) };
+       } };`,
   );
-  const shared = grind(['analyze', `reuse,${other}`, recording.folder, '--of=both']);
-  assert.notEqual(shared.status, 0);
-  assert.match(shared.stderr, /fetches of instructions cannot share a replay/);
+  const alone = grind(['analyze', other, recording.folder]);
+  const [, read] = /^read: (\d+)$/m.exec(alone.stdout)!;
+  assert.equal(BigInt(read!), recording.cell('select count(*) from accesses'));
+  const both = grind(['analyze', `reuse,${other}`, recording.folder, '--of=both']);
+  assert.match(both.stdout, new RegExp(`^read: ${read}$`, 'm'));
+  assert.deepEqual(curve(`reuse,${other}`, '--of=both'), curve('reuse', '--of=both'));
 });
 
 test('options that make no sense are refused in a sentence', () => {
