@@ -133,9 +133,12 @@ export function compareImages(
     after: new Code(after, images.after.process),
   };
   const pair = new Pair(codes, false);
-  const matched = [...pair.walks.before.threads.keys()].filter((key) =>
-    pair.walks.after.threads.has(key),
-  );
+  // Threads come up in the order of the schedule, which says nothing.
+  const threadsOf = (side: keyof Both<0>): string[] =>
+    [...pair.walks[side].threads.keys()].sort((a, b) =>
+      a.localeCompare(b, 'en', { numeric: true }),
+    );
+  const matched = threadsOf('before').filter((key) => pair.walks.after.threads.has(key));
   const own = pair.explainAll(matched);
   const calls = new Map(matched.map((key) => [key, pair.callDifferences(key)]));
   const hidden = matched.filter(
@@ -153,8 +156,7 @@ export function compareImages(
       ...calls.get(key)!,
     };
   });
-  const only = (side: keyof Both<0>): string[] =>
-    [...pair.walks[side].threads.keys()].filter((key) => !own.has(key));
+  const only = (side: keyof Both<0>): string[] => threadsOf(side).filter((key) => !own.has(key));
   const ends = { before: endOf(images.before), after: endOf(images.after) };
   const args = { before: images.before.arguments, after: images.after.arguments };
   const given = {
