@@ -13,7 +13,7 @@ import {
   resolveRevision,
 } from './checkout.js';
 import { compareLooks, COMPARISON_OPTIONS, gatesOf, look, type Look } from './diff.js';
-import type { JudgedGate } from './diff-gates.js';
+import { BEHAVIOUR, type JudgedGate } from './diff-gates.js';
 import {
   changeFolder,
   chosenBuild,
@@ -82,6 +82,11 @@ async function bisect(args: Arguments): Promise<void> {
   const gates = gatesOf(comparison);
   if (gates.length === 0)
     throw new UserError("Say with --fail-on what to look for, such as 'new-findings'.");
+  // Each commit is recorded in a folder of its own, whose name programs ask for and open.
+  if (gates.some(({ name }) => name === BEHAVIOUR))
+    throw new UserError(
+      `bisect-run cannot look for ${BEHAVIOUR}: name a finding or a cost, such as new-findings or instructions>+2%.`,
+    );
   const command = chosenCommand(project, args.scenario, guestArguments());
   if (command.argv.length === 0)
     throw new UserError('Say after -- which program to record, or name a --scenario.');

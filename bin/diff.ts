@@ -53,12 +53,6 @@ export const COMPARISON_OPTIONS = {
     requiresArg: true,
     describe: 'Leave out findings that this Valgrind suppression file names; can be repeated',
   },
-  behaviour: {
-    choices: BEHAVIOUR_MODES,
-    default: 'auto' as (typeof BEHAVIOUR_MODES)[number],
-    describe:
-      'Say where the executions part; auto: of the largest process images of together 500 million instructions',
-  },
   'fail-on': {
     type: 'string',
     requiresArg: true,
@@ -81,6 +75,12 @@ const OPTIONS = {
     requiresArg: true,
     default: 10,
     describe: 'Show at most so many rows of each table; 0 for all',
+  },
+  behaviour: {
+    choices: BEHAVIOUR_MODES,
+    default: 'auto' as (typeof BEHAVIOUR_MODES)[number],
+    describe:
+      'Say where the executions part; auto: of the largest process images of together 500 million instructions',
   },
   placements: {
     type: 'number',

@@ -152,6 +152,7 @@ describe('runs of revisions', () => {
         /HEAD~1 does not come before HEAD~2/,
       ],
       [['--good=HEAD~1'], /Say with --fail-on/],
+      [['--good=HEAD~1', '--fail-on=behaviour'], /cannot look for behaviour/],
       [
         ['--good=HEAD~1', '--analyses=none', '--fail-on=syscalls', ...BUILD],
         /Nothing of syscalls holds at HEAD/,
