@@ -24,10 +24,7 @@
 #define SYS_EXIT_GROUP 231
 #define SYS_READLINKAT 267
 #define SYS_PSELECT6 270
-#define SYS_PPOLL 271
-#define SYS_SPLICE 275
 #define SYS_EXECVEAT 322
-#define SYS_COPY_FILE_RANGE 326
 #define SYS_IO_URING_SETUP 425
 #define SYS_SET_TID_ADDRESS 218
 #define FCNTL_GETLK 5
@@ -491,13 +488,6 @@ static void prepare_exec(void)
    spool_pass_on(can);
 }
 
-/* Memory that the kernel changed and the engine does not tell of. */
-static void emit_untold(ThreadId tid, Addr address, SizeT size)
-{
-   if (address && size && VG_(am_is_valid_for_client)(address, size, VKI_PROT_READ | VKI_PROT_WRITE))
-      emit_memory(tid, MEMORY_CAUSE_SYSCALL, address, size);
-}
-
 static void note_passed(ThreadId tid, Addr address, SizeT size)
 {
    Passed* p = threads[tid].passed;
@@ -508,7 +498,7 @@ static void note_passed(ThreadId tid, Addr address, SizeT size)
    VG_(memcpy)(p->parts[p->count++].was, (void*)address, size);
 }
 
-/* The kernel's writes to a range are told. */
+/* The trace has what the kernel wrote to a range. */
 static void told(ThreadId tid, Addr address, SizeT size)
 {
    Passed* p = threads[tid].passed;
@@ -518,6 +508,14 @@ static void told(ThreadId tid, Addr address, SizeT size)
       if (at < address + size && address < at + length && readable(at, length))
          VG_(memcpy)(p->parts[i].was, (void*)at, length);
    }
+}
+
+/* Memory that the kernel changed and the engine does not tell of. */
+static void emit_untold(ThreadId tid, Addr address, SizeT size)
+{
+   if (address && size && VG_(am_is_valid_for_client)(address, size, VKI_PROT_READ | VKI_PROT_WRITE))
+      emit_memory(tid, MEMORY_CAUSE_SYSCALL, address, size);
+   told(tid, address, size);
 }
 
 static void emit_changed(ThreadId tid)
@@ -581,12 +579,6 @@ static void emit_all_untold(ThreadId tid, UInt number, const ULong* args)
          break;
       case SYS_READLINK: emit_untold(tid, args[1], VG_MIN(args[2], size_of_own_path())); break;
       case SYS_READLINKAT: emit_untold(tid, args[2], VG_MIN(args[3], size_of_own_path())); break;
-      case SYS_PPOLL: emit_untold(tid, args[2], 16); break;
-      case SYS_SPLICE:
-      case SYS_COPY_FILE_RANGE: /* offsets */
-         emit_untold(tid, args[1], 8);
-         emit_untold(tid, args[3], 8);
-         break;
       case SYS_FCNTL:
          if (args[1] == FCNTL_GETLK || args[1] == FCNTL_OFD_GETLK) emit_untold(tid, args[2], 32); /* struct flock */
          break;
