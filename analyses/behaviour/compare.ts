@@ -11,6 +11,7 @@
 import { Symbols, type Frame } from '../../replay/symbols.js';
 import type { ProcessRow, Trace } from '../../replay/trace.js';
 import { stacks } from '../../schemas/tables.js';
+import { argumentsOf } from '../output-file.js';
 import { mix } from './hash.js';
 import type { Call } from './calls.js';
 import { Code, Kind, Places } from './code.js';
@@ -158,11 +159,8 @@ export function compareImages(
   });
   const only = (side: keyof Both<0>): string[] => threadsOf(side).filter((key) => !own.has(key));
   const ends = { before: endOf(images.before), after: endOf(images.after) };
-  const args = { before: images.before.arguments, after: images.after.arguments };
-  const given = {
-    before: JSON.stringify((JSON.parse(args.before) as string[]).slice(1)),
-    after: JSON.stringify((JSON.parse(args.after) as string[]).slice(1)),
-  };
+  const argumentsText = (image: ProcessRow): string => JSON.stringify(argumentsOf(image).slice(1));
+  const given = { before: argumentsText(images.before), after: argumentsText(images.after) };
   return {
     ...{ before: images.before.process, after: images.after.process },
     program: images.before.executable,
