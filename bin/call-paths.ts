@@ -112,19 +112,23 @@ export function markSameCode(
   before: Called,
   after: Called,
 ): readonly Change[] {
-  const [was, is] = [before, after].map(({ paths }) => callsOf(paths)) as [
-    Map<string, number>,
-    Map<string, number>,
-  ];
-  const ids = ({ modules }: Called): ReadonlySet<string> =>
-    new Set(Object.entries(modules).map(([path, id]) => `${basename(path)} ${id}`));
-  const [old, now] = [ids(before), ids(after)];
-  const same = new Set([...old].filter((one) => now.has(one)).map((one) => one.split(' ')[0]!));
+  const callsBefore = callsOf(before.paths);
+  const callsAfter = callsOf(after.paths);
+  const ids = ({ modules }: Called): ReadonlyMap<string, string> =>
+    new Map(Object.entries(modules).map(([path, id]) => [basename(path), id]));
+  const idsBefore = ids(before);
+  const idsAfter = ids(after);
   return changes.map((change) => {
-    const calls = was.get(change.name);
-    const isSame = calls !== undefined && calls > 0 && calls === is.get(change.name);
-    const [module] = change.name.split(' in ').slice(-1);
-    return isSame && same.has(module!) ? { ...change, isSameCode: true } : change;
+    const { name } = change;
+    const module = name.slice(name.lastIndexOf(' in ') + ' in '.length);
+    const id = idsBefore.get(module);
+    const calls = callsBefore.get(name) ?? 0;
+    const isSameCode =
+      id !== undefined &&
+      id === idsAfter.get(module) &&
+      calls > 0 &&
+      calls === callsAfter.get(name);
+    return isSameCode ? { ...change, isSameCode } : change;
   });
 }
 
