@@ -10,6 +10,8 @@
  * are told of that conflict with earlier ones and are ordered after them.
  */
 import type { Guest } from '../../replay/guest.js';
+import { UserError } from '../../schemas/errors.js';
+import { MAX_PAGES, PAGE_SIZE } from '../../replay/layout.js';
 import type { NativeHistory } from '../../replay/native.js';
 import type { SiteTable } from '../../replay/types.js';
 import type { ThreadClock, VectorClock } from './clocks.js';
@@ -142,9 +144,13 @@ export class AccessHistory {
   private pageCount = 0;
   private readonly marked: Marked[] = [{ address: 0, mask: 0, head: 0 }];
 
-  /** Records are named by where their words begin; there is none at 0. */
-  private records = new Int32Array(1024 << RECORD_BITS);
-  private ticks = new Float64Array(this.records.buffer);
+  /**
+   * Records are named by where their words begin; there is none at 0. WebAssembly's memory is aligned to pages, so that a record
+   * lies in one line of the cache, and grows without a copy.
+   */
+  private readonly recordMemory = new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES });
+  private records = new Int32Array(this.recordMemory.buffer);
+  private ticks = new Float64Array(this.recordMemory.buffer);
 
   /**
    * In an array that `replay/native/history.h` sees, too: the current thread's slot and epoch; free records; bits for the
@@ -629,8 +635,7 @@ export class AccessHistory {
       record = state[END]!;
       state[END]! += 1 << RECORD_BITS;
       if (state[END]! > this.records.length) {
-        this.records = larger(this.records, 2 * this.records.length);
-        this.ticks = new Float64Array(this.records.buffer);
+        this.growRecords();
       }
     }
     const { records } = this;
@@ -643,6 +648,18 @@ export class AccessHistory {
     records[record + NEXT] = after;
     this.ticks[(record + TICK) >> 1] = tick;
     return record;
+  }
+
+  private growRecords(): void {
+    try {
+      this.recordMemory.grow(this.records.byteLength / PAGE_SIZE);
+    } catch {
+      throw new UserError(
+        `The threads access more memory than there is room to remember (${this.size} accesses are remembered); record a smaller part of the program.`,
+      );
+    }
+    this.records = new Int32Array(this.recordMemory.buffer);
+    this.ticks = new Float64Array(this.recordMemory.buffer);
   }
 
   private release(record: number): void {

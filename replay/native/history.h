@@ -253,9 +253,9 @@ static int operate(struct history* h, size_t marked, u32 mask, u8 kind, f64 tick
    return 1;
 }
 
-/* Rows that lie so far ahead, or nearer, are fetched: an access is mostly waiting for memory. */
-#define H_FAR 12
-#define H_NEAR 6
+/* An access is mostly waiting for memory: what so many rows need is fetched at once, so many records of each list. */
+#define H_FETCHED 64
+#define H_FETCHED_RECORDS 6
 
 /* Where the records of the bytes at a row's address begin, or -1. */
 static i64 granule_of(const struct history* h, const u8* m, u32 at)
@@ -265,18 +265,37 @@ static i64 granule_of(const struct history* h, const u8* m, u32 at)
    return h->keys[cached] == (f64)key ? h->pages[cached] + (i64)(address >> 3 & (H_GRANULES - 1)) : -1;
 }
 
-/* Rows that are none any more do no harm. */
-static void fetch_ahead(const struct history* h, const u8* m, u32 at)
+/* Fetches one record more of each list; returns how many there still are. */
+static u32 fetch_records(const i32* records, i32* lists, u32 count, int is_first)
 {
-   i64 granule;
-   if (at + H_FAR < MAX_ROWS && (granule = granule_of(h, m, at + H_FAR)) >= 0) {
+   u32 left = 0;
+   for (u32 i = 0; i < count; i++) {
+      i32 at = is_first ? lists[i] : records[lists[i] + H_NEXT];
+      if (at <= 0) continue;
+      __builtin_prefetch(records + at);
+      lists[left++] = at;
+   }
+   return left;
+}
+
+static void fetch_rows(const struct history* h, const u8* m, u32 at, u32 count)
+{
+   i64 granules[H_FETCHED];
+   i32 lists[2 * H_FETCHED];
+   u32 found = 0, lists_count = 0;
+   for (u32 i = 0; i < count; i++) {
+      u32 site = i32_load(m, 4 * (at + i), ROW_SITES);
+      i64 granule = site < h->site_count && h->kinds[site] == H_PLAIN ? granule_of(h, m, at + i) : -1;
+      if (granule < 0) continue;
       __builtin_prefetch(h->heads + granule);
       if (h->needs) __builtin_prefetch(h->replaced + granule);
+      granules[found++] = granule;
    }
-   if (at + H_NEAR < MAX_ROWS && (granule = granule_of(h, m, at + H_NEAR)) >= 0) {
-      if (h->heads[granule] > 0) __builtin_prefetch(h->records + h->heads[granule]);
-      if (h->needs && h->replaced[granule] > 0) __builtin_prefetch(h->records + h->replaced[granule]);
+   for (u32 i = 0; i < found; i++) {
+      lists[lists_count++] = h->heads[granules[i]];
+      if (h->needs) lists[lists_count++] = h->replaced[granules[i]];
    }
+   for (u32 i = 0; i < H_FETCHED_RECORDS && lists_count > 0; i++) lists_count = fetch_records(h->records, lists, lists_count, i == 0);
 }
 
 /* Goes over the next place of a section: the thread is within an operation from then on, or is not any more, and what follows is of
@@ -301,7 +320,11 @@ static u32 take_accesses(struct history* h, const u8* m, u32 at, u32 count)
 {
    const i32* state = h->state;
    i32 passed_before = state[H_STATE_PASSED], sections = (size_t)state[H_STATE_SECTIONS] <= h->sections_size ? state[H_STATE_SECTIONS] : 0;
-   for (; at < count; at++) {
+   for (u32 fetched = at; at < count; at++) {
+      if (at == fetched) {
+         fetched = at + H_FETCHED < count ? at + H_FETCHED : count;
+         fetch_rows(h, m, at, fetched - at);
+      }
       f64 tick = i64_load(m, 8 * at, ROW_TICKS);
       while (state[H_STATE_PASSED] < sections && h->sections[state[H_STATE_PASSED]] <= tick)
          if (!pass_place(h)) return at;
@@ -310,7 +333,6 @@ static u32 take_accesses(struct history* h, const u8* m, u32 at, u32 count)
       u8 kind = h->kinds[site];
       if (kind & h->state[H_STATE_DROPPED]) continue;
       if (kind == 0 || (kind & ~(H_PLAIN | H_ATOMIC | H_CPP_ATOMIC | H_OPENMP))) return at;
-      fetch_ahead(h, m, at);
       u64 address = i64_load(m, 8 * at, ROW_ADDRESSES), end = address + h->sizes[site];
       while (address < end) {
          u64 key = address >> H_PAGE_BITS, next = (address | 7) + 1;
