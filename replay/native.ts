@@ -76,7 +76,21 @@ export interface NativeEngine {
     ends: Float64Array,
     sections: Float64Array,
   ): void;
-  takeAccesses(history: NativeHistory, replay: NativeReplay, from: number, count: number): number;
+  takeAccesses(
+    history: NativeHistory,
+    replay: NativeReplay | undefined,
+    from: number,
+    count: number,
+  ): number;
+  bindBatch(
+    history: NativeHistory,
+    ticks: Uint32Array,
+    sites: Uint32Array,
+    addresses: Uint32Array,
+    count: number,
+  ): boolean;
+  setAside(history: NativeHistory, replay: NativeReplay, from: number, count: number): boolean;
+  endTaking(history: NativeHistory): number;
   makeWaiting(): NativeWaiting;
   bindWaiting(
     waiting: NativeWaiting,
@@ -93,9 +107,9 @@ export interface NativeEngine {
 const FILE = 'engine.node';
 const SOURCES = [
   ...['engine.c', 'history.h', 'machine-code.h', 'reuse.h'],
-  ...['stencils.c', 'translate.h', 'waiting.h', 'wasm.h'],
+  ...['stencils.c', 'takers.h', 'translate.h', 'waiting.h', 'wasm.h'],
 ];
-const MODULE_FLAGS = ['-O2', '-std=gnu99', '-fPIC', '-fvisibility=hidden', '-shared'];
+const MODULE_FLAGS = ['-O2', '-std=gnu99', '-fPIC', '-pthread', '-fvisibility=hidden', '-shared'];
 const STENCIL_FLAGS = [
   ...[
     '-c',

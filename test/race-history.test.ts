@@ -85,7 +85,10 @@ function takesRow(history: AccessHistory, guest: Guest, step: number, address: n
   view.setUint32(ROW_SITES, step, true);
   view.setBigUint64(ROW_TICKS, BigInt(step), true);
   view.setBigUint64(ROW_ADDRESSES, BigInt(address), true);
-  return history.take(guest, { ...guest.sites, ...sites }, sites.kinds, 0, 0, 1) === 1;
+  return (
+    history.take(guest, guest.accessRows(), { ...guest.sites, ...sites }, sites.kinds, 0, 0, 1) ===
+    1
+  );
 }
 
 /**

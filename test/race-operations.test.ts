@@ -101,7 +101,8 @@ class Side {
       view.setBigUint64(ROW_TICKS, BigInt(tick), true);
       view.setBigUint64(ROW_ADDRESSES, BigInt(address), true);
       const sites = { ...this.guest.sites, sizes: this.sizes, stores: this.stores };
-      const isTaken = this.history.take(this.guest, sites, this.kinds, 0, 0, 1) === 1;
+      const rows = this.guest.accessRows();
+      const isTaken = this.history.take(this.guest, rows, sites, this.kinds, 0, 0, 1) === 1;
       if (isTaken) this.taken++;
       if (isTaken) return;
     }

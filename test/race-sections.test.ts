@@ -1,6 +1,7 @@
 /**
- * Critical sections that concern only their thread, with the module that goes over them and without: findings must be the
- * same to the last tick. The twin is the detector in TypeScript alone, which does each operation and access by itself.
+ * What the module does by itself, with it and without: critical sections that concern only their thread, and accesses that other
+ * threads judge. Findings must be the same to the last tick. The twin is the detector in TypeScript alone, which does each operation
+ * and access by itself.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -26,7 +27,7 @@ async function judge(
     return taken;
   };
   try {
-    return { found: await findings(folder, model), passed };
+    return { found: await findings(folder, { model, takers: '0' }), passed };
   } finally {
     AccessHistory.prototype.take = take;
   }
@@ -34,20 +35,40 @@ async function judge(
 
 async function judgeByTwin(folder: string, model: string): Promise<string> {
   const { take } = AccessHistory.prototype;
-  AccessHistory.prototype.take = (_guest, _sites, _kinds, _dropped, from) => from;
+  AccessHistory.prototype.take = (_guest, _rows, _sites, _kinds, _dropped, from) => from;
   try {
-    return await findings(folder, model);
+    return await findings(folder, { model, takers: '0' });
   } finally {
     AccessHistory.prototype.take = take;
   }
 }
 
-async function findings(folder: string, model: string): Promise<string> {
+/** What is found in a trace with so many threads besides, and how many rows they took. */
+async function judgeAside(
+  folder: string,
+  model: string,
+  takers: number,
+): Promise<{ readonly found: string; readonly taken: number }> {
+  let taken = 0;
+  const { endTaking } = AccessHistory.prototype;
+  AccessHistory.prototype.endTaking = function () {
+    const ended = endTaking.call(this);
+    taken += ended.taken;
+    return ended;
+  };
+  try {
+    return { found: await findings(folder, { model, takers: String(takers) }), taken };
+  } finally {
+    AccessHistory.prototype.endTaking = endTaking;
+  }
+}
+
+async function findings(folder: string, options: Record<string, string>): Promise<string> {
   const context = { processes: [0], callers: 12, progress: () => undefined };
   const outcomes = [];
   const trace = Trace.open(folder);
   try {
-    for await (const { findings, missing } of analysis.run(trace, { model }, context))
+    for await (const { findings, missing } of analysis.run(trace, options, context))
       outcomes.push({ findings, missing });
   } finally {
     trace.close();
@@ -72,4 +93,17 @@ test(`critical sections, by the module and by its twin (GRIND_SEED=${SEED})`, as
     }
   }
   assert(found > 1000 && passed > 1000, `${found} characters were found, ${passed} passed`);
+});
+
+test(`accesses that other threads judge, and the twin (GRIND_SEED=${SEED})`, async () => {
+  const { folder } = record([compile('takers.c'), String(SEED)]);
+  for (const model of ['both', 'hb']) {
+    const byTwin = await judgeByTwin(folder, model);
+    assert(byTwin.length > 1000, 'races are found');
+    for (const takers of [1, 3]) {
+      const { found, taken } = await judgeAside(folder, model, takers);
+      assert.equal(found, byTwin, `${takers} threads`);
+      assert(taken > 10_000, `${taken} rows were taken by ${takers}`);
+    }
+  }
 });

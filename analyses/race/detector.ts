@@ -103,6 +103,8 @@ export interface DetectorOptions {
   readonly predicts: boolean;
   /** OpenMP's tasks are created. */
   readonly hasTasks: boolean;
+  /** Threads that judge accesses while the replay goes on; 0: it waits for them. */
+  readonly takers: number;
   readonly progress: (tick: bigint) => void;
   /** Is told of the rows of its tables, too. */
   readonly locks: LockPass | undefined;
@@ -164,6 +166,8 @@ const SECTION: readonly number[] = [
   SYNC_OPS.mutex_unlock_begin,
   SYNC_OPS.mutex_unlock,
 ];
+/** Fewer rows are not set aside. */
+const FEWEST_ASIDE = 512;
 const NO_ENDS = new Float64Array(0);
 /** Bits: a thread asked that its loads, or stores, not be looked at. */
 const NO_LOADS = 1;
@@ -263,6 +267,8 @@ export class Detector {
   private readonly epochs: number[] = [];
   private settled = 0;
   private readonly begun = new Set<number>();
+  /** The thread whose rows are set aside; 0 when none are. */
+  private aside = 0;
 
   // The access that is being judged.
   private current: ThreadClock | undefined;
@@ -293,6 +299,7 @@ export class Detector {
           this.predictor!.readFrom(this.current!.slot, this.tick, slot, time, tick),
         known: (slot) => this.predictor!.known(slot),
       },
+      options.takers,
     );
     this.variables = new SyncVariables(this.history, {
       mark: (address, size) => this.fresh.mark(address, size),
@@ -327,9 +334,13 @@ export class Detector {
 
   run(): DetectorResult {
     const { replay } = this;
-    for (let batch; (batch = replay.nextAccesses());) {
-      this.accesses(batch.thread, replay.guest.accessRows());
-      this.options.progress(replay.tick);
+    try {
+      for (let batch; (batch = replay.nextAccesses());) {
+        this.accesses(batch.thread, replay.guest.accessRows(), false);
+        this.options.progress(replay.tick);
+      }
+    } finally {
+      this.settle();
     }
     return {
       races: [...this.races.values(), ...this.predictedRaces()],
@@ -344,9 +355,11 @@ export class Detector {
 
   // ---- Accesses ----
 
-  private accesses(number: number, rows: AccessRows): void {
+  /** @param isAwaited - something is to be done next that depends on what is judged */
+  private accesses(number: number, rows: AccessRows, isAwaited: boolean): void {
     const { count, ticks } = rows;
     if (count === 0 || !this.replay.isInImage) return;
+    this.settle();
     const last = numberAt(ticks, count - 1);
     const { history, operations } = this;
     let from = 0;
@@ -364,7 +377,35 @@ export class Detector {
       from = end;
     }
     this.drop(this.done);
-    this.accessesOf(number, rows, from, count);
+    if (isAwaited || !this.setAside(number, from, count))
+      this.accessesOf(number, rows, from, count);
+  }
+
+  /**
+   * Has other threads judge the rows from number `from` on, if there are any, and the replay need not wait for what comes of it: all
+   * rows are plain ones. Their thread's clock, the history, and prediction stay what they are until `settle`.
+   */
+  private setAside(number: number, from: number, count: number): boolean {
+    if (count - from < FEWEST_ASIDE || !this.isConcurrent || this.options.takers === 0)
+      return false;
+    if (this.options.hasTasks || this.ignored.size > 0) return false;
+    const { guest, sites } = this.replay;
+    this.kinds.reserve();
+    this.enter(number);
+    const dropped = this.droppedOf(number);
+    const { kinds } = this.kinds;
+    if (!this.history.setAside(guest, sites, kinds, dropped, from, count)) return false;
+    this.aside = number;
+    return true;
+  }
+
+  /** Waits for the rows that are set aside, and judges those that are left. */
+  private settle(): void {
+    if (this.aside === 0) return;
+    const number = this.aside;
+    this.aside = 0;
+    const { rows, taken } = this.history.endTaking();
+    if (taken < rows.count) this.accessesOf(number, rows, taken, rows.count);
   }
 
   /**
@@ -434,7 +475,7 @@ export class Detector {
     for (let i = from; i < count; i++) {
       const next = kinds[sites[i]!]!;
       if (ignored === 0 && (isTaken(next) || next & dropped)) {
-        i = history.take(replay.guest, replay.sites, kinds, dropped, i, count);
+        i = history.take(replay.guest, rows, replay.sites, kinds, dropped, i, count);
         if (i === count) {
           if (sections > 0) this.passSections(number, first, sections, -1);
           break;
@@ -780,10 +821,11 @@ export class Detector {
 
   /** Judges the accesses that were made before the event, and performs the operations. */
   private drain(): void {
+    this.settle();
     const { guest } = this.replay;
     const rows = guest.accessRows();
     if (rows.count > 0) {
-      this.accesses(this.replay.thread, rows);
+      this.accesses(this.replay.thread, rows, true);
       guest.resetAccesses();
     }
     for (let i = 0; i < this.waiting; i++) this.performLate(this.operations[i]!);
@@ -857,6 +899,7 @@ export class Detector {
     const thread = row.u32('thread');
     this.fresh.select(thread);
     if (this.begun.has(thread)) return;
+    this.settle();
     this.begun.add(thread);
     const sp = Number(row.u64('sp'));
     const stack = this.anonymous.find(({ start, end }) => sp >= start && sp < end);

@@ -9,11 +9,11 @@
  * For prediction (predict.ts) a few accesses that later ones replaced are remembered besides, and accesses
  * are told of that conflict with earlier ones and are ordered after them.
  */
-import type { Guest } from '../../replay/guest.js';
-import { UserError } from '../../schemas/errors.js';
-import { MAX_PAGES, PAGE_SIZE } from '../../replay/layout.js';
-import type { NativeHistory } from '../../replay/native.js';
+import type { AccessRows, Guest } from '../../replay/guest.js';
+import { MAX_PAGES, MAX_ROWS, PAGE_SIZE } from '../../replay/layout.js';
+import type { NativeEngine, NativeHistory } from '../../replay/native.js';
 import type { SiteTable } from '../../replay/types.js';
+import { UserError } from '../../schemas/errors.js';
 import type { ThreadClock, VectorClock } from './clocks.js';
 import { OperationTable } from './operation-table.js';
 import { KNOWLEDGE, NEEDS, REQUIRED, SINCE, STORED, type Requirements } from './predict.js';
@@ -71,6 +71,9 @@ const MOST_ENDS = 4096;
 /** Critical sections that the module goes over before it is asked. */
 const MOST_SECTIONS = 64;
 
+/** Threads that take what is set aside (`replay/native/takers.h`), at most. */
+export const MOST_TAKERS = 4;
+
 const NOT_PREDICTED: Requirements = { needs: new Float64Array(0), reads: new Uint32Array(0) };
 
 /** An access that is remembered. */
@@ -120,7 +123,7 @@ export interface PredictionHooks {
   known(slot: number): Requirements;
 }
 
-/** The tables that the module knows, to see which were replaced since. */
+/** The tables that the module knows, to see which were replaced since; they live as long as threads of the module may read them. */
 interface NativeTables {
   readonly history: NativeHistory;
   firsts?: Int32Array;
@@ -130,9 +133,17 @@ interface NativeTables {
   records?: Int32Array;
   kinds?: Uint8Array;
   sizes?: Uint16Array;
+  stores?: Uint8Array;
   seen?: Uint32Array;
   needs?: Float64Array;
   reads?: Uint32Array;
+}
+
+/** Rows of one thread that other threads of the module take. */
+interface Aside {
+  readonly engine: NativeEngine;
+  readonly history: NativeHistory;
+  readonly rows: AccessRows & { count: number };
 }
 
 export class AccessHistory {
@@ -171,6 +182,8 @@ export class AccessHistory {
   private seen: Uint32Array = new Uint32Array(1);
   private known: Requirements = NOT_PREDICTED;
   private native: NativeTables | undefined;
+  /** Where rows are set aside; undefined where nobody would take them. */
+  private aside: Aside | undefined;
 
   /** Of each 8 bytes the first record of those that were replaced. */
   private replaced: Int32Array<ArrayBuffer>;
@@ -178,6 +191,7 @@ export class AccessHistory {
   constructor(
     private readonly hooks: HistoryHooks,
     private readonly prediction?: PredictionHooks,
+    private takers = 0,
   ) {
     this.replaced = new Int32Array(prediction ? this.heads.length : 1);
     this.state[END] = 1 << RECORD_BITS;
@@ -220,13 +234,15 @@ export class AccessHistory {
    * Takes rows of the current thread's accesses from number `from` on, as far as the module for Node can: plain
    * ones that race with nothing, and of which prediction need not be told, and operations on synchronisation variables that
    * repeat others.
+   * @param rows - those that the guest delivered, or that were set aside
    * @param kinds - of sites (site-kinds.ts)
    * @param dropped - bits for those whose accesses are of no interest
    * @returns the number of the first row that is left, or `count`
    */
   take(
     { native }: Guest,
-    { sizes, stores }: SiteTable,
+    rows: AccessRows,
+    sites: SiteTable,
     kinds: Uint8Array,
     dropped: number,
     from: number,
@@ -234,6 +250,59 @@ export class AccessHistory {
   ): number {
     if (!native) return from;
     const { engine, replay } = native;
+    const { history } = this.bind(engine, sites, kinds, dropped);
+    const isAside = rows === this.aside?.rows;
+    const taken = engine.takeAccesses(history, isAside ? undefined : replay, from, count);
+    this.tellAdvances();
+    return taken;
+  }
+
+  /**
+   * Sets rows that the guest delivered aside, for the threads that this history has beside the caller's: they take them as `take`
+   * does, each those in memory of its own. Until `endTaking` nothing else may be asked of this history.
+   * @returns whether they do; not if there are rows that are not plain
+   */
+  setAside(
+    { native }: Guest,
+    sites: SiteTable,
+    kinds: Uint8Array,
+    dropped: number,
+    from: number,
+    count: number,
+  ): boolean {
+    if (!native || this.takers === 0) return false;
+    const { engine, replay } = native;
+    const { history } = this.bind(engine, sites, kinds, dropped);
+    this.aside ??= this.makeAside(engine, history);
+    if (!this.aside || !engine.setAside(history, replay, from, count)) return false;
+    this.aside.rows.count = count - from;
+    return true;
+  }
+
+  /** Waits until what was set aside is taken; the rows, and the number of the first that is left, or their count. */
+  endTaking(): { readonly rows: AccessRows; readonly taken: number } {
+    const { engine, history, rows } = this.aside!;
+    const taken = engine.endTaking(history);
+    this.tellAdvances();
+    return { rows, taken };
+  }
+
+  private makeAside(engine: NativeEngine, history: NativeHistory): Aside | undefined {
+    const [sites, ticks, addresses] = [1, 2, 2].map((words) => new Uint32Array(words * MAX_ROWS));
+    const rows = { count: 0, sites: sites!, ticks: ticks!, addresses: addresses! };
+    if (engine.bindBatch(history, rows.ticks, rows.sites, rows.addresses, this.takers))
+      return { engine, history, rows };
+    this.takers = 0;
+    return undefined;
+  }
+
+  /** Has the module know the tables as they are now. */
+  private bind(
+    engine: NativeEngine,
+    { sizes, stores }: SiteTable,
+    kinds: Uint8Array,
+    dropped: number,
+  ): NativeTables {
     const tables = (this.native ??= { history: engine.makeHistory() });
     const { history } = tables;
     const { state, cachedKeys, cachedPages, heads, records, replaced } = this;
@@ -244,7 +313,7 @@ export class AccessHistory {
     }
     if (tables.kinds !== kinds || tables.sizes !== sizes) {
       engine.bindSites(history, kinds, sizes, stores);
-      Object.assign(tables, { kinds, sizes });
+      Object.assign(tables, { kinds, sizes, stores });
     }
     const { firsts, rows } = this.operations;
     if (tables.firsts !== firsts || tables.rows !== rows) {
@@ -259,12 +328,14 @@ export class AccessHistory {
       engine.bindThread(history, seen, needs, reads);
       Object.assign(tables, { seen, needs, reads });
     }
-    const taken = engine.takeAccesses(history, replay, from, count);
-    if (state[ADVANCED] !== 0 || state[ENDED] !== 0) {
-      this.hooks.advanced(state[ADVANCED]!, this.ends.subarray(0, state[ENDED]));
-      state[ADVANCED] = state[ENDED] = 0;
-    }
-    return taken;
+    return tables;
+  }
+
+  private tellAdvances(): void {
+    const { state } = this;
+    if (state[ADVANCED] === 0 && state[ENDED] === 0) return;
+    this.hooks.advanced(state[ADVANCED]!, this.ends.subarray(0, state[ENDED]));
+    state[ADVANCED] = state[ENDED] = 0;
   }
 
   /** The rows of `operations` for the variables in 8 marked bytes. */

@@ -9,6 +9,7 @@
  * (spin-loops.ts), is done again with that knowledge. A program without races needs one pass. The discipline
  * of locks is judged apart (check-locks.ts).
  */
+import { availableParallelism } from 'node:os';
 import type { Trace } from '../../replay/trace.js';
 import { Symbols } from '../../replay/symbols.js';
 import { sync, thread_events } from '../../schemas/tables.js';
@@ -18,6 +19,7 @@ import type { Finding, Summary } from '../finding.js';
 import { LOCK_OPTIONS, LockPass, lockSettings } from './check-locks.js';
 import { Detector, type DetectorResult, type Race } from './detector.js';
 import { explainRaces } from './explain.js';
+import { MOST_TAKERS } from './history.js';
 import { findAtomicPcs } from './site-kinds.js';
 import { findSpinVariables } from './spin-loops.js';
 import type { KnownVariable } from './variables.js';
@@ -46,7 +48,18 @@ const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
     default: 'no',
     values: ['yes', 'no'],
   },
+  takers: {
+    describe:
+      'Threads that judge accesses while the replay goes on, each those to its own addresses; by default as many as there are processors besides one, up to 4',
+    default: 'auto',
+    takes: {
+      what: 'auto, or a whole number from 0 to 4',
+      isRight: (value) => value === 'auto' || /^[0-4]$/.test(value),
+    },
+  },
 };
+
+const presetTakers = (): number => Math.min(availableParallelism() - 1, MOST_TAKERS);
 
 export const analysis: Analysis = {
   name: 'race',
@@ -106,6 +119,7 @@ function findRaces(
       freeIsWrite: options['free-is-write'] !== 'no',
       predicts: options['model'] !== 'hb',
       hasTasks,
+      takers: options['takers'] === 'auto' ? presetTakers() : Number(options['takers']),
       progress: (tick) => context.progress(Number(tick) / ticks),
       locks: told,
     }).run();

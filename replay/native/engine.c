@@ -3,6 +3,7 @@
 
    SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
+#include <stdbool.h>
 #include "wasm.h"
 #include "constants.h"
 
@@ -19,6 +20,7 @@ extern int napi_get_value_double(Env, Value, f64*);
 extern int napi_get_value_external(Env, Value, void**);
 extern int napi_get_typedarray_info(Env, Value, int* type, size_t* length, void** data, Value* buffer, size_t* offset);
 extern int napi_create_uint32(Env, u32, Value*);
+extern int napi_get_boolean(Env, bool, Value*);
 extern int napi_create_int32(Env, i32, Value*);
 extern int napi_create_bigint_int64(Env, i64, Value*);
 extern int napi_create_external(Env, void*, void (*finalize)(Env, void*, void*), void* hint, Value*);
@@ -87,6 +89,7 @@ static u64 host_call(Scope scope, u32 number, u32 count, const Value* values)
 #include "machine-code.h"
 #include "translate.h"
 #include "history.h"
+#include "takers.h"
 #include "reuse.h"
 #include "waiting.h"
 
@@ -228,13 +231,19 @@ static void drop_tables(Env env, void* data, void* hint)
    free(data);
 }
 
+static void drop_history(Env env, void* data, void* hint)
+{
+   drop_gang(((struct history*)data)->gang);
+   drop_tables(env, data, hint);
+}
+
 /* makeHistory(): an access history, which has no tables yet. */
 static Value js_make_history(Env env, Info info)
 {
    Value result = NULL;
    (void)info;
    struct history* history = calloc(1, sizeof *history);
-   if (history != NULL) napi_create_external(env, history, drop_tables, NULL, &result);
+   if (history != NULL) napi_create_external(env, history, drop_history, NULL, &result);
    return result;
 }
 
@@ -256,6 +265,7 @@ static Value js_bind_pages(Env env, Info info)
    history->keys = array(env, values[2], &keys);
    history->pages = array(env, values[3], &pages);
    if (states < H_STATE_WORDS || keys < H_CACHED || pages < H_CACHED) return fail(env);
+   history->all = (struct taker){ 0, 1, &history->state[H_STATE_FREE], &history->state[H_STATE_END], &history->limit, 0 };
    return NULL;
 }
 
@@ -268,6 +278,7 @@ static Value js_bind_records(Env env, Info info)
    history->heads = array(env, values[1], &history->heads_size);
    history->records = array(env, values[2], &history->records_size);
    history->replaced = array(env, values[3], &history->replaced_size);
+   history->limit = history->records_size;
    return NULL;
 }
 
@@ -314,21 +325,74 @@ static Value js_bind_operations(Env env, Info info)
    return NULL;
 }
 
-/* takeAccesses(history, replay, from, count): number of the first row, from `from` on, that is left, or `count`. */
+/* bindBatch(history, ticks: Uint32Array, sites: Uint32Array, addresses: Uint32Array, count): where rows are set aside, for so
+   many threads to take them; false when there can be none. */
+static Value js_bind_batch(Env env, Info info)
+{
+   Value values[ARGUMENTS], result;
+   size_t ticks, sites, addresses;
+   struct history* history;
+   u32 count;
+   if (!arguments(env, info, values) || !(history = history_of(env, values[0]))) return fail(env);
+   history->batch.ticks = array(env, values[1], &ticks);
+   history->batch.sites = array(env, values[2], &sites);
+   history->batch.addresses = array(env, values[3], &addresses);
+   if (sites < MAX_ROWS || ticks < 2 * MAX_ROWS || addresses < 2 * MAX_ROWS || napi_get_value_uint32(env, values[4], &count) != 0
+       || count == 0 || count > G_MOST || history->gang != NULL)
+      return fail(env);
+   history->gang = make_gang(history, count);
+   napi_get_boolean(env, history->gang != NULL, &result);
+   return result;
+}
+
+static int has_tables(const struct history* history)
+{
+   return history->seen && history->records && history->kinds && history->state
+      && !(history->needs && history->replaced_size < history->heads_size);
+}
+
+/* takeAccesses(history, replay, from, count): number of the first row, from `from` on, that is left, or `count`; of those that were
+   set aside when there is no replay. */
 static Value js_take_accesses(Env env, Info info)
+{
+   Value values[ARGUMENTS], result;
+   struct history* history;
+   void* replay = NULL;
+   u32 from, count;
+   if (!arguments(env, info, values) || !(history = history_of(env, values[0])) || napi_get_value_uint32(env, values[2], &from) != 0
+       || napi_get_value_uint32(env, values[3], &count) != 0 || !has_tables(history) || count > MAX_ROWS)
+      return fail(env);
+   struct rows rows = napi_get_value_external(env, values[1], &replay) == 0 ? rows_in(((struct replay*)replay)->m) : history->batch;
+   if (replay == NULL && (history->gang == NULL || count > rows.count)) return fail(env);
+   rows.count = count;
+   napi_create_uint32(env, take_accesses(history, &history->all, &rows, from), &result);
+   return result;
+}
+
+/* setAside(history, replay, from, count): begins to take these rows in other threads, if it can be; returns whether. */
+static Value js_set_aside(Env env, Info info)
 {
    Value values[ARGUMENTS], result;
    struct history* history;
    void* replay;
    u32 from, count;
-   if (!arguments(env, info, values) || !(history = history_of(env, values[0]))
+   if (!arguments(env, info, values) || !(history = history_of(env, values[0])) || !history->gang || !has_tables(history)
        || napi_get_value_external(env, values[1], &replay) != 0 || napi_get_value_uint32(env, values[2], &from) != 0
-       || napi_get_value_uint32(env, values[3], &count) != 0)
+       || napi_get_value_uint32(env, values[3], &count) != 0 || count > MAX_ROWS || from > count)
       return fail(env);
-   if (!history->seen || !history->records || !history->kinds || !history->state || count > MAX_ROWS
-       || (history->needs && history->replaced_size < history->heads_size))
-      return fail(env);
-   napi_create_uint32(env, take_accesses(history, ((struct replay*)replay)->m, from, count), &result);
+   struct rows rows = rows_in(((struct replay*)replay)->m);
+   rows.count = count;
+   napi_get_boolean(env, set_aside(history, rows, from), &result);
+   return result;
+}
+
+/* endTaking(history): waits for the rows that were set aside; number of the first that is left, or their count. */
+static Value js_end_taking(Env env, Info info)
+{
+   Value values[ARGUMENTS], result;
+   struct history* history;
+   if (!arguments(env, info, values) || !(history = history_of(env, values[0])) || !history->gang) return fail(env);
+   napi_create_uint32(env, end_taking(history), &result);
    return result;
 }
 
@@ -423,7 +487,8 @@ __attribute__((visibility("default"))) Value napi_register_module_v1(Env env, Va
       { "attach", js_attach }, { "isAt", js_is_at }, { "translate", js_translate }, { "run", js_run },
       { "makeHistory", js_make_history }, { "bindPages", js_bind_pages }, { "bindRecords", js_bind_records }, { "bindSites", js_bind_sites },
       { "bindThread", js_bind_thread }, { "bindOperations", js_bind_operations },
-      { "takeAccesses", js_take_accesses }, { "takeReferences", js_take_references }, { "warm", js_warm },
+      { "takeAccesses", js_take_accesses }, { "bindBatch", js_bind_batch }, { "setAside", js_set_aside }, { "endTaking", js_end_taking },
+      { "takeReferences", js_take_references }, { "warm", js_warm },
       { "makeWaiting", js_make_waiting }, { "bindWaiting", js_bind_waiting }, { "bindRoles", js_bind_roles },
       { "takeWaiting", js_take_waiting }
    };

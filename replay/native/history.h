@@ -32,6 +32,26 @@ enum { O_MASK, O_EVIDENCE, O_OPERATIONS, O_THREAD, O_KNOWN, O_VERSION, O_TIME, O
    its epoch; then how far others must have come. */
 enum { H_SINCE, H_REQUIRED, H_KNOWLEDGE, H_STORED, H_NEEDS };
 
+/* Rows of accesses: in linear memory, or a batch that was set aside. */
+struct rows {
+   const u64 *ticks, *addresses;
+   const u32* sites;
+   u32 count;
+};
+
+static struct rows rows_in(const u8* m)
+{
+   return (struct rows){ (const u64*)(m + ROW_TICKS), (const u64*)(m + ROW_ADDRESSES), (const u32*)(m + ROW_SITES), 0 };
+}
+
+/* Who takes accesses: all, or one of several who share the places out. Records that nobody uses are those of a list, and such that
+   are new. Of several each has its own, which it gets when it needs them, and gives back when the rows are taken (takers.h). */
+struct taker {
+   u32 number, of;
+   i32 *free, *next, *limit;
+   i32 last_free;
+};
+
 struct history {
    i32* state;
    const f64* keys;
@@ -57,7 +77,46 @@ struct history {
    size_t needs_count;
    const u32* reads;
    size_t reads_count;
+   /* Where new records may be, in words. */
+   i32 limit;
+   struct taker all;
+   /* Rows that were set aside, and who takes them (takers.h). */
+   struct rows batch;
+   struct gang* gang;
 };
+
+/* Places are shared out in parts of this size. */
+#define H_PART_BITS 10
+static int is_taken_by(const struct taker* taker, u64 address)
+{
+   return taker->of == 1 || (address >> H_PART_BITS) % taker->of == taker->number;
+}
+
+static int get_records(struct history* h, struct taker* taker);
+
+static int has_room(struct history* h, struct taker* taker)
+{
+   return *taker->free != 0 || *taker->next + H_RECORD_WORDS <= *taker->limit || get_records(h, taker);
+}
+
+static void give_up(struct history* h, struct taker* taker, i32 record)
+{
+   if (*taker->free == 0) taker->last_free = record;
+   h->records[record + H_WHAT] = 0;
+   h->records[record + H_NEXT] = *taker->free;
+   *taker->free = record;
+}
+
+static i32 new_record(const struct history* h, struct taker* taker)
+{
+   i32 record = *taker->free;
+   if (record != 0) *taker->free = h->records[record + H_NEXT];
+   else {
+      record = *taker->next;
+      *taker->next += H_RECORD_WORDS;
+   }
+   return record;
+}
 
 static int is_ordered(const struct history* h, const i32* record, u32 slot)
 {
@@ -118,7 +177,7 @@ static int is_quiet(const struct history* h, u32 granule, u32 mask, f64 tick, in
 }
 
 /* Takes a record out of its list; remembers it as one that was replaced, or gives it up. As `replace` of history.ts. */
-static void replace_record(struct history* h, u32 granule, i32 before, i32 record)
+static void replace_record(struct history* h, struct taker* taker, u32 granule, i32 before, i32 record)
 {
    i32 *r = h->records, *state = h->state, *its = r + record;
    if (before == 0) h->heads[granule] = its[H_NEXT];
@@ -134,15 +193,11 @@ static void replace_record(struct history* h, u32 granule, i32 before, i32 recor
       its[H_LISTED] = slots | (its[H_WHAT] & H_STORE ? slots << H_STORES_SHIFT | bytes << H_BYTES_SHIFT : 0) | (next != 0 ? r[next + H_LISTED] : 0);
       its[H_NEXT] = next;
       h->replaced[granule] = record;
-   } else {
-      its[H_WHAT] = 0;
-      its[H_NEXT] = state[H_STATE_FREE];
-      state[H_STATE_FREE] = record;
-   }
+   } else give_up(h, taker, record);
 }
 
 /* Takes an access into the records of 8 bytes; returns 0, having done nothing, when somebody must be told or there is no room. */
-static int take_access(struct history* h, u32 granule, u32 mask, u32 site, f64 tick, int is_store)
+static int take_access(struct history* h, struct taker* taker, u32 granule, u32 mask, u32 site, f64 tick, int is_store)
 {
    i32* head = &h->heads[granule];
    i32 *r = h->records, *state = h->state;
@@ -162,7 +217,7 @@ static int take_access(struct history* h, u32 granule, u32 mask, u32 site, f64 t
       }
    }
    if (!is_quiet(h, granule, mask, tick, is_store)) return 0;
-   if (state[H_STATE_FREE] == 0 && (size_t)state[H_STATE_END] + H_RECORD_WORDS > h->records_size) return 0;
+   if (!has_room(h, taker)) return 0;
    if (is_store && h->needs) h->needs[H_STORED] = 1;
 
    i32 own = 0, before = 0;
@@ -184,7 +239,7 @@ static int take_access(struct history* h, u32 granule, u32 mask, u32 site, f64 t
          continue;
       }
       u32 rest = its & ~mask;
-      if ((rest & H_BYTES) == 0 && at != own) replace_record(h, granule, before, at);
+      if ((rest & H_BYTES) == 0 && at != own) replace_record(h, taker, granule, before, at);
       else {
          r[at] = rest;
          before = at;
@@ -196,12 +251,7 @@ static int take_access(struct history* h, u32 granule, u32 mask, u32 site, f64 t
       r[own] |= wanted;
       return 1;
    }
-   i32 at = state[H_STATE_FREE];
-   if (at != 0) state[H_STATE_FREE] = r[at + H_NEXT];
-   else {
-      at = state[H_STATE_END];
-      state[H_STATE_END] += H_RECORD_WORDS;
-   }
+   i32 at = new_record(h, taker);
    u32 begin = __builtin_ctz(wanted), size = 31 - __builtin_clz(wanted) - begin; /* less 1 */
    r[at] = wanted | (is_store ? H_STORE : 0) | (size << 3 | begin) << H_FIRST_SHIFT | slot << 16;
    r[at + H_JUDGED] = 0;
@@ -257,10 +307,10 @@ static int operate(struct history* h, size_t marked, u32 mask, u8 kind, f64 tick
 #define H_FETCHED 64
 #define H_FETCHED_RECORDS 6
 
-/* Where the records of the bytes at a row's address begin, or -1. */
-static i64 granule_of(const struct history* h, const u8* m, u32 at)
+/* Number of the 8 bytes at an address, or -1. */
+static i64 granule_of(const struct history* h, u64 address)
 {
-   u64 address = i64_load(m, 8 * at, ROW_ADDRESSES), key = address >> H_PAGE_BITS;
+   u64 key = address >> H_PAGE_BITS;
    u32 cached = key & (H_CACHED - 1);
    return h->keys[cached] == (f64)key ? h->pages[cached] + (i64)(address >> 3 & (H_GRANULES - 1)) : -1;
 }
@@ -278,14 +328,16 @@ static u32 fetch_records(const i32* records, i32* lists, u32 count, int is_first
    return left;
 }
 
-static void fetch_rows(const struct history* h, const u8* m, u32 at, u32 count)
+static void fetch_rows(const struct history* h, const struct taker* taker, const struct rows* rows, u32 at, u32 count)
 {
    i64 granules[H_FETCHED];
    i32 lists[2 * H_FETCHED];
    u32 found = 0, lists_count = 0;
    for (u32 i = 0; i < count; i++) {
-      u32 site = i32_load(m, 4 * (at + i), ROW_SITES);
-      i64 granule = site < h->site_count && h->kinds[site] == H_PLAIN ? granule_of(h, m, at + i) : -1;
+      u32 site = rows->sites[at + i];
+      u64 address = rows->addresses[at + i];
+      if (site >= h->site_count || h->kinds[site] != H_PLAIN || !is_taken_by(taker, address)) continue;
+      i64 granule = granule_of(h, address);
       if (granule < 0) continue;
       __builtin_prefetch(h->heads + granule);
       if (h->needs) __builtin_prefetch(h->replaced + granule);
@@ -314,37 +366,39 @@ static int pass_place(struct history* h)
    return 1;
 }
 
-/* Takes rows from number `at` on; returns the number of the first that is left to TypeScript, or `count`. What it has done of
-   a row that it leaves is as if it were done twice. */
-static u32 take_accesses(struct history* h, const u8* m, u32 at, u32 count)
+/* Takes rows from number `at` on, of those the accesses that are the taker's; returns the number of the first that is left to
+   TypeScript, or their count. What it has done of a row that it leaves is as if it were done twice. */
+static u32 take_accesses(struct history* h, struct taker* taker, const struct rows* rows, u32 at)
 {
    const i32* state = h->state;
    i32 passed_before = state[H_STATE_PASSED], sections = (size_t)state[H_STATE_SECTIONS] <= h->sections_size ? state[H_STATE_SECTIONS] : 0;
+   u32 count = rows->count;
    for (u32 fetched = at; at < count; at++) {
       if (at == fetched) {
          fetched = at + H_FETCHED < count ? at + H_FETCHED : count;
-         fetch_rows(h, m, at, fetched - at);
+         fetch_rows(h, taker, rows, at, fetched - at);
       }
-      f64 tick = i64_load(m, 8 * at, ROW_TICKS);
+      f64 tick = rows->ticks[at];
       while (state[H_STATE_PASSED] < sections && h->sections[state[H_STATE_PASSED]] <= tick)
          if (!pass_place(h)) return at;
-      u32 site = i32_load(m, 4 * at, ROW_SITES);
+      u32 site = rows->sites[at];
       if (site >= h->site_count) return at;
       u8 kind = h->kinds[site];
       if (kind & h->state[H_STATE_DROPPED]) continue;
       if (kind == 0 || (kind & ~(H_PLAIN | H_ATOMIC | H_CPP_ATOMIC | H_OPENMP))) return at;
-      u64 address = i64_load(m, 8 * at, ROW_ADDRESSES), end = address + h->sizes[site];
+      u64 address = rows->addresses[at], end = address + h->sizes[site];
       while (address < end) {
-         u64 key = address >> H_PAGE_BITS, next = (address | 7) + 1;
-         u32 cached = key & (H_CACHED - 1), size = (next < end ? next : end) - address;
-         if (h->keys[cached] != (f64)key) return at;
-         u32 granule = h->pages[cached] + (address >> 3 & (H_GRANULES - 1));
-         u32 mask = ((1u << size) - 1) << (address & 7);
-         if (h->heads[granule] < 0) {
-            /* What was passed has not been done yet. */
-            if (state[H_STATE_PASSED] != passed_before) return at;
-            if (size != h->sizes[site] || !operate(h, -h->heads[granule], mask, kind, tick, h->stores[site])) return at;
-         } else if ((kind & (H_ATOMIC | H_CPP_ATOMIC)) || !take_access(h, granule, mask, site, tick, h->stores[site])) return at;
+         u64 next = (address | 7) + 1, size = (next < end ? next : end) - address;
+         if (is_taken_by(taker, address)) {
+            i64 granule = granule_of(h, address);
+            if (granule < 0) return at;
+            u32 mask = ((1u << size) - 1) << (address & 7);
+            if (h->heads[granule] < 0) {
+               /* What was passed has not been done yet; and who takes a part only does not know what the others have done. */
+               if (state[H_STATE_PASSED] != passed_before || taker->of > 1) return at;
+               if (size != h->sizes[site] || !operate(h, -h->heads[granule], mask, kind, tick, h->stores[site])) return at;
+            } else if ((kind & (H_ATOMIC | H_CPP_ATOMIC)) || !take_access(h, taker, granule, mask, site, tick, h->stores[site])) return at;
+         }
          address = next;
       }
    }
