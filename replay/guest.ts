@@ -441,6 +441,11 @@ export class Guest implements Machine {
     this.memory.view.setBigUint64(CELL.addressRange, last - first, true);
   }
 
+  /** Nothing runs any more; what memory holds can still be read. */
+  release(): void {
+    if (this.native) this.native.engine.release(this.native.replay);
+  }
+
   /** Makes the way from compiled code into the module that runs threaded code. */
   private makeThreaded(
     engine: NativeEngine,

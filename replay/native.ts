@@ -33,6 +33,7 @@ export type NativeWaiting = object;
 export interface NativeEngine {
   readonly operations: readonly string[];
   attach(memory: Uint8Array): NativeReplay | undefined;
+  release(replay: NativeReplay): void;
   isAt(replay: NativeReplay, memory: Uint8Array): number;
   translate(
     replay: NativeReplay,

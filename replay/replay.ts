@@ -433,6 +433,7 @@ export class ProcessReplay implements Replay {
     this.guest.calls?.take();
     this.guest.calls?.hooks.end(this.tick);
     this.ended = true;
+    this.guest.release();
     return false;
   }
 

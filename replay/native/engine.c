@@ -146,6 +146,17 @@ static Value js_attach(Env env, Info info)
    return result;
 }
 
+/* release(replay): it runs no more. Its machine code goes, for there is little room below 2 GiB, and who holds it is found late. */
+static Value js_release(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   void* replay;
+   if (!arguments(env, info, values) || napi_get_value_external(env, values[0], &replay) != 0) return fail(env);
+   drop_machine_code(((struct replay*)replay)->code);
+   ((struct replay*)replay)->code = NULL;
+   return NULL;
+}
+
 /* isAt(replay, memory: Uint8Array): number, 1 if this is its linear memory. */
 static Value js_is_at(Env env, Info info)
 {
@@ -165,7 +176,7 @@ static Value js_run(Env env, Info info)
    void* data;
    u32 slot;
    if (!arguments(env, info, values) || napi_get_value_external(env, values[0], &data) != 0
-       || napi_get_value_uint32(env, values[1], &slot) != 0)
+       || napi_get_value_uint32(env, values[1], &slot) != 0 || ((struct replay*)data)->code == NULL)
       return fail(env);
    struct run run = { .env = env, .functions = values[2] };
    struct run* outer = current;
@@ -189,7 +200,9 @@ static Value js_translate(Env env, Info info)
    Value values[ARGUMENTS], result;
    void* replay;
    size_t settings, operations, size, notes;
-   if (!arguments(env, info, values) || napi_get_value_external(env, values[0], &replay) != 0) return fail(env);
+   if (!arguments(env, info, values) || napi_get_value_external(env, values[0], &replay) != 0
+       || ((struct replay*)replay)->code == NULL)
+      return fail(env);
    block.m = ((struct replay*)replay)->m;
    block.code = &((struct replay*)replay)->code;
    block.in_out = array(env, values[1], &settings);
@@ -484,7 +497,7 @@ static Value js_take_waiting(Env env, Info info)
 __attribute__((visibility("default"))) Value napi_register_module_v1(Env env, Value exports)
 {
    static const struct { const char* name; Callback* f; } functions[] = {
-      { "attach", js_attach }, { "isAt", js_is_at }, { "translate", js_translate }, { "run", js_run },
+      { "attach", js_attach }, { "release", js_release }, { "isAt", js_is_at }, { "translate", js_translate }, { "run", js_run },
       { "makeHistory", js_make_history }, { "bindPages", js_bind_pages }, { "bindRecords", js_bind_records }, { "bindSites", js_bind_sites },
       { "bindThread", js_bind_thread }, { "bindOperations", js_bind_operations },
       { "takeAccesses", js_take_accesses }, { "bindBatch", js_bind_batch }, { "setAside", js_set_aside }, { "endTaking", js_end_taking },
