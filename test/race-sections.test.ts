@@ -27,7 +27,7 @@ async function judge(
     return taken;
   };
   try {
-    return { found: await findings(folder, { model, takers: '0' }), passed };
+    return { found: await findings(folder, { model, workers: '0' }), passed };
   } finally {
     AccessHistory.prototype.take = take;
   }
@@ -37,7 +37,7 @@ async function judgeByTwin(folder: string, model: string): Promise<string> {
   const { take } = AccessHistory.prototype;
   AccessHistory.prototype.take = (_guest, _rows, _sites, _kinds, _dropped, from) => from;
   try {
-    return await findings(folder, { model, takers: '0' });
+    return await findings(folder, { model, workers: '0' });
   } finally {
     AccessHistory.prototype.take = take;
   }
@@ -57,7 +57,7 @@ async function judgeAside(
     return ended;
   };
   try {
-    return { found: await findings(folder, { model, takers: String(takers) }), taken };
+    return { found: await findings(folder, { model, workers: String(takers) }), taken };
   } finally {
     AccessHistory.prototype.endTaking = endTaking;
   }

@@ -48,7 +48,7 @@ const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
     default: 'no',
     values: ['yes', 'no'],
   },
-  takers: {
+  workers: {
     describe:
       'Threads that judge accesses while the replay goes on, each those to its own addresses; by default as many as there are processors besides one, up to 4',
     default: 'auto',
@@ -119,7 +119,7 @@ function findRaces(
       freeIsWrite: options['free-is-write'] !== 'no',
       predicts: options['model'] !== 'hb',
       hasTasks,
-      takers: options['takers'] === 'auto' ? presetTakers() : Number(options['takers']),
+      takers: options['workers'] === 'auto' ? presetTakers() : Number(options['workers']),
       progress: (tick) => context.progress(Number(tick) / ticks),
       locks: told,
     }).run();
