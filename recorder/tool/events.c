@@ -1486,7 +1486,10 @@ static void emit_all_hashes(void)
    Addr starts[10000];
    /* What the end cuts off may have written already, such as how much of its time was left. */
    for (ThreadId tid = 1; tid < VG_N_THREADS; tid++)
-      if (threads[tid].call) emit_all_untold(tid, threads[tid].sysno, threads[tid].args);
+      if (threads[tid].call) {
+         emit_all_untold(tid, threads[tid].sysno, threads[tid].args);
+         emit_changed(tid);
+      }
    Int n = VG_(am_get_segment_starts)(SkAnonC | SkFileC, starts, 10000);
    for (Int i = 0; i < n; i++) {
       const NSegment* s = VG_(am_find_nsegment)(starts[i]);
