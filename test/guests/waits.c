@@ -1,9 +1,12 @@
 // System calls that change what they were given: sets of descriptors, times that are left, offsets in files, buffers
-// beyond the result, lengths that are passed and returned, and a header by a call that fails.
+// beyond the result, lengths that are passed and returned, a header by a call that fails, and the time left of a wait that the
+// program's end cuts off.
+// build: gcc -O1 -pthread
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -23,6 +26,7 @@ static loff_t from = 3, to = 1, spliced = 2;
 static uint64_t lengths[5];
 static struct msghdr message;
 static struct __user_cap_header_struct header __attribute__((aligned(8)));
+static struct timespec cut_off = {500, 0};
 static uint64_t own_path[12], own_path_at[12];
 
 static void show(const char *name, volatile void *words, int count) {
@@ -52,6 +56,11 @@ static void converse(void) {
   check(recvmsg(receiver, &message, 0) == 1, "recvmsg");
   show("length", lengths, 5);
   show("message", &message, 7);
+}
+
+static void *wait_for_ever(void *unused) {
+  syscall(SYS_ppoll, NULL, 0, &cut_off, NULL, 8);
+  return unused;
 }
 
 int main(void) {
@@ -88,5 +97,8 @@ int main(void) {
   converse();
   check(syscall(SYS_capget, &header, NULL) == 0 && header.version, "capget");
   show("header", &header, 1);
+  pthread_t waiting;
+  pthread_create(&waiting, NULL, wait_for_ever, NULL);
+  usleep(20000);
   return 0;
 }
