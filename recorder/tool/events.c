@@ -569,6 +569,7 @@ static SizeT size_of_own_path(void)
    return size > 0 ? size : 0;
 }
 
+/* What a call has changed, whether it has ended or the end of the program cuts it off. */
 static void emit_all_untold(ThreadId tid, UInt number, const ULong* args)
 {
    switch (number) {
@@ -584,6 +585,7 @@ static void emit_all_untold(ThreadId tid, UInt number, const ULong* args)
          break;
       case SYS_IO_URING_SETUP: emit_untold(tid, args[1], 40); break; /* io_uring_params before its sq_off */
    }
+   emit_changed(tid);
 }
 
 static void on_post_syscall(ThreadId tid, UInt number, UWord* args, UInt count, SysRes res)
@@ -592,7 +594,6 @@ static void on_post_syscall(ThreadId tid, UInt number, UWord* args, UInt count, 
    (void)count;
    Thread* t = &threads[tid];
    emit_all_untold(tid, number, t->args);
-   emit_changed(tid);
    if (number == SYS_IOCTL) ioctl_after(tid, t->args, sr_isError(res) ? sr_Err(res) : 0);
    if (number == SYS_MADVISE && !sr_isError(res) && (t->args[2] == 4 || t->args[2] == 9)) {
       /* MADV_DONTNEED, MADV_REMOVE: the pages are as they were when mapped. */
@@ -1486,10 +1487,7 @@ static void emit_all_hashes(void)
    Addr starts[10000];
    /* What the end cuts off may have written already, such as how much of its time was left. */
    for (ThreadId tid = 1; tid < VG_N_THREADS; tid++)
-      if (threads[tid].call) {
-         emit_all_untold(tid, threads[tid].sysno, threads[tid].args);
-         emit_changed(tid);
-      }
+      if (threads[tid].call) emit_all_untold(tid, threads[tid].sysno, threads[tid].args);
    Int n = VG_(am_get_segment_starts)(SkAnonC | SkFileC, starts, 10000);
    for (Int i = 0; i < n; i++) {
       const NSegment* s = VG_(am_find_nsegment)(starts[i]);
