@@ -386,8 +386,7 @@ export class Detector {
    * rows are plain ones. Their thread's clock, the history, and prediction stay what they are until `settle`.
    */
   private setAside(number: number, from: number, count: number): boolean {
-    if (count - from < FEWEST_ASIDE || !this.isConcurrent || this.options.takers === 0)
-      return false;
+    if (count - from < FEWEST_ASIDE || !this.isConcurrent) return false;
     if (this.options.hasTasks || this.ignored.size > 0) return false;
     const { guest, sites } = this.replay;
     this.kinds.reserve();

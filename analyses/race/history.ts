@@ -9,6 +9,7 @@
  * For prediction (predict.ts) a few accesses that later ones replaced are remembered besides, and accesses
  * are told of that conflict with earlier ones and are ordered after them.
  */
+import { lengthened } from '../../replay/grown.js';
 import type { AccessRows, Guest } from '../../replay/guest.js';
 import { MAX_PAGES, MAX_ROWS, PAGE_SIZE } from '../../replay/layout.js';
 import type { NativeEngine, NativeHistory } from '../../replay/native.js';
@@ -773,9 +774,9 @@ export class AccessHistory {
     let page = this.pages.get(key);
     if (page === undefined) {
       page = this.pageCount++ * GRANULES;
-      if (page + GRANULES > this.heads.length) this.heads = larger(this.heads, 2 * page);
+      if (page + GRANULES > this.heads.length) this.heads = lengthened(this.heads, 2 * page);
       if (this.prediction && this.replaced.length < this.heads.length)
-        this.replaced = larger(this.replaced, this.heads.length);
+        this.replaced = lengthened(this.replaced, this.heads.length);
       this.pages.set(key, page);
     }
     this.cachedKeys[cached] = key;
@@ -815,9 +816,3 @@ export class AccessHistory {
 const slotBit = (slot: number): number => (slot < LISTED_SLOTS ? 1 << slot : 0);
 
 const lowestBit = (mask: number): number => 31 - Math.clz32(mask & -mask);
-
-function larger(array: Int32Array<ArrayBuffer>, length: number): Int32Array<ArrayBuffer> {
-  const copy = new Int32Array(length);
-  copy.set(array);
-  return copy;
-}

@@ -14,7 +14,13 @@ import type { Trace } from '../../replay/trace.js';
 import { Symbols } from '../../replay/symbols.js';
 import { sync, thread_events } from '../../schemas/tables.js';
 import { lock_uses, sync_variables } from '../../schemas/views.js';
-import type { Analysis, AnalysisContext, AnalysisOption, OptionValues } from '../analysis.js';
+import {
+  wholeNumber,
+  type Analysis,
+  type AnalysisContext,
+  type AnalysisOption,
+  type OptionValues,
+} from '../analysis.js';
 import type { Finding, Summary } from '../finding.js';
 import { LOCK_OPTIONS, LockPass, lockSettings } from './check-locks.js';
 import { Detector, type DetectorResult, type Race } from './detector.js';
@@ -23,6 +29,12 @@ import { MOST_TAKERS } from './history.js';
 import { findAtomicPcs } from './site-kinds.js';
 import { findSpinVariables } from './spin-loops.js';
 import type { KnownVariable } from './variables.js';
+
+const WORKERS = wholeNumber(
+  `Threads that judge accesses while the replay goes on, each those to its own addresses; by default as many as there are processors besides one, up to ${MOST_TAKERS}`,
+  0,
+  { most: MOST_TAKERS },
+);
 
 const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
   model: {
@@ -49,12 +61,11 @@ const OPTIONS: Readonly<Record<string, AnalysisOption>> = {
     values: ['yes', 'no'],
   },
   workers: {
-    describe:
-      'Threads that judge accesses while the replay goes on, each those to its own addresses; by default as many as there are processors besides one, up to 4',
+    ...WORKERS,
     default: 'auto',
     takes: {
-      what: 'auto, or a whole number from 0 to 4',
-      isRight: (value) => value === 'auto' || /^[0-4]$/.test(value),
+      what: `auto, or ${WORKERS.takes!.what}`,
+      isRight: (value) => value === 'auto' || WORKERS.takes!.isRight(value),
     },
   },
 };
