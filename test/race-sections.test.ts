@@ -13,34 +13,47 @@ import { compile, record } from './guest.js';
 const SEED = Number(process.env['GRIND_SEED'] ?? Date.now() % 1_000_000);
 const RUNS = 2;
 
+/** Runs with another method in the place of one of the history's. */
+async function instead<K extends 'take' | 'endTaking', T>(
+  name: K,
+  other: (own: AccessHistory[K]) => AccessHistory[K],
+  run: () => Promise<T>,
+): Promise<T> {
+  const own = AccessHistory.prototype[name];
+  AccessHistory.prototype[name] = other(own);
+  try {
+    return await run();
+  } finally {
+    AccessHistory.prototype[name] = own;
+  }
+}
+
 /** What is found in a trace, and how many operations of sections the module has gone over. */
 async function judge(
   folder: string,
   model: string,
 ): Promise<{ readonly found: string; readonly passed: number }> {
   let passed = 0;
-  const { take } = AccessHistory.prototype;
-  AccessHistory.prototype.take = function (...args) {
-    const before = this.passed;
-    const taken = take.apply(this, args);
-    passed += this.passed - before;
-    return taken;
-  };
-  try {
-    return { found: await findings(folder, { model, workers: '0' }), passed };
-  } finally {
-    AccessHistory.prototype.take = take;
-  }
+  const found = await instead(
+    'take',
+    (take) =>
+      function (this: AccessHistory, ...args) {
+        const before = this.passed;
+        const taken = take.apply(this, args);
+        passed += this.passed - before;
+        return taken;
+      },
+    () => findings(folder, { model, workers: '0' }),
+  );
+  return { found, passed };
 }
 
-async function judgeByTwin(folder: string, model: string): Promise<string> {
-  const { take } = AccessHistory.prototype;
-  AccessHistory.prototype.take = (_guest, _rows, _sites, _kinds, _dropped, from) => from;
-  try {
-    return await findings(folder, { model, workers: '0' });
-  } finally {
-    AccessHistory.prototype.take = take;
-  }
+function judgeByTwin(folder: string, model: string): Promise<string> {
+  return instead(
+    'take',
+    () => (_guest, _rows, _sites, _kinds, _dropped, from) => from,
+    () => findings(folder, { model, workers: '0' }),
+  );
 }
 
 /** What is found in a trace with so many threads besides, and how many rows they took. */
@@ -50,17 +63,17 @@ async function judgeAside(
   takers: number,
 ): Promise<{ readonly found: string; readonly taken: number }> {
   let taken = 0;
-  const { endTaking } = AccessHistory.prototype;
-  AccessHistory.prototype.endTaking = function () {
-    const ended = endTaking.call(this);
-    taken += ended.taken;
-    return ended;
-  };
-  try {
-    return { found: await findings(folder, { model, workers: String(takers) }), taken };
-  } finally {
-    AccessHistory.prototype.endTaking = endTaking;
-  }
+  const found = await instead(
+    'endTaking',
+    (endTaking) =>
+      function (this: AccessHistory) {
+        const ended = endTaking.call(this);
+        taken += ended.taken;
+        return ended;
+      },
+    () => findings(folder, { model, workers: String(takers) }),
+  );
+  return { found, taken };
 }
 
 async function findings(folder: string, options: Record<string, string>): Promise<string> {
