@@ -60,6 +60,32 @@ test('in two superblocks', () => {
   assert(!waits(first));
 });
 
+/** Whether a register that holds what `next` makes of it each round is less than the value. */
+const least =
+  (next: (b: BlockBuilder, last: Atom) => Atom) =>
+  (b: BlockBuilder, value: Atom): Atom => {
+    const one = next(b, b.get(RCX, TYPE.I64));
+    b.put(RCX, one);
+    return b.op('CmpLT64U', TYPE.I1, [b.get(RCX, TYPE.I64), value]);
+  };
+
+test('compared with what stays the same', () => {
+  const [same, other] = [(b: BlockBuilder) => b.load(TYPE.I64, slot(b)), slot];
+  assert(waits(loop(fixed, least(same))));
+  assert(waits(loop(fixed, least(other))));
+  assert(
+    waits(loop(fixed, (b, value) => b.op('CmpLT64U', TYPE.I1, [b.get(RCX, TYPE.I64), value]))),
+  );
+  assert(
+    !waits(
+      loop(
+        fixed,
+        least((b, last) => b.op('Add64', TYPE.I64, [last, b.i64(1n)])),
+      ),
+    ),
+  );
+});
+
 test('not when the loop ends by itself, or does something', () => {
   const walks = (b: BlockBuilder): Atom => {
     const at = b.op('Add64', TYPE.I64, [b.get(RAX, TYPE.I64), b.i64(8n)]);

@@ -1,8 +1,10 @@
 /**
  * Loads that code waits by, as its superblocks show it, whether or not it had to wait: they lie in a loop that
  * stores nothing but on its own stack, load from an address that stays the same, and what they load decides
- * whether the loop goes on. Nobody but another thread can end such a loop. Parts of it that never ran are not
- * known: a loop that calls something while it waits is seen by spin-loops.ts only, when it is gone round.
+ * whether the loop goes on, compared with what stays the same, too: so only another thread can make it decide
+ * otherwise. A search, which compares what it loads with something else each time, does not wait. Parts of the
+ * loop that never ran are not known: one that calls something while it waits is seen by spin-loops.ts only, when
+ * it is gone round.
  */
 import {
   decodeBlock,
@@ -172,7 +174,8 @@ class Loop {
       const s = statements[i]!;
       if (s.tag !== 'WrTmp' || s.expr.tag !== 'Load') continue;
       if (!this.staysSame(s.expr.address) || this.isOnStack(s.expr.address)) continue;
-      if (exits.some(({ guard }) => this.dependsOn(guard, s.temp))) return true;
+      if (exits.some(({ guard }) => this.dependsOn(guard, s.temp) && this.staysSame(guard, s.temp)))
+        return true;
     }
     return false;
   }
@@ -207,26 +210,48 @@ class Loop {
     return !isTemp(expr.args[1]!) && this.isOnStack(expr.args[0]!);
   }
 
-  /** Another round, in which only other threads change anything, would give the operand the same value. */
-  private staysSame(operand: Operand): boolean {
-    if (!isTemp(operand)) return true;
+  /**
+   * Another round would give the operand the same value, if other threads change nothing.
+   * @param given - a temporary that is taken to have the same value
+   */
+  private staysSame(operand: Operand, given = -1): boolean {
+    if (!isTemp(operand) || operand >>> 1 === given) return true;
     const at = this.definitions.get(operand >>> 1);
     const expr = this.definition(operand)?.expr;
     if (at === undefined || !expr) return false;
     // What was computed before the loop is in a register, which the loop may change.
     if (at < this.start && this.isChanged(operand)) return false;
+    const all = (operands: readonly Operand[]): boolean =>
+      operands.every((one) => this.staysSame(one, given));
+    /** What the loop has stored before; nothing else is stored there. */
+    const stored = (statements: readonly number[] | undefined): boolean => {
+      if (!statements) return true;
+      const data = this.storedBefore(statements, at);
+      return data !== undefined && this.staysSame(data, given);
+    };
     switch (expr.tag) {
       case 'Get':
-        return !this.puts.has(expr.offset);
+        return stored(this.puts.get(expr.offset));
       case 'Atom':
-        return this.staysSame(expr.operand);
+        return this.staysSame(expr.operand, given);
       case 'Op':
-        return expr.args.every((arg) => this.staysSame(arg));
+      case 'CCall':
+        return all(expr.args);
+      case 'ITE':
+        return all([expr.condition, expr.ifTrue, expr.ifFalse]);
       case 'Load':
-        return this.staysSame(expr.address) && !this.stores.has(this.nameOf(expr.address));
+        return (
+          this.staysSame(expr.address, given) && stored(this.stores.get(this.nameOf(expr.address)))
+        );
       default:
         return false;
     }
+  }
+
+  /** What the last of some puts or stores before a statement stored. */
+  private storedBefore(statements: readonly number[], at: number): Operand | undefined {
+    const s = this.block.statements[statements.findLast((i) => i < at) ?? -1];
+    return s?.tag === 'Put' || s?.tag === 'Store' ? s.data : undefined;
   }
 
   private isChanged(operand: Operand): boolean {
@@ -245,8 +270,8 @@ class Loop {
     const anyOf = (operands: readonly Operand[]): boolean =>
       operands.some((one) => this.dependsOn(one, temp));
     const before = (statements: readonly number[] | undefined): boolean => {
-      const s = this.block.statements[statements?.findLast((i) => i < at) ?? -1];
-      return (s?.tag === 'Put' || s?.tag === 'Store') && this.dependsOn(s.data, temp);
+      const data = this.storedBefore(statements ?? [], at);
+      return data !== undefined && this.dependsOn(data, temp);
     };
     switch (expr.tag) {
       case 'Get':
