@@ -4,6 +4,7 @@
  * execution is replayed once more, up to the last of them, to look at those moments.
  */
 import { recordedStacks } from '../../replay/lineage.js';
+import type { StackMove } from '../../replay/shadow-guest.js';
 import type { Symbols } from '../../replay/symbols.js';
 import type { Trace } from '../../replay/trace.js';
 import { hex } from '../../schemas/numbers.js';
@@ -93,7 +94,7 @@ class Explainer {
     const addresses = new Map(races.map(({ later, address }) => [later.tick, address]));
     const { replay, shadow, events } = lookAgain(trace, process, settings, {
       events: (context, options) =>
-        new MemcheckEvents(
+        new LookEvents(
           {
             found: () => undefined,
             get memory() {
@@ -276,6 +277,18 @@ class Explainer {
           },
         ];
       });
+  }
+}
+
+/**
+ * A frame of megabytes is memory of the program's. Memcheck takes it for another stack, and each access to
+ * it for an error; here nobody asks for those, and they would take most of the time.
+ */
+class LookEvents extends MemcheckEvents {
+  override moveStackFar(from: bigint, to: bigint): StackMove {
+    const move = super.moveStackFar(from, to);
+    const stack = this.space.stackAt(to);
+    return { ...move, marks: move.marks || (!!stack && stack === this.space.stackAt(from)) };
   }
 }
 
