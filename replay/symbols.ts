@@ -204,8 +204,20 @@ export class Symbols {
     return module ? this.linkNames.at(module.path, BigInt.asUintN(64, pc - module.bias)) : [];
   }
 
-  /** The address at which the function of a frame begins, if its object file tells. */
-  functionStart(pc: bigint): bigint | undefined {
+  /** The function of a frame, by its name and the line at which it begins, as far as its object file tells. */
+  functionPlace(pc: bigint): {
+    readonly name?: string;
+    readonly file?: string;
+    readonly line?: number;
+  } {
+    const { fn, file } = this.frames(pc).at(-1)!;
+    const start = this.functionStart(pc);
+    const first = start === undefined ? undefined : this.frames(start).at(-1)!;
+    const place = first?.fn === fn && first.line > 0 ? first : { file };
+    return { ...(fn && { name: fn }), ...place };
+  }
+
+  private functionStart(pc: bigint): bigint | undefined {
     const module = this.moduleAt(pc);
     const start =
       module && this.linkNames.functionStart(module.path, BigInt.asUintN(64, pc - module.bias));

@@ -138,6 +138,13 @@ describe('race', () => {
     assert.deepEqual(notes, ['One of 2 races on "shared"', 'One of 2 races on "shared"']);
   });
 
+  test('the function of a place on a stack, and where it begins', () => {
+    const { findings } = analyze(recorded('frames.c'));
+    const notes = findings.flatMap(({ notes }) => notes).filter((note) => /^in frame #/.test(note));
+    assert(notes.length > 0);
+    for (const note of notes) assert.match(note, /, created by \w[\w.]* \([\w-]+\.c:\d+\)$/);
+  });
+
   test('locks that are held, and where they were first taken', () => {
     const { findings } = analyze(recorded('pthreads.c'));
     const { stacks } = findings.find(({ stacks }) => stacks[0]!.frames[0]!.fn === 'second_reader')!;

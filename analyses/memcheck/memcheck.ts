@@ -138,14 +138,7 @@ class Memcheck {
         this.lastLosses = lossFindings(report, this.process, moment);
         for (const finding of this.lastLosses) this.findings.add(finding);
       },
-      functionAt: (pc) => {
-        const { symbols } = this;
-        const { fn, file } = symbols.frames(pc).at(-1)!;
-        const start = symbols.functionStart(pc);
-        const first = start === undefined ? undefined : symbols.frames(start).at(-1)!;
-        const place = first?.fn === fn && first.line > 0 ? first : { file };
-        return { ...(fn && { name: fn }), ...place };
-      },
+      functionAt: (pc) => this.symbols.functionPlace(pc),
       framesOf: (thread) => {
         const frames = replay().registers.framesOf(thread, this.context.callers);
         return this.symbols.programFrames(frames);

@@ -107,10 +107,7 @@ class Explainer {
             framesOf: (thread) =>
               symbols.programFrames(replay.registers.framesOf(thread, this.callers)),
             dataSymbol: (address) => symbols.variable(address),
-            functionAt: (pc) => {
-              const { fn, file } = symbols.frames(pc).at(-1)!;
-              return { ...(fn && { name: fn }), file };
-            },
+            functionAt: (pc) => symbols.functionPlace(pc),
           },
           options,
         ),
