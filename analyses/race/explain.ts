@@ -19,6 +19,10 @@ import type { Race, RacyAccess } from './detector.js';
 import { isInRuntime, isReplacement } from './site-kinds.js';
 import { witnessOf, witnessText, type Slice } from './witness.js';
 
+/** Functions of libstdc++ that fill a table of characters; `narrow` is a part of its caller there, too. */
+const FILLS_TABLE =
+  /^std::(?:ctype<char>::(?:_M_(?:widen|narrow)_init|narrow)|basic_ios<char, std::char_traits<char> >::narrow)\(/;
+
 /** A lock that a thread holds. */
 interface HeldLock {
   readonly address: bigint;
@@ -83,7 +87,9 @@ class Explainer {
     this.findLocks();
     this.look(ordered);
     return grouped(
-      ordered.filter((race) => !this.isOfRuntime(race)).map((race) => this.finding(race)),
+      ordered
+        .filter((race) => !this.isOfRuntime(race) && !this.fillsTable(race))
+        .map((race) => this.finding(race)),
     );
   }
 
@@ -224,6 +230,15 @@ class Explainer {
       return caller >= 0 && isInRuntime(this.symbols, pcs[caller]!) ? caller : -1;
     });
     return callers[0]! > 0 && callers[1]! >= 0;
+  }
+
+  /** The C++ library fills tables of characters at their first use; who does it again stores the same. */
+  private fillsTable({ earlier, later }: Race): boolean {
+    return [later, earlier].some((access) => {
+      const pcs = this.pcsOf(access, this.moments.get(access.tick)!);
+      const own = pcs.find((pc) => !isReplacement(this.symbols, pc));
+      return own !== undefined && this.symbols.frames(own).some(({ fn }) => FILLS_TABLE.test(fn));
+    });
   }
 
   private accessText({ isStore, size, by }: RacyAccess): string {
