@@ -163,15 +163,15 @@ export function defineAnalysis<const O extends Options = Record<never, never>>(
 }
 
 /** The analyses that come with grind, each loaded only when it is wanted. */
-const BUILT_IN: Readonly<Record<string, string>> = {
-  memcheck: './memcheck/memcheck.js',
-  race: './race/race.js',
-  heap: './heap/heap.js',
-  cache: './cache/cache.js',
-  sharing: './sharing/sharing.js',
-  callgraph: './callgraph/callgraph.js',
-  reuse: './reuse/reuse.js',
-  capcheck: './capcheck/capcheck.js',
+const BUILT_IN: Readonly<Record<string, () => Promise<{ readonly analysis: Analysis }>>> = {
+  memcheck: () => import('./memcheck/memcheck.js'),
+  race: () => import('./race/race.js'),
+  heap: () => import('./heap/heap.js'),
+  cache: () => import('./cache/cache.js'),
+  sharing: () => import('./sharing/sharing.js'),
+  callgraph: () => import('./callgraph/callgraph.js'),
+  reuse: () => import('./reuse/reuse.js'),
+  capcheck: () => import('./capcheck/capcheck.js'),
 };
 
 export const ANALYSIS_NAMES: readonly string[] = Object.keys(BUILT_IN);
@@ -190,8 +190,7 @@ export async function loadAnalyses(names: string): Promise<Analysis[]> {
 
 async function loadAnalysis(name: string): Promise<Analysis> {
   const builtIn = Object.hasOwn(BUILT_IN, name) ? BUILT_IN[name] : undefined;
-  if (builtIn !== undefined)
-    return ((await import(builtIn)) as { readonly analysis: Analysis }).analysis;
+  if (builtIn !== undefined) return (await builtIn()).analysis;
   if (!existsSync(resolve(name)))
     throw new UserError(
       `There is no analysis ${name}${didYouMean(name, ANALYSIS_NAMES) || '.'} Name ${ANALYSIS_NAMES.join(', ')}, or a file (.ts, .js or .sql) of your own, which \`grind new-analysis\` begins.`,

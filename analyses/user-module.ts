@@ -9,10 +9,14 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { UserError } from '../schemas/errors.js';
+import { importModule, isBundle } from './importing.js';
 
 /** The compiled package. */
 const PACKAGE = dirname(dirname(fileURLToPath(import.meta.url)));
-const ENTRY = new URL('./index.js', import.meta.url).href;
+/** What `grind` stands for. */
+const INDEX = fileURLToPath(new URL('./index.js', import.meta.url));
+/** Under which modules of the user's own find what index.ts exports. */
+const SHARED = 'grind';
 
 /**
  * What a module exports.
@@ -23,9 +27,11 @@ export async function loadModule(path: string, what: string): Promise<Record<str
   const folder = mkdtempSync(join(tmpdir(), 'grind-module-'));
   const module = join(folder, `${basename(path, extname(path))}.mjs`);
   try {
-    await bundle(resolve(path), module, what);
+    const own = await import('./index.js');
+    Object.assign(globalThis, { [Symbol.for(SHARED)]: own });
+    await bundle(resolve(path), module, what, Object.keys(own));
     process.setSourceMapsEnabled(true); // so that errors tell the user's own lines
-    return (await import(pathToFileURL(module).href)) as Record<string, unknown>;
+    return (await importModule(pathToFileURL(module).href)) as Record<string, unknown>;
   } catch (error) {
     if (error instanceof UserError) throw error;
     throw new UserError(`${what} cannot be loaded: ${reason(error)}${place(error, path)}.`);
@@ -34,11 +40,21 @@ export async function loadModule(path: string, what: string): Promise<Record<str
   }
 }
 
-async function bundle(path: string, outfile: string, what: string): Promise<void> {
+async function bundle(
+  path: string,
+  outfile: string,
+  what: string,
+  exported: readonly string[],
+): Promise<void> {
   try {
     await build({
       ...{ entryPoints: [path], outfile, bundle: true, format: 'esm', platform: 'node' },
-      ...{ target: 'node20', sourcemap: 'inline', logLevel: 'silent', plugins: [OWN_MODULES] },
+      ...{
+        target: 'node20',
+        sourcemap: 'inline',
+        logLevel: 'silent',
+        plugins: [ownModules(exported)],
+      },
       define: { 'import.meta.url': JSON.stringify(pathToFileURL(path).href) },
       // For packages that still use `require`.
       banner: {
@@ -55,24 +71,30 @@ async function bundle(path: string, outfile: string, what: string): Promise<void
 }
 
 /** Modules of grind are those that run, and not copies of them: tables are told apart by identity. */
-const OWN_MODULES: Plugin = {
+const ownModules = (exported: readonly string[]): Plugin => ({
   name: 'own-modules',
   setup(bundling) {
     const isAsked = {};
     bundling.onResolve(
       { filter: /.*/ },
       async ({ path, kind, resolveDir, importer, pluginData }) => {
-        if (path === 'grind') return { path: ENTRY, external: true };
+        if (path === 'grind') return { path: INDEX, namespace: SHARED };
         if (pluginData === isAsked || kind === 'entry-point') return undefined;
         const found = await bundling.resolve(path, {
           ...{ kind, resolveDir, importer, pluginData: isAsked },
         });
         if (found.errors.length > 0 || !found.path.startsWith(`${PACKAGE}/`)) return undefined;
-        return { path: pathToFileURL(found.path).href, external: true };
+        if (found.path === INDEX) return { path: INDEX, namespace: SHARED };
+        return isBundle()
+          ? { errors: [{ text: `import from 'grind' what you need of ${path}` }] }
+          : { path: pathToFileURL(found.path).href, external: true };
       },
     );
+    bundling.onLoad({ filter: /.*/, namespace: SHARED }, () => ({
+      contents: `export const { ${exported.join(', ')} } = globalThis[Symbol.for('${SHARED}')];`,
+    }));
   },
-};
+});
 
 /** What an error says, without its full stop. */
 export const reason = (error: unknown): string =>

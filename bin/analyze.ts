@@ -1,5 +1,4 @@
 /** `grind analyze`: judges a recorded execution. */
-import { setFlagsFromString } from 'node:v8';
 import type { Argv, CommandModule } from 'yargs';
 import {
   ANALYSIS_NAMES,
@@ -13,6 +12,7 @@ import { Trace, type ProcessRow } from '../replay/trace.js';
 import { UserError } from '../schemas/errors.js';
 import { formatCount } from '../schemas/numbers.js';
 import { process_starts } from '../schemas/tables.js';
+import { setFlags } from './compiler-flags.js';
 import { storeFindings } from './finding-files.js';
 import { judge, suppressionsOf } from './judge.js';
 import { OUT_OPTION, RUN_WORD } from './numbers.js';
@@ -198,7 +198,7 @@ export async function runAnalyze(args: Arguments): Promise<void> {
   const callers = wholeNumber('num-callers', args['num-callers'], 1, MAX_CALLERS);
   const exitcode = wholeNumber('error-exitcode', args['error-exitcode'], 0, 255);
   // Most of replay's own code runs too briefly for inlining to pay.
-  setFlagsFromString('--max-inlined-bytecode-size-cumulative=0');
+  setFlags('--max-inlined-bytecode-size-cumulative=0');
   const analyses = await loadAnalyses(args.analysis);
   const project = await readProject(process.cwd());
   const suppressions = suppressionsOf(
@@ -208,9 +208,7 @@ export async function runAnalyze(args: Arguments): Promise<void> {
   const trace = Trace.open(await findRun(args.run, args.out));
   const ticks = trace.processes.reduce((sum, process) => sum + process.ticks, 0n);
   // Code of a short execution rarely runs often enough to repay being optimised.
-  if (ticks < SHORT_TICKS)
-    for (const flag of ['--wasm-tiering-budget=10000000', '--interrupt-budget=1000000'])
-      setFlagsFromString(flag);
+  if (ticks < SHORT_TICKS) setFlags('--wasm-tiering-budget=10000000', '--interrupt-budget=1000000');
   try {
     for (const { sentence } of trace.damages()) console.error(`grind: ${sentence}`);
     const reports = await judge(trace, analyses, {

@@ -1,130 +1,149 @@
 #!/usr/bin/env node
-/** The command line: finds the command, runs it, and turns what went wrong into a message and a status. */
-import type { Argv, CommandModule } from 'yargs';
-import { UserError } from '../schemas/errors.js';
-import { checkValues, unknownCommand, wrongUsage } from './usage.js';
-import { declaration, type Commands, type Declaration } from './declarations.js';
-
-/** Each command's module, loaded only when it is wanted: recording should not pay for SQL. */
-const COMMANDS: Commands = {
-  record: async () => (await import('./record.js')).recordCommand as CommandModule,
-  ls: async () => (await import('./ls.js')).lsCommand as CommandModule,
-  rm: async () => (await import('./rm.js')).rmCommand as CommandModule,
-  gc: async () => (await import('./gc.js')).gcCommand as CommandModule,
-  info: async () => (await import('./info.js')).infoCommand as CommandModule,
-  query: async () => (await import('./query.js')).queryCommand as CommandModule,
-  why: async () => (await import('./why.js')).whyCommand as CommandModule,
-  analyze: async () => (await (await import('./analyze.js')).analyzeCommand()) as CommandModule,
-  'new-analysis': async () =>
-    (await import('./new-analysis.js')).newAnalysisCommand as CommandModule,
-  diff: async () => (await import('./diff.js')).diffCommand as CommandModule,
-  'bisect-run': async () => (await import('./bisect.js')).bisectCommand as CommandModule,
-  export: async () => (await import('./export.js')).exportCommand as CommandModule,
-  report: async () => (await import('./report.js')).reportCommand as CommandModule,
-  completion: async () =>
-    (await import('./completion.js')).completionCommand(COMMANDS) as CommandModule,
-  'man-page': async () => (await import('./man-page.js')).manPageCommand(COMMANDS),
-};
-
 /**
- * Commands that run without the option parser, whose loading costs more than recording a short program,
- * when their command line is plain; false when it is not.
+ * Starts the command line, command-line.ts. It runs from one file that holds all modules (bundle.ts), together with what V8
+ * compiled of it in an earlier run of the same command: finding, reading and compiling modules takes longer than many
+ * commands. Where there is no such file, the modules themselves run.
  */
-const PLAINLY: Record<string, (argv: string[]) => Promise<boolean>> = {
-  async record(argv) {
-    const dashes = argv.indexOf('--');
-    if (dashes === -1) return false;
-    const { RECORD_OPTIONS, runRecord } = await import('./record.js');
-    const { plainOptions } = await import('./plain-options.js');
-    const options = plainOptions(argv.slice(0, dashes), RECORD_OPTIONS);
-    if (options) await runRecord(options);
-    return options !== undefined;
-  },
-  async analyze(argv) {
-    const [analysis] = argv;
-    if (analysis === undefined || analysis.startsWith('-')) return false;
-    const { plainArguments, runAnalyze } = await import('./analyze.js');
-    const args = await plainArguments(analysis, argv.slice(1));
-    if (args) await runAnalyze(args);
-    return args !== undefined;
-  },
-  async query(argv) {
-    const { plainArguments, runQuery } = await import('./query.js');
-    const args = plainArguments(argv);
-    if (args) await runQuery(args);
-    return args !== undefined;
-  },
-};
+import { createHash } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { cachedDataVersionTag } from 'node:v8';
+import { Script } from 'node:vm';
+import type { commandLine } from './command-line.js';
 
-/** Status for what the user can mend, and for our own bugs. */
-const EXIT_USER_ERROR = 2;
-const EXIT_BUG = 70;
+const HERE = dirname(fileURLToPath(import.meta.url));
+/** Of the bundle. bundle.ts fills it in here, and compiling empties it, so that a bundle older than the modules is left alone. */
+const HASH = '';
+const BUNDLE = join(HERE, `command-line.${HASH}.bundle.js`);
+/** Files of compiled code, of 1 to 2 MB each, that are kept. */
+const MOST_FILES = 32;
+const DIGEST_BYTES = 32;
 
-async function main(argv: string[]): Promise<void> {
-  const [name] = argv;
-  if (name === undefined) {
-    console.log((await import('./next-steps.js')).nextSteps());
-    return;
+function readBundle(): string | undefined {
+  try {
+    return readFileSync(BUNDLE, 'latin1'); // which has ASCII only
+  } catch {
+    return undefined;
   }
-  if (Object.hasOwn(PLAINLY, name) && (await PLAINLY[name]!(argv.slice(1)))) return;
-  const { default: yargs } = await import('yargs');
-  const known = Object.hasOwn(COMMANDS, name) ? await declaration(COMMANDS, name) : undefined;
-  const parser = known
-    ? parserOf(yargs(argv.slice(1)), await COMMANDS[name]!(), known)
-    : yargs(argv)
-        .usage(
-          '$0 COMMAND: record a program once, and ask any question of that execution afterwards',
-        )
-        .command(await Promise.all(Object.values(COMMANDS).map((load) => load())))
-        .demandCommand(1, 'Say what to do');
-  await parser
-    .scriptName('grind')
-    .locale('en')
-    .strict()
-    .version()
-    .help()
-    .wrap(Math.min(100, process.stdout.columns ?? 100))
-    .fail((message, error: Error | undefined) => {
-      if (error && error.name !== 'YError') throw error;
-      throw known
-        ? wrongUsage(error?.message ?? message, known)
-        : unknownCommand(name, Object.keys(COMMANDS));
-    })
-    .parseAsync();
 }
 
-/**
- * A parser for one command alone, as its default: the parser lays out the help text after each run of
- * any other command, at a cost that recording a short program would show.
- */
-function parserOf(parser: Argv, command: CommandModule, { options }: Declaration): Argv {
-  const synopsis = String(command.command);
-  const positionals = synopsis.replace(/^\S+/, '');
-  return parser
-    .usage(`$0 ${synopsis}\n\n${command.describe}`)
-    .command({ ...command, command: `$0${positionals}`, describe: false })
-    .check((given) => checkValues(given, options));
+async function runBundle(source: string): Promise<void> {
+  const { command, options } = partsOf(argv);
+  // V8 looks at the length of the source only, so its hash is part of the name.
+  const name = `${HASH}-${cachedDataVersionTag()}-${command}`;
+  const found = readCode(name);
+  const script = new Script(source, {
+    filename: BUNDLE,
+    ...(found && { cachedData: found.code }),
+  });
+  const known = found && !script.cachedDataRejected ? found.options : undefined;
+  const isKnown = known !== undefined && options.every((option) => known.includes(option));
+  const load = script.runInThisContext() as Bundle;
+  let isDone: boolean | undefined = undefined;
+  // At the end, since V8 compiles functions when they are called first. What it had from the file is in it again.
+  if (!isKnown)
+    process.once('exit', (status) => {
+      const all = [...new Set([...(known ?? []), ...options])];
+      if (isDone ?? status === 0)
+        writeCode(name, { options: all, code: script.createCachedData() });
+    });
+  const bundled = load(createRequire(import.meta.url), HERE);
+  isDone = await bundled.commandLine(argv, {
+    keepsFlags: !isKnown,
+    importer: (address) => import(address),
+  });
 }
 
-function report(error: unknown): void {
-  if (error instanceof UserError) {
-    process.stderr.write(`grind: ${error.message}\n`);
-    process.exitCode = EXIT_USER_ERROR;
-    return;
+/** What the bundle's source is: it gives what command-line.ts exports. */
+type Bundle = (require: NodeJS.Require, folder: string) => { commandLine: typeof commandLine };
+
+/** What tells which code runs: the command with the analyses, and the names of options. */
+function partsOf([command = '', ...rest]: readonly string[]): {
+  command: string;
+  options: string[];
+} {
+  const end = rest.indexOf('--');
+  const own = end === -1 ? rest : rest.slice(0, end);
+  const analyses = command === 'analyze' ? (own[0] ?? '').split(',') : [];
+  return {
+    command: [command, ...analyses.map((name) => (/[./]/.test(name) ? 'own' : name))]
+      .join('-')
+      .replaceAll(/[^\w-]/g, '_')
+      .slice(0, 100),
+    options: own.flatMap((word) => /^--?[\w-]+(?==|$)/.exec(word)?.[0] ?? []),
+  };
+}
+
+/** In the package, or in the user's cache when the package is read-only. */
+function* codeFolders(): Generator<string> {
+  yield join(HERE, '..', '..', 'build', 'code');
+  const { XDG_CACHE_HOME, HOME } = process.env;
+  const cache = XDG_CACHE_HOME || (HOME && join(HOME, '.cache'));
+  if (cache) yield join(cache, 'grind', 'build', 'code');
+}
+
+/** A file's content: its digest, a line with the names of options that it is known to be for, and V8's data. */
+interface Code {
+  readonly options: readonly string[];
+  readonly code: Buffer;
+}
+
+const digest = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
+
+/** Compiled code that a run has left. V8 believes all that stands in it, so damage is looked for here. */
+function readCode(name: string): Code | undefined {
+  for (const folder of codeFolders()) {
+    try {
+      const file = readFileSync(join(folder, name));
+      const content = file.subarray(DIGEST_BYTES);
+      if (!digest(content).equals(file.subarray(0, DIGEST_BYTES))) continue;
+      const end = content.indexOf('\n');
+      const options = content.toString('latin1', 0, end).split(' ');
+      return { options, code: content.subarray(end + 1) };
+    } catch {
+      continue;
+    }
   }
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.stderr.write(`${text}\ngrind: this is a bug in grind.\n`);
-  process.exitCode = EXIT_BUG;
+  return undefined;
 }
 
-// A reader that has seen enough (`grind ls | head`) is no error.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0);
-  throw error;
-});
-
-try {
-  await main(process.argv.slice(2));
-} catch (error) {
-  report(error);
+/** Leaves compiled code for the next run, where that can be done, and removes what is of no use any more. */
+function writeCode(name: string, { options, code }: Code): void {
+  const content = Buffer.concat([Buffer.from(`${options.join(' ')}\n`), code]);
+  for (const folder of codeFolders()) {
+    const unfinished = join(folder, `${HASH}-${process.pid}.new`);
+    try {
+      mkdirSync(folder, { recursive: true });
+      writeFileSync(unfinished, Buffer.concat([digest(content), content]));
+      renameSync(unfinished, join(folder, name));
+      const times = new Map<string, number>();
+      for (const file of readdirSync(folder)) {
+        const found = statSync(join(folder, file), { throwIfNoEntry: false });
+        times.set(file, found && file.startsWith(HASH) ? found.mtimeMs : -1);
+      }
+      const newest = [...times.keys()].sort((a, b) => times.get(b)! - times.get(a)!);
+      for (const [rank, file] of newest.entries())
+        if (rank >= MOST_FILES || times.get(file) === -1)
+          rmSync(join(folder, file), { force: true });
+      return;
+    } catch {
+      if (existsSync(unfinished)) rmSync(unfinished);
+    }
+  }
 }
+
+const argv = process.argv.slice(2);
+const bundle = readBundle();
+if (bundle === undefined) await (await import('./command-line.js')).commandLine(argv);
+else await runBundle(bundle);

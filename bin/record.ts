@@ -1,12 +1,12 @@
 /** `grind record`: records a program. */
 import { resolve } from 'node:path';
-import { setFlagsFromString } from 'node:v8';
 import type { CommandModule, InferredOptionTypes, Options } from 'yargs';
 import { DEFAULT_EXCLUDED } from '../recorder/manifest.js';
 import { DEFAULT_CALLERS, record, type Progress } from '../recorder/record.js';
 import { UserError } from '../schemas/errors.js';
 import { formatCount } from '../schemas/numbers.js';
 import type { Checkout } from './checkout.js';
+import { setFlags } from './compiler-flags.js';
 import { formatSize, OUT_OPTION, parseSize } from './numbers.js';
 import {
   changeFolder,
@@ -189,8 +189,7 @@ async function checkedOut(
 
 /** Our own code runs for some ten milliseconds in all, its loops being in C: to compile it costs more than that saves. */
 function tuneCompiler(): void {
-  setFlagsFromString('--no-opt');
-  setFlagsFromString('--no-sparkplug');
+  setFlags('--no-opt', '--no-sparkplug');
 }
 
 function noProgram(): UserError {

@@ -494,11 +494,7 @@ function writableFolder(folders: readonly string[]): string {
   );
 }
 
-if (
-  process.argv[1] &&
-  existsSync(process.argv[1]) &&
-  realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)
-) {
+async function asScript(): Promise<void> {
   try {
     const { folder, engineVersion } = await buildTool();
     console.log(`${folder} (Valgrind ${engineVersion})`);
@@ -508,3 +504,10 @@ if (
     process.exitCode = 2;
   }
 }
+
+if (
+  process.argv[1] &&
+  existsSync(process.argv[1]) &&
+  realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)
+)
+  void asScript();

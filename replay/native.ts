@@ -158,17 +158,30 @@ function buildRoots(): string[] {
   return [join(PACKAGE, 'build', 'replay'), join(cache, 'grind', 'build', 'replay')];
 }
 
+/** The path of the module that has this digest, if it has been built. */
+function findBuilt(name: string): string | undefined {
+  return buildRoots()
+    .map((root) => join(root, name, FILE))
+    .find((path) => existsSync(path));
+}
+
+/** Builds the module in a process of its own, as this one needs it before it can wait; returns its path. */
+function buildApart(): string {
+  return execFileSync(process.execPath, [fileURLToPath(import.meta.url)], {
+    ...{ encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
+  }).trim();
+}
+
 /** Builds the module, unless that was done; returns its path. Throws when it cannot be built. */
 async function build(): Promise<string> {
   const name = digest();
-  const roots = buildRoots();
-  const found = roots.map((root) => join(root, name, FILE)).find((path) => existsSync(path));
+  const found = findBuilt(name);
   if (found !== undefined) return found;
   const { generateNativeCode } = await import('./native-code.js');
   const { writeStencils } = await import('./stencils.js');
   const code = generateNativeCode();
   let failure: unknown;
-  for (const root of roots) {
+  for (const root of buildRoots()) {
     const folder = join(root, `.new-${process.pid}`);
     try {
       mkdirSync(folder, { recursive: true });
@@ -202,16 +215,18 @@ async function build(): Promise<string> {
   throw failure;
 }
 
-async function load(): Promise<NativeEngine | undefined> {
+function load(): NativeEngine | undefined {
   try {
-    return createRequire(import.meta.url)(await build()) as NativeEngine;
+    const path = findBuilt(digest()) ?? buildApart();
+    return createRequire(import.meta.url)(path) as NativeEngine;
   } catch {
     return undefined;
   }
 }
 
 const isScript = process.argv[1] && existsSync(process.argv[1]) && realpathSync(process.argv[1]);
-if (isScript === fileURLToPath(import.meta.url)) console.log(await build());
+const isBuilder = isScript === fileURLToPath(import.meta.url);
+if (isBuilder) void build().then(console.log);
 
 /** Undefined where it cannot be built. */
-export const nativeEngine = await load();
+export const nativeEngine = isBuilder ? undefined : load();

@@ -19,13 +19,13 @@ import type { Finding } from '../analyses/finding.js';
 import type { LeakTotals } from '../analyses/memcheck/leaks.js';
 import { UserError } from '../schemas/errors.js';
 import { frameText } from '../analyses/report.js';
-import { grind, record, ROOT, scratch, type Recording } from './guest.js';
+import { grind, record, scratch, type Recording } from './guest.js';
 
 /** Reports blocks of whole thousands of bytes: as an undefined condition, those of 4000 as a leak. */
 const ANALYSIS = scratch('allocations.mjs');
 writeFileSync(
   ANALYSIS,
-  `import { heap, stacks } from '${ROOT}/dist/schemas/tables.js';
+  `import { tables } from 'grind';
    export const analysis = {
      name: 'allocations',
      describe: 'Reports allocations',
@@ -34,10 +34,10 @@ writeFileSync(
      async *run(trace, options, { processes, callers, progress }) {
        for (const process of processes) {
          const pcs = new Map();
-         for (const row of trace.rows(stacks, process))
+         for (const row of trace.rows(tables.stacks, process))
            pcs.set(row.stack, [...new BigUint64Array(Uint8Array.from(row.pcs).buffer)].slice(0, callers));
          const findings = [];
-         for (const row of trace.rows(heap, process)) {
+         for (const row of trace.rows(tables.heap, process)) {
            if (row.size % 1000n !== 0n || row.size < BigInt(options.least) || row.op === 'free') continue;
            findings.push({
              kind: row.size === 4000n ? 'Leak_DefinitelyLost' : 'UninitCondition',

@@ -97,7 +97,11 @@ export async function findingsOf(
   folder: string,
   ...options: string[]
 ): Promise<FoundJson[]> {
-  const { out, err } = await grindAsync('analyze', analysis, folder, '--format=json', ...options);
+  return findingsIn(await grindAsync('analyze', analysis, folder, '--format=json', ...options));
+}
+
+/** The same, of what the command has printed as JSON. */
+export function findingsIn({ out, err }: { out: string; err: string }): FoundJson[] {
   assert.match(out, /^\{/, err);
   const report = JSON.parse(out) as { findings: FoundJson[]; summary: { missing: object[] } };
   assert.deepEqual(report.summary.missing, []);

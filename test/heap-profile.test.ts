@@ -338,7 +338,7 @@ test('heap measures the same in a replay that another analysis shares', () => {
   const other = scratch('other.mjs');
   writeFileSync(
     other,
-    `import { defineAnalysis } from '${ROOT}/dist/analyses/index.js';
+    `import { defineAnalysis } from 'grind';
      export const analysis = defineAnalysis({
        name: 'other', describe: 'Counts', options: {},
        part: (trace, process) => {

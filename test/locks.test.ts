@@ -6,21 +6,22 @@ import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import {
-  findingsOf,
-  grindAsync,
-  recordSource,
-  testGuests,
-  type FoundJson,
-} from './expectations.js';
-import { grind, record, ROOT } from './guest.js';
+import { findingsIn, recordSource, run, testGuests, type FoundJson } from './expectations.js';
+import { record, ROOT } from './guest.js';
 
 const GUESTS = join(ROOT, 'test', 'guests', 'locks');
-const ANALYSIS = join(ROOT, 'dist', 'test', 'lock-analysis.js');
 const SOURCES = readdirSync(GUESTS).filter((file) => !file.startsWith('contention'));
 
-const analyze = (folder: string, ...options: string[]): Promise<FoundJson[]> =>
-  findingsOf(ANALYSIS, folder, ...options);
+/** The analysis of locks alone imports modules of grind, and so runs beside them. */
+const analyzeLocks = (folder: string, ...options: string[]) => {
+  const [program, analysis] = ['from-modules.js', 'lock-analysis.js'].map((name) =>
+    join(ROOT, 'dist', 'test', name),
+  );
+  return run(process.execPath, [program!, 'analyze', analysis!, folder, ...options]);
+};
+
+const analyze = async (folder: string, ...options: string[]): Promise<FoundJson[]> =>
+  findingsIn(await analyzeLocks(folder, '--format=json', ...options));
 
 /** The sentence without addresses and numbers of threads. */
 const sentence = ({ what }: FoundJson): string =>
@@ -79,11 +80,10 @@ describe('locks', { concurrency: 2 }, () => {
     ]);
   });
 
-  test('how locks were used, in SQL', () => {
+  test('how locks were used, in SQL', async () => {
     const recording = record(['locks/contention.c']);
     const { facts } = recording;
-    const analysis = grind(['analyze', ANALYSIS, recording.folder]);
-    assert.equal(analysis.status, 0, analysis.stderr);
+    await analyze(recording.folder);
     const use = (name: string) =>
       recording.row(
         `select kind, acquisitions, contended, failed, threads, function, waited_ticks, held_ticks, longest_ticks
@@ -105,7 +105,7 @@ describe('locks', { concurrency: 2 }, () => {
 
   test('wrong values of options', async () => {
     const folder = await recordSource(join(GUESTS, 'hold.c'));
-    const { err } = await grindAsync('analyze', ANALYSIS, folder, '--exclusive-threshold=long');
+    const { err } = await analyzeLocks(folder, '--exclusive-threshold=long');
     assert.match(err, /--exclusive-threshold takes a number of instructions or off, not "long"/);
   });
 });

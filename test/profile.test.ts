@@ -2,15 +2,14 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import test from 'node:test';
-import { grind, record, ROOT, scratch, type Recording } from './guest.js';
+import { grind, record, scratch, type Recording } from './guest.js';
 
 /** Counts accesses in one replay, and the rows of `heap` with the accesses before each. */
 const counter = (name: string, columns: string): string => {
   const path = scratch(`${name}.mjs`);
   writeFileSync(
     path,
-    `import { defineAnalysis } from '${ROOT}/dist/analyses/index.js';
-     import { heap } from '${ROOT}/dist/schemas/tables.js';
+    `import { defineAnalysis, tables } from 'grind';
      export const analysis = defineAnalysis({
        name: '${name}', describe: 'Counts', options: {},
        part: (trace, process) => {
@@ -19,7 +18,7 @@ const counter = (name: string, columns: string): string => {
          return {
            wants: {
              accesses: true, columns: new Set([${columns}]),
-             observer: { tables: [heap], applied: (row) => rows.push([row.u64('size'), accesses, 0.5]) },
+             observer: { tables: [tables.heap], applied: (row) => rows.push([row.u64('size'), accesses, 0.5]) },
            },
            begin(replay) { globalThis.replays = new Set([...globalThis.replays ?? [], replay]); },
            accesses(batch) {
