@@ -583,8 +583,8 @@ function* builtIn(): Generator<[number, Ioctl]> {
   }
 }
 
-/** What grind knows by itself. */
-export const IOCTLS: ReadonlyMap<number, Ioctl> = new Map(builtIn());
+/** What grind knows by itself, made when it is asked for. */
+export const knownIoctls = (): ReadonlyMap<number, Ioctl> => new Map(builtIn());
 
 export const IOCTL_DIRECTIONS = ['none', 'write', 'read', 'both'] as const;
 
