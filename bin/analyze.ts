@@ -208,7 +208,10 @@ export async function runAnalyze(args: Arguments): Promise<void> {
   const trace = Trace.open(await findRun(args.run, args.out));
   const ticks = trace.processes.reduce((sum, process) => sum + process.ticks, 0n);
   // Code of a short execution rarely runs often enough to repay being optimised.
-  if (ticks < SHORT_TICKS) setFlags('--wasm-tiering-budget=10000000', '--interrupt-budget=1000000');
+  if (ticks < SHORT_TICKS) {
+    setFlags('--wasm-tiering-budget=10000000');
+    if (Number.parseInt(process.versions.v8) < 12) setFlags('--interrupt-budget=1000000'); // gone since
+  }
   try {
     for (const { sentence } of trace.damages()) console.error(`grind: ${sentence}`);
     const reports = await judge(trace, analyses, {
