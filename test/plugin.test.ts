@@ -318,6 +318,16 @@ const WRONG: readonly [string, string, RegExp, ...string[]][] = [
     /--least takes a whole number from 1 to 9, and not "10"/,
     '--least=10',
   ],
+  [
+    'export.ts',
+    "import { missing } from 'grind'; export default missing;",
+    /No matching export in .* for import "missing" \(.*export\.ts:1\)/,
+  ],
+  [
+    'inner.ts',
+    `import { heap } from '${ROOT}/dist/schemas/tables.js'; export default heap;`,
+    /import from 'grind' what you need of .*tables\.js \(.*inner\.ts:1\)/,
+  ],
   ['plain.sql', 'select 1 as what', /must begin with a comment such as `-- describe: /],
   ['header.sql', '-- describe: x\n-- option least 1\nselect 1', /is not as it must be/],
   [
