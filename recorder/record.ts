@@ -512,7 +512,8 @@ async function follow(
   const isGone = (pid: number): boolean =>
     (pid === child.pid && exit !== undefined) || !isToolProcess(pid);
   while (!exit) {
-    exit = await Promise.race([ended, sleep(POLL_MS, undefined)]);
+    // The last timer must not keep us waiting when all is done.
+    exit = await Promise.race([ended, sleep(POLL_MS, undefined, { ref: false })]);
     log.poll();
     writer.poll(isGone);
     limitSize(writer, spool, options);
