@@ -20,6 +20,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { cachedDataVersionTag } from 'node:v8';
 import { Script } from 'node:vm';
+import { buildFolders } from '../schemas/build-folders.js';
 import type { commandLine } from './command-line.js';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
@@ -85,13 +86,7 @@ function partsOf([command = '', ...rest]: readonly string[]): {
   };
 }
 
-/** In the package, or in the user's cache when the package is read-only. */
-function* codeFolders(): Generator<string> {
-  yield join(HERE, '..', '..', 'build', 'code');
-  const { XDG_CACHE_HOME, HOME } = process.env;
-  const cache = XDG_CACHE_HOME || (HOME && join(HOME, '.cache'));
-  if (cache) yield join(cache, 'grind', 'build', 'code');
-}
+const codeFolders = (): string[] => buildFolders().map((folder) => join(folder, 'code'));
 
 /** A file's content: its digest, a line with the names of options that it is known to be for, and V8's data. */
 interface Code {

@@ -18,10 +18,10 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { homedir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { buildFolders } from '../schemas/build-folders.js';
 import { UserError } from '../schemas/errors.js';
 import type { StoredSchemas } from './arrow-file.js';
 const run = promisify(execFile);
@@ -156,12 +156,6 @@ export async function buildTool(): Promise<ToolBuild> {
   const digest = hash.digest('hex');
   const sources = toolSources();
   return findBuild(launcher, digest, sources) ?? (await makeBuild(launcher, digest, sources));
-}
-
-/** Where builds are kept: in the package, or in the user's cache when the package is read-only. */
-function buildFolders(): string[] {
-  const cache = process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache');
-  return [join(packageFolder(), 'build'), join(cache, 'grind', 'build')];
 }
 
 /** Each engine has a build of its own, named by its launcher's path. */

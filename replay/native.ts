@@ -16,9 +16,9 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
-import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildFolders } from '../schemas/build-folders.js';
 
 /** A replay in a linear memory, as the module knows it. */
 export type NativeReplay = object;
@@ -152,11 +152,7 @@ function digest(): string {
   return hash.digest('hex').slice(0, 16);
 }
 
-/** In the package, or in the user's cache when the package is read-only. */
-function buildRoots(): string[] {
-  const cache = process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache');
-  return [join(PACKAGE, 'build', 'replay'), join(cache, 'grind', 'build', 'replay')];
-}
+const buildRoots = (): string[] => buildFolders().map((folder) => join(folder, 'replay'));
 
 /** The path of the module that has this digest, if it has been built. */
 function findBuilt(name: string): string | undefined {

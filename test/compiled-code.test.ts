@@ -1,6 +1,7 @@
 /** The code that V8 compiled in an earlier run: used again, renewed, and never wrong. On a package of its own, without modules. */
 import assert from 'node:assert/strict';
 import {
+  chownSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -28,8 +29,10 @@ class Package {
   cache = scratch('cache');
 
   constructor() {
-    mkdirSync(join(this.folder, 'dist', 'bin'), { recursive: true });
-    for (const path of [join(this.folder, 'package.json'), this.launcher, this.bundle])
+    for (const name of ['bin', 'schemas'])
+      mkdirSync(join(this.folder, 'dist', name), { recursive: true });
+    const folders = join(this.folder, 'dist', 'schemas', 'build-folders.js');
+    for (const path of [join(this.folder, 'package.json'), this.launcher, this.bundle, folders])
       copyFileSync(join(ROOT, relative(this.folder, path)), path);
     for (const name of ['node_modules', 'dist/bin/command-line.js'])
       symlinkSync(join(ROOT, name), join(this.folder, name));
@@ -152,6 +155,21 @@ test('where the package cannot be written to, code is in the user’s cache, or 
   assert.equal(tried.grind('completion', 'bash'), right);
   tried.cache = '';
   assert.equal(tried.grind('completion', 'bash'), right);
+});
+
+test('root runs no code from the cache of another user', { skip: process.geteuid!() !== 0 }, () => {
+  const tried = new Package();
+  writeFileSync(join(tried.folder, 'build'), '');
+  const right = tried.grind('completion', 'bash');
+  const code = join(tried.cache, 'grind', 'build', 'code');
+  assert.equal(readdirSync(code).length, 1);
+  rmSync(code, { recursive: true });
+  chownSync(tried.cache, 65534, 65534);
+  for (const cache of [tried.cache, join(tried.cache, 'none')]) {
+    tried.cache = cache;
+    assert.equal(tried.grind('completion', 'bash'), right);
+    assert.ok(!existsSync(code) && !existsSync(join(cache, 'none')));
+  }
 });
 
 test('without its bundle, the modules run', () => {
