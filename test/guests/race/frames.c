@@ -57,6 +57,9 @@ static int lend_under_lock(void) {
   return local;
 }
 
+/** Below what the calls that follow need of the stack. */
+enum { DEEP = 4096 };
+
 /** Still goes to a frame that its thread has left. */
 static void *keeps(void *unused) {
   wait_for_turn();
@@ -65,12 +68,14 @@ static void *keeps(void *unused) {
   return unused;
 }
 static void leaves(void) {
-  volatile int local = 1;
-  left = &local;
+  volatile int locals[DEEP];
+  locals[0] = 1;
+  left = &locals[0];
 }
 static int follows(void) {
-  volatile int local = 2;
-  return local;
+  volatile int locals[DEEP];
+  locals[0] = 2;
+  return locals[0];
 }
 static void *lives_on(void *unused) {
   leaves();
