@@ -224,21 +224,25 @@ class Explainer {
    * too: its own locks order them. Suppressions name what it accesses by itself.
    */
   private isOfRuntime({ earlier, later }: Race): boolean {
-    const callers = [later, earlier].map((access) => {
-      const pcs = this.pcsOf(access, this.moments.get(access.tick)!);
-      const caller = pcs.findIndex((pc) => !isReplacement(this.symbols, pc));
-      return caller >= 0 && isInRuntime(this.symbols, pcs[caller]!) ? caller : -1;
-    });
-    return callers[0]! > 0 && callers[1]! >= 0;
+    const [last, first] = [this.ownPlaceOf(later), this.ownPlaceOf(earlier)];
+    const isInside = ({ pc }: { pc: Pc | undefined }): boolean =>
+      pc !== undefined && isInRuntime(this.symbols, pc);
+    return last.depth > 0 && isInside(last) && isInside(first);
   }
 
   /** The C++ library fills tables of characters at their first use; who does it again stores the same. */
   private fillsTable({ earlier, later }: Race): boolean {
     return [later, earlier].some((access) => {
-      const pcs = this.pcsOf(access, this.moments.get(access.tick)!);
-      const own = pcs.find((pc) => !isReplacement(this.symbols, pc));
-      return own !== undefined && this.symbols.frames(own).some(({ fn }) => FILLS_TABLE.test(fn));
+      const { pc } = this.ownPlaceOf(access);
+      return pc !== undefined && this.symbols.frames(pc).some(({ fn }) => FILLS_TABLE.test(fn));
     });
+  }
+
+  /** Where an access was made, or what called our functions that stand for the library's; its depth in the call stack. */
+  private ownPlaceOf(access: RacyAccess): { readonly pc: Pc | undefined; readonly depth: number } {
+    const pcs = this.pcsOf(access, this.moments.get(access.tick)!);
+    const depth = pcs.findIndex((pc) => !isReplacement(this.symbols, pc));
+    return { pc: pcs[depth], depth };
   }
 
   private accessText({ isStore, size, by }: RacyAccess): string {
