@@ -122,15 +122,14 @@ function writeCode(name: string, { options, code }: Code): void {
       mkdirSync(folder, { recursive: true });
       writeFileSync(unfinished, Buffer.concat([digest(content), content]));
       renameSync(unfinished, join(folder, name));
-      const times = new Map<string, number>();
-      for (const file of readdirSync(folder)) {
-        const found = statSync(join(folder, file), { throwIfNoEntry: false });
-        times.set(file, found && file.startsWith(HASH) ? found.mtimeMs : -1);
-      }
-      const newest = [...times.keys()].sort((a, b) => times.get(b)! - times.get(a)!);
-      for (const [rank, file] of newest.entries())
-        if (rank >= MOST_FILES || times.get(file) === -1)
-          rmSync(join(folder, file), { force: true });
+      const files = readdirSync(folder);
+      const own = files.filter((file) => file.startsWith(HASH));
+      const timeOf = (file: string): number =>
+        statSync(join(folder, file), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+      const times = new Map(own.map((file) => [file, timeOf(file)]));
+      const kept = own.sort((a, b) => times.get(b)! - times.get(a)!).slice(0, MOST_FILES);
+      for (const file of files)
+        if (!kept.includes(file)) rmSync(join(folder, file), { force: true });
       return;
     } catch {
       if (existsSync(unfinished)) rmSync(unfinished);
