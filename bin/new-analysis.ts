@@ -1,16 +1,14 @@
 /** `grind new-analysis`: begins an analysis of the user's own. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import type { CommandModule } from 'yargs';
 import { ANALYSIS_NAMES } from '../analyses/analysis.js';
+import { PACKAGE_FOLDER } from '../schemas/build-folders.js';
 import { fileProblem, UserError } from '../schemas/errors.js';
 
 /** What there are templates for, with the ends of their names. */
 const KINDS = { events: 'ts', accesses: 'ts', sql: 'sql' } as const;
 type Kind = keyof typeof KINDS;
-
-const PACKAGE = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 export const newAnalysisCommand: CommandModule<object, { name: string; kind: Kind }> = {
   command: 'new-analysis <name>',
@@ -38,7 +36,7 @@ export const newAnalysisCommand: CommandModule<object, { name: string; kind: Kin
     if (ANALYSIS_NAMES.includes(name))
       throw new UserError(`${name} comes with grind: give the analysis another name.`);
     const file = `${name}.${KINDS[kind]}`;
-    const template = join(PACKAGE, 'bin', 'templates', `${kind}.${KINDS[kind]}`);
+    const template = join(PACKAGE_FOLDER, 'bin', 'templates', `${kind}.${KINDS[kind]}`);
     writeNew(file, readFileSync(template, 'utf8').replaceAll('NAME', name));
     console.log(`Wrote ${file}: run it with \`grind analyze ./${file}\`.`);
     if (KINDS[kind] === 'ts' && !existsSync('tsconfig.json')) {
@@ -54,7 +52,7 @@ const TSCONFIG = `${JSON.stringify(
     compilerOptions: {
       ...{ target: 'ES2022', module: 'ESNext', moduleResolution: 'Bundler' },
       ...{ strict: true, noEmit: true, skipLibCheck: true },
-      paths: { grind: [join(PACKAGE, 'dist', 'analyses', 'index.d.ts')] },
+      paths: { grind: [join(PACKAGE_FOLDER, 'dist', 'analyses', 'index.d.ts')] },
     },
     include: ['*.ts'],
   },

@@ -21,7 +21,7 @@ import {
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { buildFolders } from '../schemas/build-folders.js';
+import { buildFolders, PACKAGE_FOLDER } from '../schemas/build-folders.js';
 import { UserError } from '../schemas/errors.js';
 import type { StoredSchemas } from './arrow-file.js';
 const run = promisify(execFile);
@@ -121,17 +121,6 @@ const PRELOAD_FLAGS = [
 const NATIVE_FLAGS = ['-O2', '-std=gnu99', '-Wall', '-fPIC', '-fvisibility=hidden', '-shared'];
 const ARCHIVES = ['libcoregrind-amd64-linux.a', 'libvex-amd64-linux.a', 'libgcc-sup-amd64-linux.a'];
 
-/** The package's folder: the closest one above this file with a package.json. */
-export function packageFolder(): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, 'package.json'))) {
-    const parent = dirname(folder);
-    if (parent === folder) throw new Error('the folder of the grind package was not found');
-    folder = parent;
-  }
-  return folder;
-}
-
 /** The modules that say what is built, and how: their text stands for what they generate. */
 const GENERATORS = [
   '../schemas/tables.js',
@@ -161,10 +150,10 @@ export async function buildTool(): Promise<ToolBuild> {
 /** Each engine has a build of its own, named by its launcher's path. */
 const folderName = (launcher: string): string => launcher.slice(1).replaceAll('/', '-').slice(-200);
 
-const toolFolder = (): string => join(packageFolder(), 'recorder', 'tool');
+const toolFolder = (): string => join(PACKAGE_FOLDER, 'recorder', 'tool');
 
 const syncPreloadSource = (): string => join(toolFolder(), 'preload', 'sync.c');
-const nativeSource = (): string => join(packageFolder(), 'recorder', 'native', 'convert.c');
+const nativeSource = (): string => join(PACKAGE_FOLDER, 'recorder', 'native', 'convert.c');
 
 function toolSources(): string[] {
   const folder = toolFolder();

@@ -14,8 +14,8 @@ import {
 import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { PACKAGE_FOLDER } from '../schemas/build-folders.js';
 import type { ToolBuild } from './build.js';
-import { packageFolder } from './build.js';
 import { buildId } from './elf.js';
 import type { TableSize } from './run-writer.js';
 
@@ -94,7 +94,7 @@ export function versions(build: ToolBuild): RunDescription['versions'] {
 
 /** The version of grind. */
 export function ownVersion(): string {
-  const text = readFileSync(join(packageFolder(), 'package.json'), 'utf8');
+  const text = readFileSync(join(PACKAGE_FOLDER, 'package.json'), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
 }
 

@@ -18,7 +18,7 @@ import {
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { buildFolders } from '../schemas/build-folders.js';
+import { buildFolders, PACKAGE_FOLDER } from '../schemas/build-folders.js';
 
 /** A replay in a linear memory, as the module knows it. */
 export type NativeReplay = object;
@@ -140,8 +140,7 @@ const STENCIL_FLAGS = [
 ];
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const PACKAGE = dirname(dirname(HERE));
-const SOURCE_FOLDER = join(PACKAGE, 'replay', 'native');
+const SOURCE_FOLDER = join(PACKAGE_FOLDER, 'replay', 'native');
 
 /** Stands for the sources and for the code that generates the rest. */
 function digest(): string {

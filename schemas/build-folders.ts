@@ -1,16 +1,18 @@
-/** Where what grind builds of itself at first use is kept. */
+/** Where the package is, and where what grind builds of itself at first use is kept. */
 import { statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const PACKAGE = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+/** The package's folder, which has package.json. */
+export const PACKAGE_FOLDER = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+
 const ROOT = 0;
 
 /** In the package, or in the user's cache when the package is read-only; the first that has it, or can be written to, is used. */
 export function buildFolders(): string[] {
   const cache = userCache();
-  const folders = [join(PACKAGE, 'build')];
+  const folders = [join(PACKAGE_FOLDER, 'build')];
   if (cache !== undefined && mayRunFrom(cache)) folders.push(join(cache, 'grind', 'build'));
   return folders;
 }
