@@ -15,9 +15,7 @@ import {
 } from 'node:fs';
 import { join, relative } from 'node:path';
 import test from 'node:test';
-import { record, ROOT, run, scratch } from './guest.js';
-
-const GRIND = join(ROOT, 'dist', 'bin', 'grind.js');
+import { GRIND, record, ROOT, run, scratch } from './guest.js';
 
 /** A package that has the launcher and the bundle. */
 class Package {

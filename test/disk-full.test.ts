@@ -7,10 +7,8 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import type { Manifest } from '../recorder/manifest.js';
-import { compile, outOptions, Recording, ROOT, run, scratch } from './guest.js';
+import { compile, GRIND, outOptions, Recording, run, scratch } from './guest.js';
 import { checkInvariants } from './invariants.js';
-
-const GRIND = join(ROOT, 'dist', 'bin', 'grind.js');
 
 /** Runs a shell script in which a new file system of this size is mounted at `folder`. */
 function onSmallDisk(folder: string, sizeMib: number, script: string) {

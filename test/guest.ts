@@ -18,7 +18,8 @@ export const ROOT = ((): string => {
   while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
   return folder;
 })();
-const GRIND = join(ROOT, 'dist', 'bin', 'grind.js');
+/** The command. */
+export const GRIND = join(ROOT, 'dist', 'bin', 'grind.js');
 export const GUESTS = join(ROOT, 'test', 'guests');
 
 /** A temporary folder of this test process, removed when it ends. */
