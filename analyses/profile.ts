@@ -61,16 +61,37 @@ export interface ProfileRows {
   map<T>(each: (row: readonly ProfileCell[]) => T): T[];
 }
 
-/** Rows of which the text shows a few: each is made when it is asked for, in the order that is then found. */
+/** Rows of which the text shows a few: each is made when it is asked for, in the order that is then found, of equals the lower number first. */
 export function rowsOnDemand(
   length: number,
-  order: () => readonly number[],
+  compare: (a: number, b: number) => number,
   row: (number: number) => readonly ProfileCell[],
 ): ProfileRows {
-  const slice = (from: number, to?: number): (readonly ProfileCell[])[] =>
-    order().slice(from, to).map(row);
+  const slice = (from: number, to = length): (readonly ProfileCell[])[] =>
+    firstOf(length, to, compare).slice(from, to).map(row);
   return { length, slice, map: (each) => slice(0).map(each) };
 }
+
+/** The first `wanted` of the numbers below `count` in an order; of equals, the lower one. */
+function firstOf(
+  count: number,
+  wanted: number,
+  compare: (a: number, b: number) => number,
+): number[] {
+  if (wanted >= count / FEW) return Array.from({ length: count }, (_, i) => i).sort(compare);
+  const found: number[] = [];
+  for (let i = 0; i < count; i++) {
+    if (found.length === wanted && !(compare(i, found[wanted - 1]!) < 0)) continue;
+    let at = found.length;
+    while (at > 0 && compare(i, found[at - 1]!) < 0) at--;
+    found.splice(at, 0, i);
+    if (found.length > wanted) found.pop();
+  }
+  return found;
+}
+
+/** To look for the first ones pays when they are no more than such a part. */
+const FEW = 16;
 
 /** What a profile says of one process image. */
 export interface Profile {

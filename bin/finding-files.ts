@@ -12,6 +12,7 @@ import type { ReportedFinding } from '../analyses/report.js';
 import { ArrowFileWriter } from '../recorder/arrow-file.js';
 import { convertTable } from '../recorder/convert.js';
 import { encodeRecord } from '../recorder/raw.js';
+import { putTexts } from '../replay/rows.js';
 import {
   DECLARATIONS,
   findingsFolder,
@@ -168,12 +169,18 @@ function appendColumns(
   for (let from = 0; from < count; from += MOST_ROWS) {
     const rows = Math.min(count - from, MOST_ROWS);
     const buffers = stored.map(([name, { type }]) => {
-      if (name === 'event')
-        return [bytesOf(new BigUint64Array(rows).map((_, i) => BigInt(from + i)))];
+      if (name === 'event') return [bytesOf(numbersFrom(from, rows))];
       return valuesOf(columns[name]!, from, rows, type);
     });
     writer.append(rows, buffers);
   }
+}
+
+/** Integers of 64 bits that follow one another. */
+function numbersFrom(first: number, count: number): Uint32Array {
+  const words = new Uint32Array(2 * count);
+  for (let i = 0; i < count; i++) words[2 * i] = first + i;
+  return words;
 }
 
 /** Rows of a column, as `ArrowFileWriter.append` takes them. */
@@ -194,6 +201,8 @@ function valuesOf(
   return 'texts' in column ? texts(column, from, rows) : integers(column, from, rows, type);
 }
 
+const WORD = 2 ** 32;
+
 function integers(
   values: Exclude<StoredColumn, number | TextColumn>,
   from: number,
@@ -207,18 +216,13 @@ function integers(
   for (let i = 0; i < rows; i++) {
     const value = values[from + i]!;
     words[2 * i] = value; // modulo 2^32
-    words[2 * i + 1] = value / 2 ** 32;
+    words[2 * i + 1] = value / WORD;
   }
   return [bytesOf(words)];
 }
 
 function texts(column: TextColumn, from: number, rows: number): Uint8Array[] {
-  const encoded = column.texts.map((text) => Buffer.from(text));
-  const ends = new Uint32Array(rows + 1);
-  for (let i = 0; i < rows; i++)
-    ends[i + 1] = ends[i]! + encoded[column.numbers[from + i]!]!.length;
-  const bytes = new Uint8Array(ends[rows]!);
-  for (let i = 0; i < rows; i++) bytes.set(encoded[column.numbers[from + i]!]!, ends[i]);
+  const { ends, bytes } = putTexts(column.texts, column.numbers.subarray(from, from + rows));
   return [bytesOf(ends), bytes];
 }
 

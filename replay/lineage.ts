@@ -14,6 +14,7 @@ import {
   stacks,
   strings,
 } from '../schemas/tables.js';
+import { rowOfKey } from './rows.js';
 import type { Batch, Trace } from './trace.js';
 
 /** The tables that a forked image inherits, by name. */
@@ -115,8 +116,8 @@ export function recordedStacks(trace: Trace, process: number): RecordedStacks {
       if (found) return found;
       parts ??= [...programRows(trace, stacks, process)];
       for (const { batch, count } of parts) {
-        const row = batch.column('stack').indexOf(stack);
-        if (row < 0 || row >= count) continue;
+        const row = rowOfKey(batch.column('stack'), stack, count);
+        if (row < 0) continue;
         const { offsets, data } = batch.column('pcs');
         const bytes = Uint8Array.from(data.subarray(offsets[row]!, offsets[row + 1]!));
         const pcs = [...new BigUint64Array(bytes.buffer, 0, bytes.length >> 3)];

@@ -19,6 +19,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildFolders, PACKAGE_FOLDER } from '../schemas/build-folders.js';
+import { useNativeRows } from './rows.js';
 
 /** A replay in a linear memory, as the module knows it. */
 export type NativeReplay = object;
@@ -103,11 +104,21 @@ export interface NativeEngine {
   bindRoles(waiting: NativeWaiting, roles: Int32Array, stores: Uint8Array): void;
   takeWaiting(waiting: NativeWaiting, replay: NativeReplay, from: number, count: number): number;
   run(replay: NativeReplay, slot: number, functions: readonly unknown[]): number;
+  groupRows(tables: Tables, columnCount: number, count: number): number;
+  fillSlots(tables: Tables): void;
+  findRows(tables: Tables): void;
+  sumRows(tables: Tables, width: number, count: number): void;
+  takeColumn(tables: Tables, width: number, which: number): void;
+  putTexts(tables: Tables): number;
+  numberSites(tables: Tables, count: number): number;
+  addSites(tables: Tables, count: number, width: number): void;
 }
+
+type Tables = readonly (ArrayBufferView | undefined)[];
 
 const FILE = 'engine.node';
 const SOURCES = [
-  ...['engine.c', 'history.h', 'machine-code.h', 'reuse.h'],
+  ...['engine.c', 'history.h', 'machine-code.h', 'reuse.h', 'rows.h'],
   ...['stencils.c', 'takers.h', 'translate.h', 'waiting.h', 'wasm.h'],
 ];
 const MODULE_FLAGS = ['-O2', '-std=gnu99', '-fPIC', '-pthread', '-fvisibility=hidden', '-shared'];
@@ -225,3 +236,4 @@ if (isBuilder) void build().then(console.log);
 
 /** Undefined where it cannot be built. */
 export const nativeEngine = isBuilder ? undefined : load();
+if (nativeEngine) useNativeRows(nativeEngine);

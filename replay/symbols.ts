@@ -7,6 +7,7 @@ import { instructions, modules, strings } from '../schemas/tables.js';
 import { wordsOf } from './event-cursor.js';
 import { programRows } from './lineage.js';
 import { LinkNames } from './link-names.js';
+import { groupRows, rowOfKey, rowsWith, rowWith, slotsOf } from './rows.js';
 import type { Batch, Trace, VarColumn } from './trace.js';
 
 /** One function of a call stack. */
@@ -60,16 +61,29 @@ interface Place {
   readonly pc: bigint;
 }
 
+/** Places of instructions in the sources. Text is given by its number in `texts`. */
+export interface CodePlaces {
+  readonly count: number;
+  /** By instruction: number of its place, in order of appearance. Places can be alike but for what is inlined between. */
+  readonly places: Uint32Array;
+  readonly texts: readonly string[];
+  /** By place: the function that is innermost there, its file and line. */
+  readonly fn: Uint32Array;
+  readonly file: Uint32Array;
+  readonly line: Uint32Array;
+  /** The function that it is inlined into, or the same. */
+  readonly outer: Uint32Array;
+}
+
 /** Names for the addresses of one process image. */
 export class Symbols {
   private readonly batches: { batch: Batch<typeof instructions>; count: number }[] = [];
-  /** Open addressing over all rows: number of the row + 1, 0 when free. */
-  private readonly slots: Uint32Array;
   /** By number of the row: its address. */
   private readonly pcs: BigUint64Array;
   /** The same as words, the low ones first. */
   private readonly words: Uint32Array;
-  private readonly texts = new Map<number, { cells: VarColumn; row: number }>();
+  private openSlots: Uint32Array | undefined;
+  private readonly texts: { keys: Uint32Array; cells: VarColumn; count: number }[] = [];
   /** Texts that were asked for, by number. */
   private readonly decoded = new Map<number, string>();
   private readonly modules = new Map<number, Module>();
@@ -93,23 +107,14 @@ export class Symbols {
       rows += count;
     }
     this.pcs = new BigUint64Array(rows);
-    this.slots = new Uint32Array(1 << (33 - Math.clz32(Math.max(rows, 8))));
     let first = 0;
     for (const { batch, count } of this.batches) {
       this.pcs.set(batch.column('pc').subarray(0, count), first);
       first += count;
     }
-    const words = (this.words = wordsOf(this.pcs));
-    for (let row = 0; row < rows; row++) {
-      let slot = this.slotOf(words[row * 2]!, words[row * 2 + 1]!);
-      while (this.slots[slot]) slot = (slot + 1) & (this.slots.length - 1);
-      this.slots[slot] = row + 1;
-    }
-    for (const { batch, count } of programRows(trace, strings, process)) {
-      const keys = batch.column('string');
-      const cells = batch.column('text');
-      for (let row = 0; row < count; row++) this.texts.set(keys[row]!, { cells, row });
-    }
+    this.words = wordsOf(this.pcs);
+    for (const { batch, count } of programRows(trace, strings, process))
+      this.texts.push({ keys: batch.column('string'), cells: batch.column('text'), count });
     for (const { batch, count } of programRows(trace, modules, process)) {
       let row = 0;
       for (const { module, address, size, bias, path } of batch.rows()) {
@@ -156,14 +161,20 @@ export class Symbols {
    * @param pcs innermost first
    */
   stack(pcs: readonly bigint[], callers = Infinity): Frame[] {
-    const stack: Frame[] = [];
-    for (const pc of this.programPcs(pcs, callers)) {
+    return [...this.frameByFrame(pcs, callers)];
+  }
+
+  /** The same one by one, for those who need the first ones only. */
+  *frameByFrame(pcs: readonly bigint[], callers = Infinity): Generator<Frame> {
+    let left = callers;
+    for (const [i, pc] of pcs.entries()) {
+      if (i > 0 && this.isWrapper(pc)) continue;
+      if (left-- <= 0) return;
       const frames = this.frames(pc);
-      stack.push(...frames);
+      yield* frames;
       const { fn } = frames.at(-1)!;
-      if (fn === 'main' || fn === BELOW_MAIN) break;
+      if (fn === 'main' || fn === BELOW_MAIN) return;
     }
-    return stack;
   }
 
   /** The address of a known instruction that ends in these bits, or none. */
@@ -270,67 +281,64 @@ export class Symbols {
     return section && { path, address: inFile, section: section.name };
   }
 
-  private slotOf(low: number, high: number): number {
-    const hash = Math.imul(low ^ Math.imul(high, 0x85ebca6b), 0x9e3779b1);
-    return (hash ^ (hash >>> 15)) & (this.slots.length - 1);
+  /** Open addressing over all rows. */
+  private get slots(): Uint32Array {
+    return (this.openSlots ??= slotsOf(this.words));
   }
 
   /** The row that has this very address. */
   private exact(pc: bigint): Place | undefined {
-    const row = this.rowAt(Number(pc & 0xffffffffn), Number((pc >> 32n) & 0xffffffffn));
+    const [low, high] = [Number(pc & 0xffffffffn), Number((pc >> 32n) & 0xffffffffn)];
+    const row = rowWith(this.words, this.slots, low, high);
     return row < 0 ? undefined : this.place(row);
   }
 
-  /** Number of the row that has an address, given as two words; -1 if there is none. */
-  private rowAt(low: number, high: number): number {
-    const { slots, words } = this;
-    for (let slot = this.slotOf(low, high); ; slot = (slot + 1) & (slots.length - 1)) {
-      const row = slots[slot]! - 1;
-      if (row < 0 || (words[2 * row] === low && words[2 * row + 1] === high)) return row;
-    }
-  }
-
-  /**
-   * Which of many instructions are at the same place in the sources: for each the number of the first of them of which
-   * debug information says the same, so that only those need be named.
-   */
-  firstAlike(pcs: BigUint64Array): Uint32Array {
-    const [fns, files, lines, inlined] = (['function', 'file', 'line', 'inlined'] as const).map(
-      (name) => this.allRows(name),
-    ) as [Uint32Array, Uint32Array, Uint32Array, Uint32Array];
-    const words = wordsOf(pcs);
-    const rows = new Int32Array(pcs.length);
-    const first = new Uint32Array(pcs.length);
-    const slots = new Uint32Array(1 << (33 - Math.clz32(Math.max(pcs.length, 8))));
-    for (let i = 0; i < pcs.length; i++) {
-      const row = (rows[i] = this.rowAt(words[2 * i]!, words[2 * i + 1]!));
-      first[i] = i;
-      if (row < 0) continue;
-      const [fn, file, line, chain] = [fns[row]!, files[row]!, lines[row]!, inlined[row]!];
-      const hash = Math.imul(
-        Math.imul(fn ^ Math.imul(file, 0x85ebca6b), 0xc2b2ae35) ^
-          Math.imul(line, 0x27d4eb2f) ^
-          chain,
-        0x9e3779b1,
-      );
-      let slot = (hash ^ (hash >>> 15)) & (slots.length - 1);
-      for (; slots[slot]; slot = (slot + 1) & (slots.length - 1)) {
-        const other = rows[slots[slot]! - 1]!;
-        const isAlike =
-          fns[other] === fn &&
-          lines[other] === line &&
-          files[other] === file &&
-          inlined[other] === chain;
-        if (isAlike) break;
+  /** The places of many instructions in the sources. */
+  placesOf(pcs: BigUint64Array): CodePlaces {
+    const rows = rowsWith(this.words, this.slots, wordsOf(pcs));
+    const columns = (['function', 'file', 'line', 'inlined'] as const).map((name) =>
+      this.allRows(name),
+    );
+    const [fns, files, lines, inlined] = columns as [
+      ...[Uint32Array, Uint32Array, Uint32Array, Uint32Array],
+    ];
+    const { count, groups, firsts } = groupRows(columns, pcs.length, rows);
+    const texts = new TextNumbers();
+    const places = {
+      ...{ count, places: groups, texts: texts.texts },
+      ...{ fn: new Uint32Array(count), file: new Uint32Array(count) },
+      ...{ line: new Uint32Array(count), outer: new Uint32Array(count) },
+    };
+    /** By number in the trace. */
+    const known = new Map<number, number>();
+    const numberOf = (key: number): number => {
+      let number = known.get(key);
+      if (number === undefined) known.set(key, (number = texts.numberOf(this.text(key))));
+      return number;
+    };
+    for (let place = 0; place < count; place++) {
+      const first = firsts[place]!;
+      const row = rows[first]!;
+      if (row >= 0 && inlined[row] === 0) {
+        places.fn[place] = places.outer[place] = numberOf(fns[row]!);
+        places.file[place] = numberOf(files[row]!);
+        places.line[place] = lines[row]!;
+        continue;
       }
-      if (slots[slot]) first[i] = slots[slot]! - 1;
-      else slots[slot] = i + 1;
+      const frames = this.frames(pcs[first]!);
+      const { fn, file, line } = frames[0]!;
+      places.fn[place] = texts.numberOf(fn);
+      places.file[place] = texts.numberOf(file);
+      places.line[place] = line;
+      places.outer[place] = texts.numberOf(frames.at(-1)!.fn);
     }
-    return first;
+    return places;
   }
 
   /** A column over all batches. */
   private allRows(name: 'function' | 'file' | 'line' | 'inlined'): Uint32Array {
+    const [only] = this.batches;
+    if (only && this.batches.length === 1) return only.batch.column(name);
     const all = new Uint32Array(this.pcs.length);
     let first = 0;
     for (const { batch, count } of this.batches) {
@@ -423,12 +431,35 @@ export class Symbols {
   private text(key: number): string {
     let text = this.decoded.get(key);
     if (text !== undefined) return text;
-    const place = this.texts.get(key);
-    if (!place) return '';
-    const { offsets, data } = place.cells;
-    text = utf8.decode(data.subarray(offsets[place.row]!, offsets[place.row + 1]!));
+    const [cells, row] = this.cellsOf(key);
+    if (!cells) return '';
+    const { offsets, data } = cells;
+    text = utf8.decode(data.subarray(offsets[row]!, offsets[row + 1]!));
     this.decoded.set(key, text);
     return text;
+  }
+
+  private cellsOf(key: number): readonly [VarColumn | undefined, number] {
+    for (const { keys, cells, count } of this.texts) {
+      const row = rowOfKey(keys, key, count);
+      if (row >= 0) return [cells, row];
+    }
+    return [undefined, -1];
+  }
+}
+
+/** Texts with numbers in order of appearance. */
+class TextNumbers {
+  readonly texts: string[] = [];
+  private readonly numbers = new Map<string, number>();
+
+  numberOf(text: string): number {
+    let number = this.numbers.get(text);
+    if (number === undefined) {
+      this.numbers.set(text, (number = this.texts.length));
+      this.texts.push(text);
+    }
+    return number;
   }
 }
 

@@ -10,8 +10,9 @@ import { GUARDED } from '../../replay/code-tables.js';
 import { numberAt } from '../../replay/event-cursor.js';
 import { grown } from '../../replay/grown.js';
 import type { ProcessReplay } from '../../replay/replay.js';
-import { Symbols } from '../../replay/symbols.js';
-import type { Trace } from '../../replay/trace.js';
+import { columnOf, groupRows, rowOfKey, sumRows } from '../../replay/rows.js';
+import { Symbols, type CodePlaces, type Frame } from '../../replay/symbols.js';
+import type { Batch, Trace } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
 import { UserError } from '../../schemas/errors.js';
 import { heap, isRelease, slices, stacks } from '../../schemas/tables.js';
@@ -37,14 +38,12 @@ import type { ReplayPart } from '../replay-parts.js';
 import { ROWS_OPTION, shownRowsOf } from '../rows-option.js';
 import { cachegrindFile } from './cachegrind-out.js';
 import {
-  countsByInstruction,
+  byMost,
   EVENT,
   EVENT_COUNT,
   EVENTS,
   eventsOf,
-  EventSums,
-  totalsOf,
-  totalsOfAll,
+  SiteCounts,
   type EventName,
 } from './counts.js';
 import { HeapMap } from './heap-map.js';
@@ -188,7 +187,7 @@ class CachePart implements ReplayPart {
   private totals(): Float64Array {
     const cache = this.replay.guest.cache!;
     if (this.model) cache.takeMisses();
-    return totalsOf(cache, this.replay.segments(), this.model);
+    return new SiteCounts(cache, this.replay.segments(), this.model).sums(1);
   }
 
   // ---- Heap blocks ----
@@ -252,32 +251,29 @@ class CachePart implements ReplayPart {
     const { process, trace } = this;
     const cache = replay.guest.cache!;
     cache.takeMisses();
-    const counts = countsByInstruction(cache, replay.segments(), this.model);
-    const { pcs, events } = counts;
-    const totals = totalsOfAll(counts);
-    this.endTurn(totals);
+    const counts = new SiteCounts(cache, replay.segments(), this.model);
+    const instructions = counts.instructions();
+    const { pcs, missing } = instructions;
     const symbols = new Symbols(trace, process);
-    this.writeFile(symbols, pcs, events, totals);
+    const code = symbols.placesOf(pcs);
+    // Rows for all instructions would be several times as many.
+    const byPlace = counts.sums(code.count, instructions, code.places);
+    const totals = sumRows(byPlace, EVENT_COUNT, code.count, 1);
+    this.endTurn(totals);
+    if (this.options['cachegrind-out'])
+      this.writeFile(symbols, pcs, counts.sums(pcs.length, instructions), totals);
 
-    const functions = new EventSums<string>();
-    const lines = new EventSums<Place>();
-    const alike = symbols.firstAlike(pcs);
-    const onLine = new Uint32Array(pcs.length);
-    for (let i = 0; i < pcs.length; i++) {
-      const first = alike[i]!;
-      if (first === i) {
-        const place = placeOf(symbols, pcs[i]!);
-        const { fn, file, line, outer } = place;
-        onLine[i] = lines.numberOf(`${file}:${line}:${fn}:${outer}`, () => place);
-      } else onLine[i] = onLine[first]!;
-      lines.add(onLine[i]!, events, EVENT_COUNT * i);
-    }
-    lines.keys.forEach(({ fn, file }, i) => {
-      const name = () => `${file || '???'}:${fn || '???'}`;
-      functions.add(functions.numberOf(`${file}:${fn}`, name), lines.events, EVENT_COUNT * i);
-    });
-    const places = placeColumns(lines.keys);
-    const missing = rowsThatMiss(pcs.length, events);
+    const onLine = groupRows([code.file, code.line, code.fn, code.outer], code.count);
+    const lines = sumRows(byPlace, EVENT_COUNT, code.count, onLine.count, onLine.groups);
+    const places = placeColumns(code, onLine.firsts);
+    const { function: fn, file } = places;
+    const inFunction = groupRows([file.numbers, fn.numbers], onLine.count);
+    const functions = sumRows(
+      ...[lines, EVENT_COUNT, onLine.count, inFunction.count, inFunction.groups],
+    );
+    const rowOfMissing = new Int32Array(pcs.length).fill(-1);
+    missing.forEach((instruction, row) => (rowOfMissing[instruction] = row));
+    const ofMissing = counts.sums(missing.length, instructions, rowOfMissing);
     const allocations = this.allocations(symbols);
     const threads = [...this.threads];
     return {
@@ -285,27 +281,29 @@ class CachePart implements ReplayPart {
       findings: [],
       summary: this.summaryOf(totals),
       missing: replay.divergences,
-      profile: this.profile(totals, functions, lines, allocations),
+      profile: this.profile(
+        totals,
+        {
+          ...{ count: inFunction.count, events: functions },
+          text: (i) => functionText(places, inFunction.firsts[i]!),
+        },
+        { count: onLine.count, events: lines, text: (i) => placeText(places, i) },
+        allocations,
+      ),
       tables: [
         { table: cache_levels, rows: this.levels(totals).map((row) => ({ process, ...row })) },
         {
           table: cache_lines,
-          count: lines.keys.length,
-          columns: {
-            ...{ process, ...places },
-            ...eventColumns(this.counted, lines.events, Uint32Array.from(lines.keys.keys())),
-          },
+          count: onLine.count,
+          columns: { process, ...places, ...eventColumns(this.counted, lines, onLine.count) },
         },
         {
           table: cache_sites,
           count: missing.length,
           columns: {
-            ...{ process, pc: BigUint64Array.from(missing, (i) => pcs[i]!) },
-            ...rowsOf(
-              places,
-              missing.map((i) => onLine[i]!),
-            ),
-            ...eventColumns(this.counted, events, missing),
+            ...{ process, pc: rowsOf(pcs, missing) },
+            ...placeColumns(code, rowsOf(code.places, missing)),
+            ...eventColumns(this.counted, ofMissing, missing.length),
           },
         },
         {
@@ -317,13 +315,13 @@ class CachePart implements ReplayPart {
             ...eventColumns(
               this.counted,
               Float64Array.from(threads.flatMap(([, row]) => [...row])),
-              Uint32Array.from(threads.keys()),
+              threads.length,
             ),
           },
         },
         {
           table: cache_allocations,
-          count: allocations.length,
+          count: allocations.count,
           columns: { process, ...allocationColumns(allocations) },
         },
       ],
@@ -336,8 +334,7 @@ class CachePart implements ReplayPart {
     events: Float64Array,
     totals: Float64Array,
   ): void {
-    const name = this.options['cachegrind-out'];
-    if (!name) return;
+    const name = this.options['cachegrind-out']!;
     const row = this.trace.processes.find(({ process }) => process === this.process)!;
     if (!name.includes('%p') && this.context.processes.length > 1)
       throw new UserError(
@@ -376,70 +373,87 @@ class CachePart implements ReplayPart {
     });
   }
 
-  private allocations(symbols: Symbols): Allocation[] {
-    const wanted = new Set([...this.numbers.keys()].map((key) => stackOf(key)));
-    const places = new Map<number, Allocation['place']>();
-    for (const { stack, pcs } of this.trace.rows(stacks, this.process)) {
-      if (!wanted.has(stack) || places.has(stack)) continue;
-      const list = new BigUint64Array(Uint8Array.from(pcs).buffer);
-      const frames = symbols.stack([...list], this.context.callers);
-      // The allocator's wrapper is innermost.
-      const own =
-        frames.find(({ fn, module }) => fn && !/\/vgpreload_[^/]*$/.test(module)) ?? frames[0];
-      places.set(stack, own ?? { fn: '', file: '', line: 0 });
+  private allocations(symbols: Symbols): Allocations {
+    const count = this.numbers.size;
+    const owners = new Uint32Array(count);
+    const offsets = new Float64Array(count);
+    let i = 0;
+    for (const key of this.numbers.keys()) {
+      owners[i] = Math.floor(key / (MOST_OFFSETS + 1));
+      offsets[i++] = (key % (MOST_OFFSETS + 1)) << OFFSET_BITS;
     }
-    return [...this.numbers].map(([key, number]) => {
-      const stack = stackOf(key);
-      return {
-        stack,
-        place: places.get(stack) ?? { fn: '', file: '', line: 0 },
-        offset: (key % (MOST_OFFSETS + 1)) << OFFSET_BITS,
-        misses: this.misses.subarray(MISS_EVENTS * number, MISS_EVENTS * (number + 1)),
-      };
-    });
+    const { groups, firsts } = groupRows([owners], count);
+    const batches = count > 0 ? [...this.trace.batches(stacks, this.process)] : [];
+    const places = Array.from(firsts, (first) =>
+      this.allocatedAt(owners[first]!, batches, symbols),
+    );
+    const events = this.misses.subarray(0, MISS_EVENTS * count);
+    return { count, stacks: owners, offsets, places, placeOf: groups, events };
+  }
+
+  /** The place that allocated, by the number of its stack. */
+  private allocatedAt(
+    stack: number,
+    batches: readonly Batch<typeof stacks>[],
+    symbols: Symbols,
+  ): AllocatedAt {
+    for (const batch of batches) {
+      const row = rowOfKey(batch.column('stack'), stack, batch.count);
+      if (row < 0) continue;
+      const { offsets, data } = batch.column('pcs');
+      const bytes = Uint8Array.from(data.subarray(offsets[row]!, offsets[row + 1]!));
+      let innermost: AllocatedAt | undefined;
+      for (const frame of symbols.frameByFrame(
+        [...new BigUint64Array(bytes.buffer)],
+        this.context.callers,
+      )) {
+        // The allocator's wrapper is innermost.
+        if (frame.fn && !/\/vgpreload_[^/]*$/.test(frame.module)) return frame;
+        innermost ??= frame;
+      }
+      return innermost ?? NO_PLACE;
+    }
+    return NO_PLACE;
   }
 
   private profile(
     totals: Float64Array,
-    functions: EventSums<string>,
-    lines: EventSums<Place>,
-    allocations: readonly Allocation[],
+    functions: EventRows,
+    lines: EventRows,
+    allocations: Allocations,
   ): Profile {
     const { shownRows, names } = this;
     const places = names.map((name) => EVENT[name]);
     const columns = names.map((name) => ({ name: name.toLowerCase(), head: name }));
-    const eventTable = <K>(
+    const eventTable = (
       name: string,
       title: string,
       what: string,
-      sums: EventSums<K>,
-      order: readonly EventName[],
-      text: (key: K) => string,
+      { count, events, text }: EventRows,
+      ...order: readonly EventName[]
     ): ProfileTable => ({
       name,
       title,
       columns: [...columns, { name: what }],
-      rows: rowsOnDemand(
-        sums.keys.length,
-        () => sums.order(...order),
-        (i) => [...places.map((place) => BigInt(sums.row(i)[place]!)), text(sums.keys[i]!)],
-      ),
+      rows: rowsOnDemand(count, byMost(events, ...order), (i) => [
+        ...places.map((place) => BigInt(events[EVENT_COUNT * i + place]!)),
+        text(i),
+      ]),
       shownRows,
     });
-    const threads = new EventSums<string>();
-    for (const [thread, row] of this.threads)
-      threads.add(
-        threads.numberOf(thread, () => String(thread)),
-        row,
-        0,
-      );
+    const numbers = [...this.threads.keys()];
+    const threads = {
+      count: numbers.length,
+      events: Float64Array.from([...this.threads.values()].flatMap((row) => [...row])),
+      text: (i: number) => String(numbers[i]),
+    };
     return {
       lines: summaryLines(this.shapes, this.names, totals, this.levels(totals)),
       tables: [
-        eventTable('functions', 'By function', 'file:function', functions, ['Ir'], String),
-        eventTable('lines', 'By line', 'line', lines, ['D1mr', 'D1mw', 'I1mr', 'Ir'], placeText),
+        eventTable('functions', 'By function', 'file:function', functions, 'Ir'),
+        eventTable('lines', 'By line', 'line', lines, 'D1mr', 'D1mw', 'I1mr', 'Ir'),
         ...(this.threads.size > 1
-          ? [eventTable('threads', 'By thread', 'thread', threads, ['Ir'], String)]
+          ? [eventTable('threads', 'By thread', 'thread', threads, 'Ir')]
           : []),
         allocationTable(allocations, shownRows),
       ],
@@ -447,101 +461,90 @@ class CachePart implements ReplayPart {
   }
 }
 
-/** A source line, with the function that is innermost there and the one that it is inlined into, or the same. */
-interface Place {
-  readonly fn: string;
-  readonly file: string;
-  readonly line: number;
-  readonly outer: string;
+/** Rows of events, and what each is of. */
+interface EventRows {
+  readonly count: number;
+  readonly events: Float64Array;
+  readonly text: (row: number) => string;
 }
 
-function placeOf(symbols: Symbols, pc: bigint): Place {
-  const frames = symbols.frames(pc);
-  const { fn, file, line } = frames[0]!;
-  return { fn, file, line, outer: frames.at(-1)!.fn };
+/**
+ * Columns of a table: source lines, with the function that is innermost there and the one that it is inlined into, or the same.
+ */
+interface PlaceColumns {
+  readonly function: TextColumn;
+  readonly file: TextColumn;
+  readonly line: Uint32Array;
+  readonly outer: TextColumn;
 }
 
-/** Places as columns of a table. */
-const placeColumns = (places: readonly Place[]) => ({
-  function: textColumn(places.map(({ fn }) => fn)),
-  file: textColumn(places.map(({ file }) => file)),
-  line: Uint32Array.from(places, ({ line }) => line),
-  outer: textColumn(places.map(({ outer }) => outer)),
+/** Some places as columns, each as often as it is named. */
+const placeColumns = (
+  { texts, fn, file, line, outer }: CodePlaces,
+  rows: Uint32Array,
+): PlaceColumns => ({
+  function: { texts, numbers: rowsOf(fn, rows) },
+  file: { texts, numbers: rowsOf(file, rows) },
+  line: rowsOf(line, rows),
+  outer: { texts, numbers: rowsOf(outer, rows) },
 });
 
-function textColumn(all: readonly string[]): TextColumn {
-  const known = new Map<string, number>();
-  const numbers = Uint32Array.from(all, (text) => {
-    let number = known.get(text);
-    if (number === undefined) known.set(text, (number = known.size));
-    return number;
-  });
-  return { texts: [...known.keys()], numbers };
+/** Some values of a column. */
+function rowsOf<T extends Uint32Array | BigUint64Array>(column: T, rows: Uint32Array): T {
+  const found = new (column.constructor as new (length: number) => T)(rows.length);
+  for (let i = 0; i < rows.length; i++) found[i] = column[rows[i]!]!;
+  return found;
 }
 
-/** The same columns of other rows: of these, each as often as it is named. */
-const rowsOf = (
-  { function: fn, file, line, outer }: ReturnType<typeof placeColumns>,
-  rows: Uint32Array,
-) => {
-  const take = ({ texts, numbers }: TextColumn) => ({
-    texts,
-    numbers: rows.map((row) => numbers[row]!),
-  });
-  return {
-    ...{ function: take(fn), file: take(file), outer: take(outer) },
-    line: rows.map((row) => line[row]!),
-  };
-};
+const textAt = ({ texts, numbers }: TextColumn, row: number): string => texts[numbers[row]!]!;
 
-const placeText = ({ fn, file, line, outer }: Place): string =>
-  `${file || '???'}:${line} ${fn || '???'}${outer === fn ? '' : ` (in ${outer})`}`;
+const functionText = ({ function: fn, file }: PlaceColumns, row: number): string =>
+  `${textAt(file, row) || '???'}:${textAt(fn, row) || '???'}`;
 
-/** Misses of data in heap blocks that were allocated by one stack, at one offset in bytes. */
-interface Allocation {
-  readonly stack: number;
-  readonly place: { readonly fn: string; readonly file: string; readonly line: number };
-  readonly offset: number;
-  /** As in `ALLOCATION_EVENTS`. */
-  readonly misses: Float64Array;
+function placeText(places: PlaceColumns, row: number): string {
+  const { function: fn, file, line, outer } = places;
+  const inlinedInto = outer.numbers[row] === fn.numbers[row] ? '' : ` (in ${textAt(outer, row)})`;
+  return `${textAt(file, row) || '???'}:${line[row]} ${textAt(fn, row) || '???'}${inlinedInto}`;
 }
+
+/** Misses of data in heap blocks that were allocated by one stack, at one offset in bytes, in columns. */
+interface Allocations {
+  readonly count: number;
+  readonly stacks: Uint32Array;
+  readonly offsets: Float64Array;
+  /** The place that allocated it, by number. */
+  readonly placeOf: Uint32Array;
+  readonly places: readonly AllocatedAt[];
+  /** As in `ALLOCATION_EVENTS`, one row after another. */
+  readonly events: Float64Array;
+}
+
+type AllocatedAt = Pick<Frame, 'fn' | 'file' | 'line'>;
+
+const NO_PLACE: AllocatedAt = { fn: '', file: '', line: 0 };
 
 const ALLOCATION_EVENTS: readonly EventName[] = ['D1mr', 'DLmr', 'D1mw', 'DLmw'];
 
 /** Allocations as columns of a table. */
-const allocationColumns = (all: readonly Allocation[]) => ({
-  stack: Uint32Array.from(all, ({ stack }) => stack),
-  function: textColumn(all.map(({ place }) => place.fn)),
-  file: textColumn(all.map(({ place }) => place.file)),
-  line: Uint32Array.from(all, ({ place }) => place.line),
-  offset: Float64Array.from(all, ({ offset }) => offset),
-  ...Object.fromEntries(
-    ALLOCATION_EVENTS.map((name, event) => [
-      name.toLowerCase(),
-      Float64Array.from(all, ({ misses }) => misses[event]!),
-    ]),
-  ),
-});
-
-/** Numbers of the rows of `events` that have a miss. */
-function rowsThatMiss(count: number, events: Float64Array): Uint32Array {
-  const rows = new Uint32Array(count);
-  let found = 0;
-  for (let row = 0; row < count; row++)
-    for (const event of MISSES)
-      if (events[EVENT_COUNT * row + event]! > 0) {
-        rows[found++] = row;
-        break;
-      }
-  return rows.slice(0, found);
+function allocationColumns({ count, stacks, offsets, places, placeOf, events }: Allocations) {
+  const lines = Uint32Array.from(places, ({ line }) => line);
+  return {
+    stack: stacks,
+    function: { texts: places.map(({ fn }) => fn), numbers: placeOf },
+    file: { texts: places.map(({ file }) => file), numbers: placeOf },
+    line: rowsOf(lines, placeOf),
+    offset: offsets,
+    ...Object.fromEntries(
+      ALLOCATION_EVENTS.map((name, event) => [
+        name.toLowerCase(),
+        columnOf(events, MISS_EVENTS, event, count),
+      ]),
+    ),
+  };
 }
-
-const MISSES = (['I1mr', 'D1mr', 'D1mw', 'Bcm', 'Bim'] as const).map((name) => EVENT[name]);
 
 /** Numbers of kinds of cache sites. */
 const [FETCH, WRITE] = [0, 2];
-
-const stackOf = (key: number): number => Math.floor(key / (MOST_OFFSETS + 1));
 
 /** Events that are misses of a cache. */
 const LEVEL_MISSES: Readonly<Record<LevelName, readonly EventName[]>> = {
@@ -556,35 +559,37 @@ const NO_PREFETCH = { prefetched: 0, prefetchedUsed: 0 };
 
 type LevelRow = Omit<Row<typeof cache_levels>, 'process' | 'analysis'>;
 
-/** Events of some rows of `events` as columns of a table; those that are not simulated are 0. */
-function eventColumns(
+/** Events of the first rows of `events` as columns of a table; those that are not simulated are 0. */
+const eventColumns = (
   names: readonly EventName[],
   events: Float64Array,
-  rows: Uint32Array,
-): Readonly<Record<string, StoredColumn>> {
-  return Object.fromEntries(
-    EVENTS.map((name, event) => {
-      if (!names.includes(name)) return [name.toLowerCase(), 0];
-      const column = new Float64Array(rows.length);
-      for (let i = 0; i < rows.length; i++) column[i] = events[EVENT_COUNT * rows[i]! + event]!;
-      return [name.toLowerCase(), column];
-    }),
+  count: number,
+): Readonly<Record<string, StoredColumn>> =>
+  Object.fromEntries(
+    EVENTS.map((name, event) => [
+      name.toLowerCase(),
+      names.includes(name) ? columnOf(events, EVENT_COUNT, event, count) : 0,
+    ]),
   );
-}
 
 /** Misses by where blocks were allocated and the place in them, most of the first level first. */
-function allocationTable(allocations: readonly Allocation[], shownRows: number): ProfileTable {
-  const sums = allocations.map(({ misses }) => misses[0]! + misses[2]!);
-  const rowOf = (number: number): ProfileCell[] => {
-    const { stack, place, offset, misses } = allocations[number]!;
+function allocationTable(
+  { count, stacks, offsets, places, placeOf, events }: Allocations,
+  shownRows: number,
+): ProfileTable {
+  const first = (row: number): number =>
+    events[MISS_EVENTS * row]! + events[MISS_EVENTS * row + 2]!;
+  const rowOf = (row: number): ProfileCell[] => {
+    const misses = events.subarray(MISS_EVENTS * row, MISS_EVENTS * (row + 1));
+    const { fn, file, line } = places[placeOf[row]!]!;
+    const offset = offsets[row]!;
     return [
-      ...[...misses].map(BigInt),
+      ...Array.from(misses, BigInt),
       offset === MOST_OFFSETS << OFFSET_BITS ? `${offset}+` : String(offset),
-      stack,
-      `${place.fn || '???'} (${place.file || '???'}:${place.line})`,
+      stacks[row]!,
+      `${fn || '???'} (${file || '???'}:${line})`,
     ];
   };
-  const order = () => [...sums.keys()].sort((a, b) => sums[b]! - sums[a]!);
   return {
     name: 'allocations',
     title: 'Misses in heap blocks, by offset in bytes and allocation',
@@ -594,7 +599,7 @@ function allocationTable(allocations: readonly Allocation[], shownRows: number):
       { name: 'stack' },
       { name: 'allocated', head: 'allocated by' },
     ],
-    rows: rowsOnDemand(allocations.length, order, rowOf),
+    rows: rowsOnDemand(count, (a, b) => first(b) - first(a), rowOf),
     shownRows,
   };
 }

@@ -4,8 +4,8 @@
  */
 import { COUNTERS_WORDS, isGuarded, type CacheGuest } from '../../replay/cache-guest.js';
 import { GUARDED } from '../../replay/code-tables.js';
-import { wordsOf } from '../../replay/event-cursor.js';
-import { grown } from '../../replay/grown.js';
+import { numberAt, wordsOf } from '../../replay/event-cursor.js';
+import { hashOf, makeSlots, nativeRows } from '../../replay/rows.js';
 import type { HierarchyShape } from './hierarchy.js';
 import type { Model } from './model.js';
 import type { SegmentTable } from '../../replay/types.js';
@@ -45,65 +45,145 @@ const MODEL_EVENTS = [
 /** Kinds that have no last level. */
 const FIRST_BRANCH = 3;
 
-const HIGH = 2 ** 32;
+/** As `FIRST_EVENT`: how many levels have misses. */
+const MISS_EVENTS = [2, 2, 2, 1, 1];
 
-/** Reads the counters of all sites, and adds them up to so many rows, as `add` says: the row of a site. */
-function addUp(
-  cache: CacheGuest,
-  segments: SegmentTable,
-  model: Model | undefined,
-  rows: number,
-  add: (site: number) => number,
-): Float64Array {
-  const { sites } = cache;
-  const counters = cache.counters();
-  const executions = new Uint32Array(
-    segments.executions.buffer,
-    segments.executions.byteOffset,
-    2 * segments.count,
-  );
-  const sums = new Float64Array(EVENT_COUNT * rows);
-  for (let site = 0; site < sites.count; site++) {
-    const kind = sites.kinds[site]!;
-    const at = COUNTERS_WORDS * site;
-    const segment = 2 * sites.segments[site]!;
-    const executed = isGuarded(kind)
-      ? counters[at + 4]! + HIGH * counters[at + 5]!
-      : executions[segment]! + HIGH * executions[segment + 1]!;
-    const isBranch = (kind & ~GUARDED) >= FIRST_BRANCH;
-    const modelled = isBranch ? undefined : model;
-    const misses = modelled
-      ? modelled.misses(site, 'first')
-      : counters[at]! + HIGH * counters[at + 1]!;
-    // An instruction that was interrupted is fetched, but its segment is not counted.
-    if (executed === 0 && misses === 0) continue;
-    const row = EVENT_COUNT * add(site);
-    const first = row + FIRST_EVENT[kind & ~GUARDED]!;
-    sums[first]! += executed;
-    sums[first + 1]! += misses;
-    if (isBranch) continue;
-    sums[first + 2]! += modelled
-      ? modelled.misses(site, 'last')
-      : counters[at + 2]! + HIGH * counters[at + 3]!;
-    if (!modelled) continue;
-    const [second, tlb, walk] = MODEL_EVENTS[kind & ~GUARDED]!;
-    sums[row + second!]! += modelled.misses(site, 'second');
-    if (tlb !== undefined) sums[row + tlb]! += modelled.misses(site, 'tlb');
-    if (walk !== undefined) sums[row + walk]! += modelled.misses(site, 'walk');
-  }
-  return sums;
+/** Instructions that have run, by number. */
+export interface Instructions {
+  readonly pcs: BigUint64Array;
+  /** By site: number of its instruction; -1 if it has not run. */
+  readonly ofSites: Int32Array;
+  /** Numbers of those with misses, in order. */
+  readonly missing: Uint32Array;
 }
 
-/** Sums over all of the program. */
-export const totalsOf = (cache: CacheGuest, segments: SegmentTable, model?: Model): Float64Array =>
-  addUp(cache, segments, model, 1, () => 0);
+/** What the sites of simulated caches have counted. Of a model, which has counted what misses, the module knows nothing. */
+export class SiteCounts {
+  private readonly counters: Uint32Array;
+  private readonly executions: Uint32Array;
 
-/** The same of what is known of all instructions. */
-export function totalsOfAll({ pcs, events }: InstructionCounts): Float64Array {
-  const totals = new Float64Array(EVENT_COUNT);
-  for (let at = 0; at < EVENT_COUNT * pcs.length; at += EVENT_COUNT)
-    for (let i = 0; i < EVENT_COUNT; i++) totals[i]! += events[at + i]!;
-  return totals;
+  constructor(
+    private readonly cache: CacheGuest,
+    { executions }: SegmentTable,
+    private readonly model?: Model,
+  ) {
+    this.counters = cache.counters();
+    this.executions = wordsOf(executions);
+  }
+
+  /** Code that was translated several times is the same instruction. */
+  instructions(): Instructions {
+    const { sites } = this.cache;
+    const pcs = new BigUint64Array(sites.count);
+    const ofSites = new Int32Array(sites.count);
+    const missed = new Uint8Array(sites.count);
+    const native = this.model ? undefined : nativeRows();
+    const tables = [sites.pcs, sites.pcsHigh, wordsOf(pcs), ofSites, missed];
+    let count = native ? native.numberSites([...this.tables(), ...tables], sites.count) : -1;
+    if (count < 0) count = this.numberPlainly(wordsOf(pcs), ofSites, missed);
+    return { pcs: pcs.subarray(0, count), ofSites, missing: rowsWithFlag(missed, count) };
+  }
+
+  /**
+   * Sums of events in so many rows of `EVENT_COUNT`; without `instructions` all are in one.
+   * @param rows - by instruction: its row, or -1; absent: its number
+   */
+  sums(
+    rowCount: number,
+    instructions?: Instructions,
+    rows?: Int32Array | Uint32Array,
+  ): Float64Array {
+    const { sites } = this.cache;
+    const sums = new Float64Array(EVENT_COUNT * rowCount);
+    const native = this.model ? undefined : nativeRows();
+    if (native) {
+      const columns = [Uint32Array.from(FIRST_EVENT), Uint32Array.from(MISS_EVENTS)];
+      const tables = [...this.tables(), ...columns, instructions?.ofSites, rows, sums];
+      native.addSites(tables, sites.count, EVENT_COUNT);
+    } else
+      for (let site = 0; site < sites.count; site++) {
+        const number = instructions ? instructions.ofSites[site]! : 0;
+        const row = rows && number >= 0 ? rows[number]! : number;
+        if (row >= 0) this.addTo(sums, EVENT_COUNT * row, site);
+      }
+    return sums;
+  }
+
+  private tables(): ArrayBufferView[] {
+    const { kinds, segments } = this.cache.sites;
+    return [kinds, segments, this.counters, this.executions];
+  }
+
+  private numberPlainly(words: Uint32Array, ofSites: Int32Array, missed: Uint8Array): number {
+    const { sites } = this.cache;
+    // Open addressing: number of the instruction + 1, 0 when free.
+    const slots = makeSlots(sites.count);
+    let count = 0;
+    for (let site = 0; site < sites.count; site++) {
+      const misses = this.misses(site);
+      ofSites[site] = -1;
+      // An instruction that was interrupted is fetched, but its segment is not counted.
+      if (misses === 0 && this.executed(site) === 0) continue;
+      const low = sites.pcs[site]!;
+      const high = sites.pcsHigh[site]!;
+      let slot = hashOf(low, high) & (slots.length - 1);
+      for (; slots[slot]; slot = (slot + 1) & (slots.length - 1)) {
+        const other = slots[slot]! - 1;
+        if (words[2 * other] === low && words[2 * other + 1] === high) break;
+      }
+      if (!slots[slot]) {
+        words[2 * count] = low;
+        words[2 * count + 1] = high;
+        slots[slot] = ++count;
+      }
+      ofSites[site] = slots[slot]! - 1;
+      if (misses > 0) missed[ofSites[site]!] = 1;
+    }
+    return count;
+  }
+
+  private executed(site: number): number {
+    const { kinds, segments } = this.cache.sites;
+    return isGuarded(kinds[site]!)
+      ? numberAt(this.counters, (COUNTERS_WORDS / 2) * site + 2)
+      : numberAt(this.executions, segments[site]!);
+  }
+
+  /** Of the first level, or of a branch. */
+  private misses(site: number): number {
+    const model = this.isBranch(site) ? undefined : this.model;
+    return model
+      ? model.misses(site, 'first')
+      : numberAt(this.counters, (COUNTERS_WORDS / 2) * site);
+  }
+
+  private isBranch(site: number): boolean {
+    return (this.cache.sites.kinds[site]! & ~GUARDED) >= FIRST_BRANCH;
+  }
+
+  private addTo(sums: Float64Array, row: number, site: number): void {
+    const kind = this.cache.sites.kinds[site]! & ~GUARDED;
+    const first = row + FIRST_EVENT[kind]!;
+    sums[first]! += this.executed(site);
+    sums[first + 1]! += this.misses(site);
+    if (this.isBranch(site)) return;
+    const { model } = this;
+    sums[first + 2]! += model
+      ? model.misses(site, 'last')
+      : numberAt(this.counters, (COUNTERS_WORDS / 2) * site + 1);
+    if (!model) return;
+    const [second, tlb, walk] = MODEL_EVENTS[kind]!;
+    sums[row + second!]! += model.misses(site, 'second');
+    if (tlb !== undefined) sums[row + tlb]! += model.misses(site, 'tlb');
+    if (walk !== undefined) sums[row + walk]! += model.misses(site, 'walk');
+  }
+}
+
+function rowsWithFlag(flags: Uint8Array, count: number): Uint32Array {
+  const rows: number[] = [];
+  for (let row = flags.indexOf(1); row >= 0 && row < count; row = flags.indexOf(1, row + 1))
+    rows.push(row);
+  return Uint32Array.from(rows);
 }
 
 /** Instructions with their events, as columns: those of instruction `i` begin at `events[EVENT_COUNT * i]`. */
@@ -112,81 +192,29 @@ export interface InstructionCounts {
   readonly events: Float64Array;
 }
 
-/** Sums by address of the instruction: code that was translated several times counts together. */
+/** Sums by address of the instruction. */
 export function countsByInstruction(
   cache: CacheGuest,
   segments: SegmentTable,
   model?: Model,
 ): InstructionCounts {
-  const { sites } = cache;
-  const pcs = new BigUint64Array(sites.count);
-  const words = wordsOf(pcs);
-  let count = 0;
-  // Open addressing: number of the instruction + 1, 0 when free.
-  const slots = new Uint32Array(1 << (33 - Math.clz32(Math.max(sites.count, 8))));
-  // Sites of an instruction mostly stand together.
-  let [lastLow, lastHigh, last] = [-1, -1, -1];
-  const events = addUp(cache, segments, model, sites.count, (site) => {
-    const low = sites.pcs[site]!;
-    const high = sites.pcsHigh[site]!;
-    if (low === lastLow && high === lastHigh) return last;
-    const hash = Math.imul(low ^ Math.imul(high, 0x85ebca6b), 0x9e3779b1);
-    let slot = (hash ^ (hash >>> 15)) & (slots.length - 1);
-    lastLow = low;
-    lastHigh = high;
-    for (; slots[slot]; slot = (slot + 1) & (slots.length - 1)) {
-      last = slots[slot]! - 1;
-      if (words[2 * last] === low && words[2 * last + 1] === high) return last;
-    }
-    last = count;
-    words[2 * count] = low;
-    words[2 * count + 1] = high;
-    slots[slot] = ++count;
-    return last;
-  });
-  return { pcs: pcs.slice(0, count), events };
+  const counts = new SiteCounts(cache, segments, model);
+  const instructions = counts.instructions();
+  const { pcs } = instructions;
+  return { pcs, events: counts.sums(pcs.length, instructions) };
 }
 
-/** Sums of rows of `events` by a key. */
-export class EventSums<K> {
-  readonly keys: K[] = [];
-  events = new Float64Array(EVENT_COUNT * 64);
-  private readonly numbers = new Map<unknown, number>();
-
-  /** The number of a key, new ones in order of appearance. @param identity equal for equal keys */
-  numberOf(identity: unknown, key: () => K): number {
-    let number = this.numbers.get(identity);
-    if (number === undefined) {
-      this.numbers.set(identity, (number = this.keys.length));
-      this.keys.push(key());
-      this.events = grown(this.events, EVENT_COUNT * this.keys.length);
+/** Compares rows of `events` by their numbers: those with most of the first event first; of equals, with most of the next. */
+export function byMost(
+  events: Float64Array,
+  ...names: readonly EventName[]
+): (a: number, b: number) => number {
+  const places = names.map((name) => EVENT[name]);
+  return (a, b) => {
+    for (let i = 0; i < places.length; i++) {
+      const less = events[EVENT_COUNT * b + places[i]!]! - events[EVENT_COUNT * a + places[i]!]!;
+      if (less !== 0) return less;
     }
-    return number;
-  }
-
-  /** Adds the row of `events` that begins at `from` to those of a key. */
-  add(number: number, events: Float64Array, from: number): void {
-    const to = EVENT_COUNT * number;
-    const sums = this.events;
-    for (let i = 0; i < EVENT_COUNT; i++) sums[to + i]! += events[from + i]!;
-  }
-
-  /** Events of a key by its number. */
-  row(number: number): Float64Array {
-    return this.events.subarray(EVENT_COUNT * number, EVENT_COUNT * (number + 1));
-  }
-
-  /** Numbers of keys, those with most of the first event first; of equals, with most of the next. */
-  order(...by: readonly EventName[]): number[] {
-    const { events } = this;
-    const places = by.map((name) => EVENT[name]);
-    const compare = (a: number, b: number): number => {
-      for (let i = 0; i < places.length; i++) {
-        const less = events[EVENT_COUNT * b + places[i]!]! - events[EVENT_COUNT * a + places[i]!]!;
-        if (less !== 0) return less;
-      }
-      return a - b;
-    };
-    return [...this.keys.keys()].sort(compare);
-  }
+    return a - b;
+  };
 }

@@ -92,6 +92,7 @@ static u64 host_call(Scope scope, u32 number, u32 count, const Value* values)
 #include "takers.h"
 #include "reuse.h"
 #include "waiting.h"
+#include "rows.h"
 
 /* What the host holds of a replay. */
 struct replay {
@@ -433,6 +434,155 @@ static Value js_take_references(Env env, Info info)
    return result;
 }
 
+/* A typed array of those that a function of rows.h is given: nothing where there is none. */
+struct table {
+   void* data;
+   size_t size;
+};
+
+/* The first `count` of a list of typed arrays. */
+static bool tables_of(Env env, Value list, u32 count, struct table* tables)
+{
+   for (u32 i = 0; i < count; i++) {
+      Value element;
+      if (napi_get_element(env, list, i, &element) != 0) return false;
+      tables[i].size = 0;
+      tables[i].data = array(env, element, &tables[i].size);
+   }
+   return true;
+}
+
+/* What functions of rows.h return: a number, -1 where it cannot be done. */
+static Value number_of(Env env, i64 number)
+{
+   Value result;
+   napi_create_int32(env, number, &result);
+   return result;
+}
+
+/* groupRows(tables: [groups: Uint32Array, firsts: Uint32Array, at: Int32Array or none, ...columns: Uint32Array], columnCount,
+   count): number of groups. */
+static Value js_group_rows(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct table t[3 + ROWS_MOST_COLUMNS];
+   const u32* columns[ROWS_MOST_COLUMNS];
+   u32 column_count, count;
+   if (!arguments(env, info, values) || napi_get_value_uint32(env, values[1], &column_count) != 0 || column_count > ROWS_MOST_COLUMNS
+       || napi_get_value_uint32(env, values[2], &count) != 0 || !tables_of(env, values[0], 3 + column_count, t)
+       || t[0].size < count || t[1].size < count || (t[2].data && t[2].size < count))
+      return fail(env);
+   size_t rows = SIZE_MAX;
+   for (u32 i = 0; i < column_count; i++) {
+      columns[i] = t[3 + i].data;
+      if (t[3 + i].size < rows) rows = t[3 + i].size;
+   }
+   const i32* at = t[2].data;
+   if (!at && rows < count) return fail(env);
+   for (u32 i = 0; at && i < count; i++)
+      if (at[i] >= 0 && (size_t)at[i] >= rows) return fail(env);
+   return number_of(env, group_rows(columns, column_count, at, count, t[0].data, t[1].data));
+}
+
+/* fillSlots(tables: [words: Uint32Array, slots: Uint32Array]): the slots are a power of two, more than there are rows. */
+static Value js_fill_slots(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct table t[2];
+   if (!arguments(env, info, values) || !tables_of(env, values[0], 2, t) || t[1].size <= t[0].size / 2 || (t[1].size & (t[1].size - 1)) != 0)
+      return fail(env);
+   fill_slots(t[0].data, t[0].size / 2, t[1].data, t[1].size - 1);
+   return NULL;
+}
+
+/* findRows(tables: [words: Uint32Array, slots: Uint32Array, keys: Uint32Array, rows: Int32Array]): with slots so filled. */
+static Value js_find_rows(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct table t[4];
+   if (!arguments(env, info, values) || !tables_of(env, values[0], 4, t) || t[1].size <= t[0].size / 2 || (t[1].size & (t[1].size - 1)) != 0
+       || t[3].size < t[2].size / 2)
+      return fail(env);
+   find_rows(t[0].data, t[0].size / 2, t[1].data, t[1].size - 1, t[2].data, t[2].size / 2, t[3].data);
+   return NULL;
+}
+
+/* sumRows(tables: [from: Float64Array, groups: Uint32Array or none, to: Float64Array], width, count). */
+static Value js_sum_rows(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct table t[3];
+   u32 width, count;
+   if (!arguments(env, info, values) || !tables_of(env, values[0], 3, t) || napi_get_value_uint32(env, values[1], &width) != 0
+       || napi_get_value_uint32(env, values[2], &count) != 0 || t[0].size < (size_t)width * count || (t[1].data && t[1].size < count)
+       || !sum_rows(t[0].data, width, t[1].data, count, t[2].data, t[2].size))
+      return fail(env);
+   return NULL;
+}
+
+/* takeColumn(tables: [from: Float64Array, to: BigUint64Array], width, which). */
+static Value js_take_column(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct table t[2];
+   u32 width, which;
+   if (!arguments(env, info, values) || !tables_of(env, values[0], 2, t) || napi_get_value_uint32(env, values[1], &width) != 0
+       || napi_get_value_uint32(env, values[2], &which) != 0 || which >= width || t[0].size < width * t[1].size)
+      return fail(env);
+   take_column(t[0].data, width, which, t[1].size, t[1].data);
+   return NULL;
+}
+
+/* putTexts(tables: [texts: Uint8Array, places: Uint32Array, numbers: Uint32Array, ends: Uint32Array, to: Uint8Array or none]):
+   their size in bytes. */
+static Value js_put_texts(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct table t[5];
+   if (!arguments(env, info, values) || !tables_of(env, values[0], 5, t) || t[1].size == 0 || t[3].size <= t[2].size) return fail(env);
+   return number_of(env, put_texts(t[0].data, t[0].size, t[1].data, t[1].size - 1, t[2].data, t[2].size, t[3].data, t[4].data, t[4].size));
+}
+
+#define SITE_TABLES 4
+
+/* The first tables of the next two: kinds: Uint8Array, segments, counters, executions: Uint32Array. */
+static bool sites_of(const struct table* t, u32 count, struct sites* sites)
+{
+   *sites = (struct sites){ t[0].data, t[1].data, t[2].data, t[3].data, t[3].size };
+   return t[0].size >= count && t[1].size >= count && t[2].size >= (size_t)SITE_WORDS * count;
+}
+
+/* numberSites(tables: [those of sites, pcs, pcsHigh, words: Uint32Array, numbers: Int32Array, missed: Uint8Array], count). */
+static Value js_number_sites(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct table t[SITE_TABLES + 5], *own = t + SITE_TABLES;
+   struct sites sites;
+   u32 count;
+   if (!arguments(env, info, values) || !tables_of(env, values[0], SITE_TABLES + 5, t) || napi_get_value_uint32(env, values[1], &count) != 0
+       || !sites_of(t, count, &sites) || own[0].size < count || own[1].size < count || own[2].size < 2 * (size_t)count
+       || own[3].size < count || own[4].size < count)
+      return fail(env);
+   return number_of(env, number_sites(&sites, own[0].data, own[1].data, count, own[2].data, own[3].data, own[4].data));
+}
+
+/* addSites(tables: [those of sites, executions, misses: Uint32Array, by kind, numbers, rows: Int32Array or none, sums: Float64Array],
+   count, width). */
+static Value js_add_sites(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct table t[SITE_TABLES + 5], *own = t + SITE_TABLES;
+   struct sites sites;
+   u32 count, width;
+   if (!arguments(env, info, values) || !tables_of(env, values[0], SITE_TABLES + 5, t) || napi_get_value_uint32(env, values[1], &count) != 0
+       || napi_get_value_uint32(env, values[2], &width) != 0 || !sites_of(t, count, &sites) || own[1].size < own[0].size
+       || (own[2].data && own[2].size < count))
+      return fail(env);
+   struct site_columns columns = { own[0].data, own[1].data, own[0].size };
+   if (!add_sites(&sites, &columns, count, width, own[2].data, own[3].data, own[3].size, own[4].data, own[4].size)) return fail(env);
+   return NULL;
+}
+
 /* makeWaiting(): the waiting of loads, which has no tables yet. */
 static Value js_make_waiting(Env env, Info info)
 {
@@ -503,7 +653,10 @@ __attribute__((visibility("default"))) Value napi_register_module_v1(Env env, Va
       { "takeAccesses", js_take_accesses }, { "bindBatch", js_bind_batch }, { "setAside", js_set_aside }, { "endTaking", js_end_taking },
       { "takeReferences", js_take_references }, { "warm", js_warm },
       { "makeWaiting", js_make_waiting }, { "bindWaiting", js_bind_waiting }, { "bindRoles", js_bind_roles },
-      { "takeWaiting", js_take_waiting }
+      { "takeWaiting", js_take_waiting },
+      { "groupRows", js_group_rows }, { "fillSlots", js_fill_slots }, { "findRows", js_find_rows }, { "sumRows", js_sum_rows },
+      { "takeColumn", js_take_column }, { "putTexts", js_put_texts },
+      { "numberSites", js_number_sites }, { "addSites", js_add_sites }
    };
    for (u32 i = 0; i < sizeof functions / sizeof *functions; i++) {
       Value f;
