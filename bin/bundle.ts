@@ -29,6 +29,7 @@ const { outputFiles } = await build({
     platform: 'node',
     target: 'node20',
     charset: 'ascii',
+    minifyWhitespace: true,
     plugins: [OWN_ADDRESSES],
   },
   define: { 'import.meta.url': 'importMetaUrl' },

@@ -8,9 +8,21 @@ import { createRequire } from 'node:module';
  * Loaded when it is needed: a recording has a codec of its own (`recorder/native.ts`). And not imported: for that the loader would
  * first parse all of the codec's wrapper for its exports.
  */
-let codec: typeof import('lz4-napi') | undefined;
-const loadCodec = (): typeof import('lz4-napi') =>
-  (codec ??= createRequire(import.meta.url)('lz4-napi') as typeof import('lz4-napi'));
+let codec: Codec | undefined;
+const loadCodec = (): Codec => (codec ??= requireCodec());
+
+type Codec = typeof import('lz4-napi');
+
+/** The codec without its wrapper, which looks for the machine's kind: that takes longer than loading it. */
+function requireCodec(): Codec {
+  const require = createRequire(import.meta.url);
+  try {
+    const wrapper = createRequire(require.resolve('lz4-napi'));
+    return wrapper('@antoniomuso/lz4-napi-linux-x64-gnu') as Codec;
+  } catch {
+    return require('lz4-napi') as Codec;
+  }
+}
 
 /** Magic number, independent blocks without checksums, blocks of up to 4 MiB, checksum of those flags. */
 const FRAME_START = Uint8Array.of(0x04, 0x22, 0x4d, 0x18, 0x60, 0x70, 0x73);
