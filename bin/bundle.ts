@@ -3,6 +3,7 @@
  * calls. Run as a script, by `npm run build`.
  */
 import { build, type Plugin } from 'esbuild';
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -22,6 +23,12 @@ const OWN_ADDRESSES: Plugin = {
   },
 };
 
+const nativeDigest = execFileSync(
+  process.execPath,
+  [join(HERE, '..', 'replay', 'native.js'), 'digest'],
+  { encoding: 'utf8' },
+).trim();
+
 const { outputFiles } = await build({
   ...{ entryPoints: [join(HERE, 'command-line.js')], bundle: true, write: false },
   ...{
@@ -32,7 +39,7 @@ const { outputFiles } = await build({
     minifyWhitespace: true,
     plugins: [OWN_ADDRESSES],
   },
-  define: { 'import.meta.url': 'importMetaUrl' },
+  define: { 'import.meta.url': 'importMetaUrl', NATIVE_DIGEST: JSON.stringify(nativeDigest) },
   // What has machine code, or programs, of its own.
   external: ['@duckdb/*', 'lz4-napi', 'esbuild'],
 });

@@ -117,6 +117,8 @@ export interface NativeEngine {
 type Tables = readonly (ArrayBufferView | undefined)[];
 
 const FILE = 'engine.node';
+/** As the script's argument: to print the digest, and not to build. */
+const DIGEST_ONLY = 'digest';
 const SOURCES = [
   ...['engine.c', 'history.h', 'machine-code.h', 'reuse.h', 'rows.h'],
   ...['stencils.c', 'takers.h', 'translate.h', 'waiting.h', 'wasm.h'],
@@ -221,9 +223,13 @@ async function build(): Promise<string> {
   throw failure;
 }
 
+/** In a bundle, what `digest` was when that was made (bin/bundle.ts): to read all sources takes longer than loading the module. */
+declare const NATIVE_DIGEST: string | undefined;
+
 function load(): NativeEngine | undefined {
   try {
-    const path = findBuilt(digest()) ?? buildApart();
+    const known = typeof NATIVE_DIGEST === 'string' ? findBuilt(NATIVE_DIGEST) : undefined;
+    const path = known ?? findBuilt(digest()) ?? buildApart();
     return createRequire(import.meta.url)(path) as NativeEngine;
   } catch {
     return undefined;
@@ -232,7 +238,8 @@ function load(): NativeEngine | undefined {
 
 const isScript = process.argv[1] && existsSync(process.argv[1]) && realpathSync(process.argv[1]);
 const isBuilder = isScript === fileURLToPath(import.meta.url);
-if (isBuilder) void build().then(console.log);
+if (isBuilder && process.argv[2] === DIGEST_ONLY) console.log(digest());
+else if (isBuilder) void build().then(console.log);
 
 /** Undefined where it cannot be built. */
 export const nativeEngine = isBuilder ? undefined : load();
