@@ -314,7 +314,7 @@ export class BlockCompiler {
   }
 
   /**
-   * What every way out of the block does: output positions, counter of the segment, tick; then it goes on
+   * What every way out of the block does: output positions, its counter, tick; then it goes on
    * with the block of a slot, or the one that is pushed.
    */
   private leave(slot: number | (() => void)): void {
@@ -353,6 +353,7 @@ export class BlockCompiler {
     code.end();
   }
 
+  /** The block is left at the end of a segment; those before it were executed, too (`Guest.segments`). */
   private count(segment: number): void {
     const address = COUNTS + 8 * (this.unit.firstSegment + segment);
     this.code.i32(0);
@@ -428,8 +429,6 @@ export class BlockCompiler {
         code.memory('i64_store', STATE + statement.offsIP);
         this.leave(this.unit.slotFor(statement.target, statement.jumpKind === JUMP_NO_REDIRECT));
         code.end();
-        // a segment whose exit is not taken was executed, too
-        if (this.modes.counts) this.count(this.segment);
         this.segment++;
         break;
     }

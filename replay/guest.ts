@@ -16,7 +16,9 @@ import { compileBlocks, compileDispatcher, compileStop, compileThreadedEntry } f
 import { EVALUATION_NUMBERS, IMPORTS, type ImportName } from './emit.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
 import { AccessTally } from './access-tally.js';
+import { wordsOf } from './event-cursor.js';
 import { ACCESS_SERVES, ACCESS_STORES, FreshAccesses } from './fresh-accesses.js';
+import { grown } from './grown.js';
 import { GuestMemory, bitsOf, bytesOf } from './guest-memory.js';
 import { LineFilter, type LineHooks } from './line-filter.js';
 import { applyDirty, interpretBlock, type Machine, type ShadowMachine } from './interpret.js';
@@ -71,7 +73,7 @@ import {
 import { nativeEngine, type NativeEngine, type NativeReplay } from './native.js';
 import { StackSizes } from './stack-sizes.js';
 import { ShadowGuest, type ShadowHooks } from './shadow-guest.js';
-import { ThreadedCode, type Translation } from './threaded.js';
+import { ThreadedCode, type FirstNumbers, type Translation } from './threaded.js';
 import type { SegmentTable, SiteTable } from './types.js';
 
 /** Replay no longer follows the recorded execution. */
@@ -155,11 +157,7 @@ interface BlockRecord {
 }
 
 /** Where the parts of a block stand in the tables of the guest. */
-interface BlockNumbers {
-  readonly firstSite: number;
-  readonly firstSegment: number;
-  readonly firstCacheSite: number;
-  readonly firstCallSite: number;
+interface BlockNumbers extends FirstNumbers {
   /** Of its first dirty statement, in `dirties`; 0 when it has none. */
   readonly firstDirty: number;
 }
@@ -719,19 +717,43 @@ export class Guest implements Machine {
     this.memory.view.setUint32(CELL.wide, 0, true);
   }
 
-  /** The segments of the blocks that ran so far, and more; without `counts` none was executed. */
+  /**
+   * The segments of the blocks that ran so far, and more; without `counts` none was executed. Executions are valid until the
+   * next call.
+   */
   segments(): SegmentTable {
     const { count, blocks, addresses, instructions, accesses } = this.segmentColumns;
-    const executions = this.modes.counts
-      ? new BigUint64Array(this.memory.wasm.buffer, COUNTS, count)
-      : new BigUint64Array(count);
+    this.executions = grown(this.executions, count);
+    const executions = this.executions.subarray(0, count);
+    if (this.modes.counts) this.addUpWaysOut(executions, blocks);
     return { count, blocks, addresses, instructions, accesses, executions };
+  }
+  private executions = new BigUint64Array(0);
+
+  /** Each way out of a block is counted at the segment that it ends: that and those before it were executed. */
+  private addUpWaysOut(executions: BigUint64Array, blocks: Uint32Array): void {
+    const count = executions.length;
+    const words = wordsOf(executions);
+    const left = new Uint32Array(this.memory.wasm.buffer, COUNTS, 2 * count);
+    let [block, low, high] = [-1, 0, 0];
+    for (let i = count - 1; i >= 0; i--) {
+      if (blocks[i] !== block) low = high = 0;
+      block = blocks[i]!;
+      low += left[2 * i]!;
+      high += left[2 * i + 1]!;
+      if (low >= 2 ** 32) {
+        low -= 2 ** 32;
+        high++;
+      }
+      words[2 * i] = low;
+      words[2 * i + 1] = high;
+    }
   }
 
   /** Counts the executions of segments from here on. */
   forgetExecutions(): void {
     if (this.modes.counts)
-      new BigUint64Array(this.memory.wasm.buffer, COUNTS, this.segmentColumns.count).fill(0n);
+      new Uint32Array(this.memory.wasm.buffer, COUNTS, 2 * this.segmentColumns.count).fill(0);
     this.cache?.forgetCounts();
   }
 
@@ -986,7 +1008,11 @@ export class Guest implements Machine {
   private thread(record: BlockRecord): boolean {
     const { id, address, ir } = record.definition;
     const isFunction = this.threaded !== undefined && !!this.calls?.hooks.isFunction(address);
-    const translation = this.threaded?.translate({ id, address, ir, isFunction }, this.hotAfter);
+    const known = record.numbers;
+    const translation = this.threaded?.translate(
+      { id, address, ir, isFunction, known },
+      this.hotAfter,
+    );
     if (!translation) return false;
     this.checkBlock(translation);
     const { number, start, machineCode } = translation;
@@ -1231,11 +1257,9 @@ export class Guest implements Machine {
     // the last segment was completed: it was not left by a side exit
     if (this.calls && outcome.segments > block.statements.filter(endsSegment).length)
       this.noteCall(unit, true);
-    if (this.modes.counts) {
-      for (let i = 0; i < outcome.segments; i++) {
-        const at = COUNTS + 8 * (firstSegment + i);
-        this.memory.view.setBigUint64(at, this.memory.view.getBigUint64(at, true) + 1n, true);
-      }
+    if (this.modes.counts && outcome.segments > 0) {
+      const at = COUNTS + 8 * (firstSegment + outcome.segments - 1);
+      this.memory.view.setBigUint64(at, this.memory.view.getBigUint64(at, true) + 1n, true);
     }
     return outcome;
   }

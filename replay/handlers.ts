@@ -380,17 +380,14 @@ function buildGet(type: Type): Build {
 /** Words: operand, result. */
 const buildMove = (type: Type): Build => buildCopy(type, loadTemp, storeTemp);
 
-/** Counts the instructions of a block that is left, and its segment. */
+/** Counts the instructions of a block that is left, and the way out, which is known by its segment. */
 function passTicks(code: Code, modes: Modes, ticksWord: number, counterWord: number): void {
   code.i32(0);
   loadAt(code, CELL.tick, I64);
   pushWord(code, ticksWord);
   code.ops('i64_extend_i32_u', 'i64_add');
   code.memory('i64_store', CELL.tick);
-  if (modes.counts) countSegment(code, counterWord);
-}
-
-function countSegment(code: Code, counterWord: number): void {
+  if (!modes.counts) return;
   pushWord(code, counterWord);
   pushWord(code, counterWord);
   code.memory('i64_load', 0);
@@ -413,7 +410,6 @@ function buildExit(modes: Modes): Build {
     pushCell(code, 4);
     code.returnCall(chainOf(modes));
     code.end();
-    if (modes.counts) countSegment(code, 7);
     code.returnCall(NEXT);
     return code;
   };

@@ -133,7 +133,7 @@ export const CALL_MISSES = CALL_STACKS + 8 * MAX_CALLS;
 /** Where the slow path of a load leaves the value, as if it were a place in a granule. */
 const SLOW_LOAD = CALL_MISSES + 16 * MAX_CALLS;
 
-/** One u64 per segment. */
+/** One u64 per segment: how often its block was left at the end of it (`Guest.segments`). */
 export const COUNTS = SLOW_LOAD + 64;
 export const MAX_SEGMENTS = 1 << 23;
 

@@ -33,10 +33,20 @@ export interface ThreadedBlock {
   readonly ir: Uint8Array;
   /** In a replay that tells of calls: a function begins there. */
   readonly isFunction: boolean;
+  /** Where its parts stand in the tables, if they do. */
+  readonly known: FirstNumbers | undefined;
+}
+
+/** Numbers of the first site, segment and so on of a block. */
+export interface FirstNumbers {
+  readonly firstSite: number;
+  readonly firstSegment: number;
+  readonly firstCacheSite: number;
+  readonly firstCallSite: number;
 }
 
 /** What a translated block consists of. */
-export interface Translation {
+export interface Translation extends FirstNumbers {
   /** Its number, from 0, where its code begins, and where the machine code of that is. */
   readonly number: number;
   readonly start: number;
@@ -47,10 +57,6 @@ export interface Translation {
   /** Access rows that it writes at most, and bytes of those wider than 8. */
   readonly rows: number;
   readonly wideBytes: number;
-  readonly firstSite: number;
-  readonly firstSegment: number;
-  readonly firstCacheSite: number;
-  readonly firstCallSite: number;
 }
 
 /** What the code of a block refers to outside of it. */
@@ -189,18 +195,20 @@ export class ThreadedCode {
 
   /**
    * Translates a block; returns undefined when it is left to the compiler, as it has statements that are
-   * rare, or is damaged, or there is no room. Enters its sites and segments, as far as the modes want them.
+   * rare, or is damaged, or there is no room. Enters its sites and segments, as far as the modes want them, unless that was
+   * done before.
    * @param executions - after how many it is handed to the host
    */
   translate(
-    { id, address, ir, isFunction }: ThreadedBlock,
+    { id, address, ir, isFunction, known }: ThreadedBlock,
     executions: number,
   ): Translation | undefined {
     const { shared, notes } = this;
     const { engine, replay, memory, sites, segments, cacheSites, callSites } = this.context;
-    const [firstSite, firstSegment] = [sites.count, segments.count];
-    const firstCacheSite = cacheSites?.count ?? 0;
-    const firstCallSite = callSites?.count ?? 0;
+    const firstSite = known?.firstSite ?? sites.count;
+    const firstSegment = known?.firstSegment ?? segments.count;
+    const firstCacheSite = known?.firstCacheSite ?? cacheSites?.count ?? 0;
+    const firstCallSite = known?.firstCallSite ?? callSites?.count ?? 0;
     shared[WORD.executions] = executions;
     shared[WORD.next] = this.next;
     shared[WORD.address] = Number(BigInt.asUintN(32, address));
@@ -219,6 +227,7 @@ export class ThreadedCode {
       const x = notes[at + 1]!;
       const y = notes[at + 2]!;
       const z = notes[at + 3]!;
+      if (known && (kind & 0xff) !== NOTE.slot) continue;
       switch (kind & 0xff) {
         case NOTE.site:
           sites.addPlain(id, toBigInt(x, y), z & 0x7fff_ffff, z >>> 31 === 1);

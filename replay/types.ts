@@ -64,6 +64,7 @@ export interface SegmentTable {
   readonly instructions: Uint32Array;
   /** Loads and stores in one execution without those under a guard; 0 in a replay that does not tell of accesses. */
   readonly accesses: Uint32Array;
+  /** Valid until `segments` is called again. */
   readonly executions: BigUint64Array;
 }
 
