@@ -17,6 +17,7 @@ import {
   CACHE_LL,
   CACHE_SETS,
   DATA_LINES,
+  DELAYED_COUNT,
   FETCH_LINES,
   FIRST_LEVEL_LINES,
   LAST_LEVEL_LINES,
@@ -27,6 +28,7 @@ import {
   MISS_ADDRESSES,
   MISS_COUNT,
   MISS_SITES,
+  MOST_SEARCHED_WAYS,
   NOTES_FETCHES,
   NOTES_MISSES,
   NO_GRANULE,
@@ -35,6 +37,7 @@ import {
   SITE_COUNTERS,
   SITE_COUNTERS_BITS,
   TLB_ENTRY_SIZE,
+  WAY_MASKS,
 } from './layout.js';
 import { UserError } from '../schemas/errors.js';
 
@@ -88,25 +91,27 @@ export const isPowerOfTwo = (n: number): boolean => Number.isInteger(Math.log2(n
 /** Sets stand apart by a power of two. */
 const strideWays = (ways: number): number => 2 ** Math.ceil(Math.log2(ways));
 
-export function cacheModes(hooks: CacheHooks): CacheModes {
+/** @param tellsCalls - the replay tells of calls, too */
+export function cacheModes(hooks: CacheHooks, tellsCalls: boolean): CacheModes {
   const { I1, D1, LL, branches } = hooks;
   return {
     fetchBits: Math.min(Math.log2(I1.lineBytes), LINE_BITS),
     branches,
     mostBytes: Math.min(I1.lineBytes, D1.lineBytes, LL.lineBytes),
-    fixed: new Map(layOut(hooks).map(({ at, value }) => [at, value])),
+    fixed: new Map(layOut(hooks, tellsCalls).map(({ at, value }) => [at, value])),
   };
 }
 
 /** What linear memory holds of each cache. */
-function layOut({
-  I1,
-  D1,
-  LL,
-  placement,
-}: CacheHooks): { at: number; value: bigint; isWide: boolean }[] {
+function layOut(
+  { I1, D1, LL, placement }: CacheHooks,
+  tellsCalls: boolean,
+): { at: number; value: bigint; isWide: boolean }[] {
   // Entries are for whole lines, or parts of them.
   const dataLines = D1.lineBytes < 2 ** LINE_BITS ? 0 : DATA_LINES;
+  // Who is told of calls is told of misses until then.
+  const canDelay =
+    !tellsCalls && D1.ways > 1 && D1.ways <= MOST_SEARCHED_WAYS && D1.lineBytes === LL.lineBytes;
   const first = 8 * FIRST_LEVEL_LINES;
   const caches = [
     { cache: CACHE_I1, shape: I1, sets: CACHE_SETS, lines: FETCH_LINES },
@@ -128,6 +133,7 @@ function layOut({
       chunkBits: Math.min(lineBits, LINE_BITS),
       forgets: isReplaced ? 0 : lines,
       isPlaced: placement ? 1 : 0,
+      delays: cache === CACHE_D1 && isReplaced && canDelay ? 1 : 0,
     };
     const words = Object.entries(fields).map(([name, value]) => {
       const at = cache + CACHE[name as keyof typeof fields];
@@ -141,16 +147,40 @@ function layOut({
   });
 }
 
+const USUAL: CacheShape = { sizeBytes: 2 ** 15, ways: 8, lineBytes: 2 ** LINE_BITS };
+const DIFFERENT = (['setMask', 'waysSize', 'strideBits', 'delays'] as const).map(
+  (name) => CACHE[name],
+);
+
+/**
+ * What most caches have in common: lines of 64 bytes, and in the first levels no fewer sets than there are entries in the
+ * tables of lines. Stencils that go by it are quicker.
+ */
+export const USUAL_CACHES: ReadonlyMap<number, bigint> = new Map(
+  layOut({ I1: USUAL, D1: USUAL, LL: USUAL, branches: false }, true)
+    .filter(({ at }) =>
+      [CACHE_I1, CACHE_D1, CACHE_LL].every(
+        (cache) => !DIFFERENT.some((place) => cache + place === at),
+      ),
+    )
+    .map(({ at, value }) => [at, value]),
+);
+
+export const areUsual = ({ fixed }: CacheModes): boolean =>
+  fixed !== undefined && [...USUAL_CACHES].every(([at, value]) => fixed.get(at) === value);
+
 export class CacheGuest {
   readonly sites = new CacheSites();
 
   constructor(
     private readonly memory: GuestMemory,
     private readonly hooks: CacheHooks,
+    tellsCalls: boolean,
   ) {
-    for (const { at, value, isWide } of layOut(hooks))
+    for (const { at, value, isWide } of layOut(hooks, tellsCalls))
       if (isWide) memory.view.setBigInt64(at, value, true);
       else memory.view.setUint32(at, Number(value), true);
+    new Uint8Array(memory.wasm.buffer, WAY_MASKS, 8 * MOST_SEARCHED_WAYS).fill(0xff);
     if (hooks.placement)
       new Uint32Array(memory.wasm.buffer, PLACEMENTS, PLACEMENT_COUNT).set(hooks.placement);
     this.noteMisses(hooks.misses !== undefined);
@@ -172,11 +202,13 @@ export class CacheGuest {
 
   /** From now on misses of data are written down, or not; at first they are if somebody wants them. */
   noteMisses(on: boolean): void {
+    this.settle();
     this.memory.view.setUint32(NOTES_MISSES, on ? 1 : 0, true);
   }
 
   /** Hands over the misses that were written down since. */
   takeMisses(): void {
+    this.settle();
     const { view, wasm } = this.memory;
     const count = view.getUint32(MISS_COUNT, true);
     if (count === 0) return;
@@ -193,6 +225,11 @@ export class CacheGuest {
   }
   private misses: (CacheMisses & { count: number }) | undefined;
 
+  /** Refers to the last level for the misses that wait for it. */
+  private settle(): void {
+    if (this.memory.view.getUint32(DELAYED_COUNT, true) > 0) this.refer().settleMisses();
+  }
+
   /** Refuses more sites than there is room for. */
   checkSites(): void {
     if (this.sites.count > MAX_CACHE_SITES)
@@ -206,6 +243,7 @@ export class CacheGuest {
    * guarded, each the low word first.
    */
   counters(): Uint32Array {
+    this.settle();
     const words = this.sites.count << (SITE_COUNTERS_BITS - 2);
     return new Uint32Array(this.memory.wasm.buffer, SITE_COUNTERS, words);
   }
@@ -222,6 +260,7 @@ export class CacheGuest {
   private interpreted(): () => {
     fetchCode(address: bigint, size: number, site: number): void;
     accessData(address: bigint, size: number, site: number): void;
+    settleMisses(): void;
   } {
     let made: ReturnType<CacheGuest['refer']> | undefined;
     return () => (made ??= this.instantiate());
@@ -230,7 +269,7 @@ export class CacheGuest {
   private instantiate(): ReturnType<CacheGuest['refer']> {
     const context = new ModuleContext();
     context.builder.importTable();
-    for (const name of ['fetchCode', 'accessData'] as const)
+    for (const name of ['fetchCode', 'accessData', 'settleMisses'] as const)
       context.builder.export(name, context.support(name));
     const module = new WebAssembly.Module(context.builder.encode());
     return new WebAssembly.Instance(module, this.imports!).exports as never;

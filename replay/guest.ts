@@ -318,7 +318,7 @@ export class Guest implements Machine {
     this.modes = {
       ...modes,
       shadow: hooks !== undefined,
-      ...(cache && { cache: cacheModes(cache) }),
+      ...(cache && { cache: cacheModes(cache, calls !== undefined) }),
       calls: calls !== undefined,
     };
     if (layout.stateSize > MAX_STATE_SIZE) {
@@ -341,7 +341,7 @@ export class Guest implements Machine {
     if (modes.tally) this.tally = new AccessTally(this.memory);
     if (cache) {
       assert(modes.counts && !isFresh && !hooks, 'caches are simulated with counters only');
-      this.cache = new CacheGuest(this.memory, cache);
+      this.cache = new CacheGuest(this.memory, cache, calls !== undefined);
     }
     if (calls) {
       assert(modes.counts && !hooks, 'calls are told of with counters only');

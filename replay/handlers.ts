@@ -19,6 +19,8 @@ import {
   type Type,
 } from './ir.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
+import { USUAL_CACHES, areUsual } from './cache-guest.js';
+import type { CacheModes } from './cache-sites.js';
 import { CELL, HOT_SLOT } from './layout.js';
 import { Code, I32, I64, V128, type OpName, type ValueType } from './wasm.js';
 
@@ -632,12 +634,14 @@ export function flowHandlers(modes: Modes): Handlers {
   ]);
 }
 
-/** Handlers do not depend on what the caches are. */
+/** Handlers do not depend on what the caches are, */
 const CACHE: Modes = {
   accesses: false,
   counts: true,
   cache: { fetchBits: 0, branches: false, mostBytes: 1 },
 };
+/** or only on what most have in common. */
+const USUAL_CACHE: Modes = { ...CACHE, cache: { ...CACHE.cache!, fixed: USUAL_CACHES } };
 
 /** What `accessHandlers` and `flowHandlers` look at of the modes. */
 export const ACCESS_MODES: Readonly<Record<string, Modes>> = {
@@ -649,6 +653,7 @@ export const ACCESS_MODES: Readonly<Record<string, Modes>> = {
   accessesTally: { accesses: true, counts: false, tally: true },
   shadow: { accesses: false, counts: false, shadow: true },
   cache: CACHE,
+  usualCache: USUAL_CACHE,
 };
 export const FLOW_MODES: Readonly<Record<string, Modes>> = {
   plain: PLAIN,
@@ -657,13 +662,17 @@ export const FLOW_MODES: Readonly<Record<string, Modes>> = {
   cache: CACHE,
   calls: { accesses: false, counts: true, calls: true },
   cacheAndCalls: { ...CACHE, calls: true },
+  usualCache: USUAL_CACHE,
+  usualCacheAndCalls: { ...USUAL_CACHE, calls: true },
 };
+
+const cacheMode = (cache: CacheModes): string => (areUsual(cache) ? 'usualCache' : 'cache');
 
 export const accessMode = (modes: Modes): string =>
   modes.shadow
     ? 'shadow'
     : modes.cache
-      ? 'cache'
+      ? cacheMode(modes.cache)
       : !modes.accesses
         ? modes.tally
           ? 'tally'
@@ -679,9 +688,7 @@ export const flowMode = (modes: Modes): string =>
   modes.shadow
     ? 'shadow'
     : modes.cache
-      ? modes.calls
-        ? 'cacheAndCalls'
-        : 'cache'
+      ? `${cacheMode(modes.cache)}${modes.calls ? 'AndCalls' : ''}`
       : modes.calls
         ? 'calls'
         : modes.counts

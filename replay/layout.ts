@@ -169,9 +169,14 @@ export const CACHE = {
   forgets: 48,
   /** Memory is placed otherwise: numbers of sets are shifted as `PLACEMENTS` says (u32). */
   isPlaced: 52,
+  /** The last level may be referred to later (u32): see `DELAYED_ADDRESSES`. */
+  delays: 56,
 } as const;
+/** A set of at most so many ways is searched at once. As many words (u64) with all bits, and after them as many with none. */
+export const MOST_SEARCHED_WAYS = 16;
+export const WAY_MASKS = CACHE_LL + 64;
 /** Misses of data are written down while this is not 0 (u32), and how many there are (u32). */
-export const NOTES_MISSES = CACHE_LL + 64;
+export const NOTES_MISSES = WAY_MASKS + 16 * MOST_SEARCHED_WAYS;
 export const MISS_COUNT = NOTES_MISSES + 4;
 /**
  * What became of the last branches, the latest in the lowest bit (u32); whether misses of fetches are written down, too
@@ -189,8 +194,13 @@ export const MISS_SITES = MISS_ADDRESSES + 8 * MAX_MISSES;
 /** By number of the granule, modulo their count: sets that its lines are shifted by (u32). */
 export const PLACEMENTS = MISS_SITES + 4 * MAX_MISSES;
 export const PLACEMENT_COUNT = 1 << 12;
+/** Misses of D1 with which the last level was not referred to yet: their addresses (u64), sites and count (u32). */
+export const MAX_DELAYED = 1 << 8;
+export const DELAYED_ADDRESSES = PLACEMENTS + 4 * PLACEMENT_COUNT;
+export const DELAYED_SITES = DELAYED_ADDRESSES + 8 * MAX_DELAYED;
+export const DELAYED_COUNT = DELAYED_SITES + 4 * MAX_DELAYED;
 /** By cache site: misses (u64), those in the last level (u64), and if guarded how often it was executed (u64). */
-export const SITE_COUNTERS = PLACEMENTS + 4 * PLACEMENT_COUNT;
+export const SITE_COUNTERS = DELAYED_COUNT + 16;
 export const SITE_COUNTERS_BITS = 5;
 export const MAX_CACHE_SITES = 1 << 22;
 /** Ways of the first levels and of the last, a word for each line. */

@@ -2,6 +2,7 @@
  * The handlers of threaded code in C, as `native/` includes them: the same WebAssembly that the compiler of
  * blocks makes, so what an operation does is said once.
  */
+import type { Modes } from './compile-block.js';
 import { IMPORTS, ModuleContext } from './emit.js';
 import { EVALUATED_HELPER_TABLE, OPERATIONS } from './eval-ops.js';
 import {
@@ -218,22 +219,21 @@ export interface NativeCode {
 }
 
 export function generateNativeCode(): NativeCode {
-  const sets: [string, Handlers][] = [
+  type HandlerSet = [mode: string, handlers: Handlers, modes?: Modes];
+  const sets: HandlerSet[] = [
     ['', commonHandlers()],
-    ...Object.entries(ACCESS_MODES).map(([name, modes]): [string, Handlers] => [
-      `|${name}`,
-      accessHandlers(modes),
+    ...Object.entries(ACCESS_MODES).map(([name, modes]): HandlerSet => [
+      ...([`|${name}`, accessHandlers(modes), modes] as const),
     ]),
-    ...Object.entries(FLOW_MODES).map(([name, modes]): [string, Handlers] => [
-      `|${name}`,
-      flowHandlers(modes),
+    ...Object.entries(FLOW_MODES).map(([name, modes]): HandlerSet => [
+      ...([`|${name}`, flowHandlers(modes), modes] as const),
     ]),
   ];
   let imports: readonly WasmFunction[] = [];
   const parts: string[] = [];
   const numbers = new Map<string, number>();
-  sets.forEach(([mode, handlers], set) => {
-    const context = new ModuleContext();
+  sets.forEach(([mode, handlers, modes], set) => {
+    const context = new ModuleContext(modes?.cache?.fixed);
     for (const { name, parameters, results } of HANDLER_IMPORTS)
       context.builder.import(name, parameters, results);
     for (const [name, build] of handlers) {

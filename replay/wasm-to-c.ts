@@ -170,6 +170,9 @@ interface Frame {
   hasElse: boolean;
 }
 
+/** Stencils are copied for each instruction: functions with more code than this, in bytes of WebAssembly, are called. */
+const MOST_INLINED = 128;
+
 class FunctionTranslator {
   private readonly reader: ByteReader;
   private readonly lines: string[] = [];
@@ -180,6 +183,7 @@ class FunctionTranslator {
   ];
   private readonly locals: ValueType[];
   private next = 0;
+  private readonly length: number;
 
   constructor(
     private readonly signature: WasmFunction,
@@ -187,6 +191,7 @@ class FunctionTranslator {
     body: Uint8Array,
   ) {
     this.reader = new ByteReader(body);
+    this.length = body.length;
     this.locals = [...signature.parameters];
     const runs = this.reader.list(() => [this.reader.unsigned(), this.reader.byte()] as const);
     for (const [count, type] of runs)
@@ -198,7 +203,10 @@ class FunctionTranslator {
 
   translate(isStencil: boolean): string {
     while (!this.reader.isAtEnd) this.instruction();
-    const head = isStencil ? `STENCIL(${this.signature.name})` : declaration(this.signature);
+    const isLong = !isStencil && this.length > MOST_INLINED;
+    const head = isStencil
+      ? `STENCIL(${this.signature.name})`
+      : `${isLong ? '__attribute__((noinline)) ' : ''}${declaration(this.signature)}`;
     if (isStencil) this.declared.unshift('u32 l0 = INSTRUCTION;');
     const lines = [...this.declared, ...this.lines].map((line) => `   ${line}`);
     return [head, '{', ...lines, '}'].join('\n');

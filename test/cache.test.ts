@@ -9,6 +9,8 @@ import { EVENT, EVENTS } from '../analyses/cache/counts.js';
 import { HeapMap } from '../analyses/cache/heap-map.js';
 import { withPowerOfTwoSets } from '../analyses/cache/shapes.js';
 import {
+  USUAL_CACHES,
+  areUsual,
   cacheModes,
   CacheGuest,
   type CacheHooks,
@@ -50,6 +52,9 @@ const SHAPES: readonly PlainShapes[] = [
   { I1: shape(2048, 2, 16), D1: shape(1024, 4, 32), LL: shape(16384, 8, 64) },
   { I1: shape(65536, 2, 128), D1: shape(65536, 2, 128), LL: shape(262144, 8, 256) },
   { I1: shape(512, 8, 64), D1: shape(1280, 20, 64), LL: shape(65536, 4, 32) },
+  { I1: shape(28672, 7, 64), D1: shape(12288, 3, 64), LL: shape(65536, 16, 64) },
+  { I1: shape(8192, 2, 64), D1: shape(65536, 16, 64), LL: shape(1 << 17, 8, 64) },
+  { I1: shape(65536, 16, 64), D1: shape(32768, 8, 64), LL: shape(1 << 17, 8, 128) },
 ];
 
 const describe = ({ I1, D1, LL }: PlainShapes): string =>
@@ -242,12 +247,13 @@ interface Compiled {
   accessToStore(address: bigint, size: number, site: number): number;
 }
 
-/** The functions that compiled code calls, in a memory of their own. */
+/** The functions that compiled code calls, in a memory of their own: several of each, of which any can be called. */
 function compiledCaches(
   shapes: PlainShapes,
   isFixed: boolean,
   misses: CacheMisses[],
   placement: Uint32Array | undefined,
+  tellsCalls: boolean,
 ) {
   const hooks: CacheHooks = {
     ...shapes,
@@ -262,20 +268,27 @@ function compiledCaches(
       }),
   };
   const memory = new GuestMemory({ counts: true, shadow: false, cache: true });
-  const cache = new CacheGuest(memory, hooks);
-  const context = isFixed ? new ModuleContext(cacheModes(hooks).fixed) : new ModuleContext();
-  context.builder.importTable();
-  for (const name of ['fetchCode', 'accessToLoad', 'accessToStore'] as const)
-    context.builder.export(name, context.support(name));
+  const cache = new CacheGuest(memory, hooks, tellsCalls);
+  const modes = cacheModes(hooks, tellsCalls);
   const host = {
     ...Object.fromEntries(Object.keys(IMPORTS).map((name) => [name, () => 0])),
     takeMisses: () => cache.takeMisses(),
   };
   const table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 });
   const env = { memory: memory.wasm, table, ...host };
-  const module = new WebAssembly.Module(context.builder.encode());
-  const code = new WebAssembly.Instance(module, { env }).exports as unknown as Compiled;
-  return { memory, cache, code };
+  cache.imports = { env };
+  const compile = (context: ModuleContext): Compiled => {
+    context.builder.importTable();
+    for (const name of ['fetchCode', 'accessToLoad', 'accessToStore'] as const)
+      context.builder.export(name, context.support(name));
+    const module = new WebAssembly.Module(context.builder.encode());
+    return new WebAssembly.Instance(module, { env }).exports as unknown as Compiled;
+  };
+  // As compiled blocks, and as stencils.
+  const codes = [compile(new ModuleContext())];
+  if (isFixed) codes.push(compile(new ModuleContext(modes.fixed)));
+  if (areUsual(modes)) codes.push(compile(new ModuleContext(USUAL_CACHES)));
+  return { memory, cache, codes };
 }
 
 test('the compiled simulation of random references is the plain one', () => {
@@ -293,7 +306,10 @@ test('the compiled simulation of random references is the plain one', () => {
       const placement = isPlaced
         ? Uint32Array.from({ length: PLACEMENT_COUNT }, () => random(1 << 20))
         : undefined;
-      const { memory, cache, code } = compiledCaches(shapes, isFixed, noted, placement);
+      const tellsCalls = random(4) === 0;
+      const { memory, cache, codes } = compiledCaches(
+        ...([shapes, isFixed, noted, placement, tellsCalls] as const),
+      );
       const plain = new PlainCaches(shapes, (address) =>
         BigInt(placement?.[Number(address >> 16n) % PLACEMENT_COUNT] ?? 0),
       );
@@ -309,6 +325,7 @@ test('the compiled simulation of random references is the plain one', () => {
         const isFetch = random(3) === 0;
         // What the code would not call for, as it is in the table of lines.
         if (random(10) === 0) memory.write(BigInt(address), Uint8Array.of(1));
+        const code = codes[random(codes.length)]!;
         if (isFetch) code.fetchCode(BigInt(address), size, site);
         else if (random(2) === 0) code.accessToLoad(BigInt(address), size, site);
         else code.accessToStore(BigInt(address), size, site);
