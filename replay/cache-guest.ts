@@ -10,6 +10,7 @@ import type { CacheModes } from './cache-sites.js';
 import { CacheSites, GUARDED } from './code-tables.js';
 import { ModuleContext } from './emit.js';
 import type { GuestMemory } from './guest-memory.js';
+import { NativeHeapMisses, type HeapCall } from './heap-misses.js';
 import {
   CACHE,
   CACHE_D1,
@@ -39,6 +40,7 @@ import {
   TLB_ENTRY_SIZE,
   WAY_MASKS,
 } from './layout.js';
+import { nativeEngine } from './native.js';
 import { UserError } from '../schemas/errors.js';
 
 /** The shape of a cache. All are powers of two but the number of ways. */
@@ -57,6 +59,8 @@ export interface CacheHooks {
   readonly branches: boolean;
   /** Sets by which lines of a granule are shifted, by its number modulo `PLACEMENT_COUNT`: as if memory lay elsewhere. */
   readonly placement?: Uint32Array;
+  /** Attribute misses of data to heap blocks, where the native module is: see `CacheGuest.blocks`. */
+  readonly blocks?: boolean;
   /** Told of each miss in the first level when there are many, and when asked to (`CacheGuest.takeMisses`): of data, */
   readonly misses?: (misses: CacheMisses) => void;
   /** and of fetches, too. */
@@ -171,6 +175,8 @@ export const areUsual = ({ fixed }: CacheModes): boolean =>
 
 export class CacheGuest {
   readonly sites = new CacheSites();
+  /** Misses in heap blocks, if that was asked for. */
+  readonly blocks: NativeHeapMisses | undefined;
 
   constructor(
     private readonly memory: GuestMemory,
@@ -181,6 +187,8 @@ export class CacheGuest {
       if (isWide) memory.view.setBigInt64(at, value, true);
       else memory.view.setUint32(at, Number(value), true);
     new Uint8Array(memory.wasm.buffer, WAY_MASKS, 8 * MOST_SEARCHED_WAYS).fill(0xff);
+    if (hooks.blocks && nativeEngine)
+      this.blocks = new NativeHeapMisses(nativeEngine, memory, this.sites);
     if (hooks.placement)
       new Uint32Array(memory.wasm.buffer, PLACEMENTS, PLACEMENT_COUNT).set(hooks.placement);
     this.noteMisses(hooks.misses !== undefined);
@@ -212,6 +220,7 @@ export class CacheGuest {
     const { view, wasm } = this.memory;
     const count = view.getUint32(MISS_COUNT, true);
     if (count === 0) return;
+    if (this.blocks) return this.blocks.take();
     view.setUint32(MISS_COUNT, 0, true);
     // That is often: after each event of the heap.
     if (this.misses?.addresses.buffer !== wasm.buffer)
@@ -224,6 +233,12 @@ export class CacheGuest {
     this.hooks.misses!(this.misses);
   }
   private misses: (CacheMisses & { count: number }) | undefined;
+
+  /** A call of an allocator has taken effect, in a replay that attributes misses to heap blocks. */
+  heapCall(call: HeapCall): void {
+    this.settle();
+    this.blocks!.call(call);
+  }
 
   /** Refers to the last level for the misses that wait for it. */
   private settle(): void {

@@ -14,7 +14,7 @@ export class Cursor implements EventRow {
   private ids!: Uint32Array;
   private ticks: Uint32Array | undefined;
   /** Rows of the batch that belong to the leg. */
-  private end = 0;
+  end = 0;
   private readonly batches: Iterator<Batch>;
 
   /** Words of columns of the batch, the low ones first. */
@@ -37,8 +37,13 @@ export class Cursor implements EventRow {
   event = Infinity;
 
   next(): void {
-    this.row++;
-    if (this.row < this.batch!.count) this.settle();
+    this.goTo(this.row + 1);
+  }
+
+  /** Goes on to a later row of the batch, or its end. */
+  goTo(row: number): void {
+    this.row = row;
+    if (row < this.batch!.count) this.settle();
     else this.load();
   }
 

@@ -71,6 +71,7 @@ import {
   WIDE_SIZE,
 } from './layout.js';
 import { nativeEngine, type NativeEngine, type NativeReplay } from './native.js';
+import type { QuickEvents } from './quick-events.js';
 import { StackSizes } from './stack-sizes.js';
 import { ShadowGuest, type ShadowHooks } from './shadow-guest.js';
 import { ThreadedCode, type FirstNumbers, type Translation } from './threaded.js';
@@ -238,6 +239,8 @@ export class Guest implements Machine {
   private readonly records = new Map<number, BlockRecord>();
   /** All blocks, in the order in which they were announced. */
   private readonly announced: BlockRecord[] = [];
+  /** The same as two words each: number of the function, and machine code. Replaced when it grows. */
+  codes = new Uint32Array(0);
   /** How many blocks are compiled together at most; fewer where most of those announced will not run. */
   blocksPerModule = BATCH_SIZE;
   /** Executions after which a block is compiled; 0 compiles all. */
@@ -276,6 +279,8 @@ export class Guest implements Machine {
 
   /** The module that runs threaded code, and what it knows this replay by. */
   native: { readonly engine: NativeEngine; readonly replay: NativeReplay } | undefined;
+  /** What the module asks of the host, by number in `IMPORTS`. */
+  functionsOfHost: readonly unknown[] = [];
 
   /** Of a replay that tells only of fresh accesses. */
   readonly fresh: FreshAccesses | undefined;
@@ -455,6 +460,7 @@ export class Guest implements Machine {
     const replay = engine.attach(bytes);
     if (!replay) return undefined;
     this.native = { engine, replay };
+    this.functionsOfHost = functions;
     const run = (slot: number): number => {
       if (bytes !== this.memory.bytes) {
         bytes = this.memory.bytes;
@@ -502,6 +508,17 @@ export class Guest implements Machine {
   get now(): number {
     const { view } = this.memory;
     return view.getUint32(CELL.tick, true) + view.getUint32(CELL.tick + 4, true) * 0x1_0000_0000;
+  }
+
+  /** Code stops at this tick. */
+  private get limit(): number {
+    const { view } = this.memory;
+    return view.getUint32(CELL.limit, true) + view.getUint32(CELL.limit + 4, true) * 0x1_0000_0000;
+  }
+  private set limit(limit: number) {
+    const { view } = this.memory;
+    view.setUint32(CELL.limit, limit % 0x1_0000_0000, true);
+    view.setUint32(CELL.limit + 4, Math.floor(limit / 0x1_0000_0000), true);
   }
 
   /** A copy of `size` bytes of guest memory. */
@@ -559,16 +576,17 @@ export class Guest implements Machine {
   /**
    * Runs from `pc` until at least `ticks` guest instructions have passed: the block in which the
    * last of them falls is completed.
+   * @param quick - applies events on the way: until the next one that it leaves to the host, whatever `ticks` says
    */
-  run(pc: bigint, noRedirect: boolean, ticks: number): RunResult {
+  run(pc: bigint, noRedirect: boolean, ticks: number, quick?: QuickEvents): RunResult {
     const start = this.now;
     const limit = start + Math.max(0, Math.floor(ticks));
-    let slot = this.slotAddress(pc, noRedirect);
+    // What quick events jump to is found as compiled code finds it.
+    let slot = quick ? this.lookup(pc, noRedirect ? 1 : 0) : this.slotAddress(pc, noRedirect);
     for (;;) {
-      const { view } = this.memory;
-      view.setUint32(CELL.limit, limit % 0x1_0000_0000, true);
-      view.setUint32(CELL.limit + 4, Math.floor(limit / 0x1_0000_0000), true);
-      slot = this.dispatch(slot) >>> 0;
+      if (quick) slot = quick.proceed(slot);
+      else this.limit = limit;
+      if (!quick?.stopped) slot = this.dispatch(slot) >>> 0;
       if (slot === BAIL_SLOT) slot = this.bail();
       else if (slot === HOT_SLOT) {
         slot = this.compileHot();
@@ -586,7 +604,11 @@ export class Guest implements Machine {
         noRedirect: space,
         reason,
       });
-      if (this.now >= limit) return done('ticks');
+      if (quick?.stopped) return done(quick.stopped);
+      if (this.now >= (quick ? this.limit : limit)) {
+        if (quick) continue;
+        return done('ticks');
+      }
       if (this.rowsFull()) return done('buffer');
       if (!record) return done('missing');
       assert(record.functionIndex === 0, 'compiled code stopped without a reason');
@@ -774,7 +796,20 @@ export class Guest implements Machine {
     };
     this.records.set(definition.id, record);
     this.announced.push(record);
+    this.codes = grown(this.codes, 2 * this.announced.length);
     return record;
+  }
+
+  /** Where the slot of a block's entry is, and its place in the order of announcement. */
+  placeOf(definition: BlockDefinition): [slot: number, position: number] {
+    const { entry, noRedirect } = definition;
+    return [this.slotAddress(entry, noRedirect), this.record(definition).position];
+  }
+
+  /** What runs a block changes. */
+  private enterCode({ position, functionIndex, machineCode }: BlockRecord): void {
+    this.codes[2 * position] = functionIndex;
+    this.codes[2 * position + 1] = machineCode;
   }
 
   private sitesOf(block: Block, address: bigint): readonly AccessSite[] {
@@ -1021,6 +1056,7 @@ export class Guest implements Machine {
     record.threaded = start;
     record.machineCode = machineCode;
     record.functionIndex = THREADED_FUNCTION;
+    this.enterCode(record);
     this.threadedBlocks[number] = record;
     return true;
   }
@@ -1053,6 +1089,7 @@ export class Guest implements Machine {
       record.functionIndex = indices[i]!;
       if (record.threaded !== 0) this.threaded!.retire(this.threaded!.find(record.threaded).number);
       record.threaded = 0;
+      this.enterCode(record);
       this.enterSlot(record);
     });
   }

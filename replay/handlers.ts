@@ -50,7 +50,7 @@ const NEXT = importNumber('next');
 const WORD1 = importNumber('word1');
 
 /** The type of a handler: where its instruction stands in, the next slot out. */
-const HANDLER_TYPE = [[I32], [I32]] as const;
+export const HANDLER_TYPE = [[I32], [I32]] as const;
 
 /** Words of the instruction that a block begins with: `buildHead`. */
 export const HEAD_COUNT = 1;

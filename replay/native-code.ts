@@ -9,6 +9,7 @@ import {
   ACCESS_MODES,
   FLOW_MODES,
   HANDLER_IMPORTS,
+  HANDLER_TYPE,
   HEAD_COUNT,
   HEAD_TOUCHED,
   accessHandlers,
@@ -17,9 +18,25 @@ import {
   operationName,
   type Handlers,
 } from './handlers.js';
+import { CACHE_SITE_KINDS } from './cache-sites.js';
+import { GUARDED } from './code-tables.js';
+import { MISS_EVENTS, MOST_OFFSETS, OFFSET_BITS } from './heap-misses.js';
 import { TYPE, TYPE_NAMES } from './ir.js';
 import {
   BAIL_SLOT,
+  HOT_SLOT,
+  JUMP_CACHE,
+  JUMP_CACHE_ENTRIES,
+  GRANULE_BITS,
+  MAX_MISSES,
+  MISS_ADDRESSES,
+  MISS_COUNT,
+  MISS_SITES,
+  NOTES_MISSES,
+  TLB,
+  TLB_ENTRIES,
+  TLB_FOR_STORES,
+  TLB_PLACE,
   CELL,
   COUNTS,
   FETCH_LINES,
@@ -41,7 +58,7 @@ import {
 } from './layout.js';
 import { ORIGIN_KIND } from './shadow.js';
 import { wasmToC, type WasmFunction } from './wasm-to-c.js';
-import { I32, I64 } from './wasm.js';
+import { Code, I32, I64 } from './wasm.js';
 
 const LAYOUT = {
   ...{
@@ -58,6 +75,19 @@ const LAYOUT = {
   },
   ...{ ROW_SITES, ROW_TICKS, ROW_ADDRESSES, ROW_VALUES, MAX_ROWS },
   ...{ FETCH_LINES, LINE_ENTRIES, TLB_ENTRY_SIZE },
+  ...{
+    GRANULE_BITS,
+    TLB,
+    TLB_ENTRIES,
+    TLB_FOR_STORES,
+    TLB_PLACE,
+    JUMP_CACHE,
+    JUMP_CACHE_ENTRIES,
+    HOT_SLOT,
+  },
+  ...{ MISS_COUNT, MISS_SITES, MISS_ADDRESSES, MAX_MISSES, NOTES_MISSES },
+  ...{ HM_EVENTS: MISS_EVENTS, HM_OFFSET_BITS: OFFSET_BITS, HM_MOST_OFFSETS: MOST_OFFSETS },
+  ...{ SITE_GUARDED: GUARDED, SITE_WRITE: CACHE_SITE_KINDS.indexOf('write') },
   ...{ HEAD_COUNT, HEAD_TOUCHED, ORIGIN_STACK: ORIGIN_KIND.stack },
 };
 const FLOW_NAMES = [
@@ -208,6 +238,24 @@ function tables(numbers: Tables): string[] {
   ];
 }
 
+/** What the engine itself does of a simulation of caches is the same code, too. */
+function engineFunctions(): string {
+  const context = new ModuleContext();
+  for (const { name, parameters, results } of HANDLER_IMPORTS)
+    context.builder.import(name, parameters, results);
+  const code = new Code(...HANDLER_TYPE);
+  code.call(context.support('settleMisses'));
+  code.i32(0);
+  const index = context.builder.declare(code.parameters, code.results);
+  context.builder.define(index, code);
+  context.builder.export('settle_misses', index);
+  const translated = wasmToC(context.builder.encode(), 'engine_');
+  return [...translated.exports].reduce(
+    (text, [name, identifier]) => text.replace(`STENCIL(${identifier})`, `STENCIL(${name})`),
+    translated.code,
+  );
+}
+
 export interface NativeCode {
   /** What `native/stencils.c` includes: the stencils, `stencil_` and their number. */
   readonly stencils: string;
@@ -259,6 +307,7 @@ export function generateNativeCode(): NativeCode {
     tables: lines([
       `#define STENCIL_COUNT ${numbers.size}u`,
       ...hosts.map(hostCall),
+      engineFunctions(),
       ...tables(numbers),
     ]),
   };

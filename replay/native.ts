@@ -24,6 +24,12 @@ import { useNativeRows } from './rows.js';
 /** A replay in a linear memory, as the module knows it. */
 export type NativeReplay = object;
 
+/** Events that the module applies, as it knows them. */
+export type NativeEvents = object;
+
+/** Misses in heap blocks, as the module knows them. */
+export type NativeMisses = object;
+
 /** An access history of race, as the module knows it. */
 export type NativeHistory = object;
 
@@ -50,6 +56,54 @@ export interface NativeEngine {
     executions: number,
     found: Uint32Array,
   ): number;
+  makeEvents(words: Uint32Array): NativeEvents;
+  bindEvents(
+    quick: NativeEvents,
+    table: number,
+    count: number,
+    events: BigUint64Array | undefined,
+    ticks: BigUint64Array | undefined,
+  ): void;
+  bindRegisters(
+    quick: NativeEvents,
+    count: number,
+    threads: Uint32Array,
+    offsets: Int32Array,
+    changes: Uint8Array,
+  ): void;
+  bindHeap(
+    quick: NativeEvents,
+    count: number,
+    ops: Uint8Array,
+    addresses: BigUint64Array,
+    sizes: BigUint64Array,
+    previous: BigUint64Array,
+    previousSizes: BigUint64Array,
+    stacks: Uint32Array,
+    known: Uint8Array,
+  ): void;
+  bindBlocks(quick: NativeEvents, count: number, ahead: Uint32Array, codes: Uint32Array): void;
+  bindMisses(quick: NativeEvents, misses: NativeMisses): void;
+  proceed(
+    quick: NativeEvents,
+    replay: NativeReplay,
+    barrier: number,
+    slot: number,
+    functions: readonly unknown[],
+  ): number;
+  makeMisses(): NativeMisses;
+  bindSiteKinds(misses: NativeMisses, kinds: Uint8Array, counting: number): void;
+  takeMisses(misses: NativeMisses, memory: Uint8Array): void;
+  callHeap(
+    misses: NativeMisses,
+    memory: Uint8Array,
+    how: number,
+    address: number,
+    size: number,
+    previous: number,
+    owner: number,
+  ): void;
+  missesFound(misses: NativeMisses, keys: Float64Array, counts: Float64Array): number;
   makeHistory(): NativeHistory;
   bindPages(history: NativeHistory, state: Int32Array, keys: Float64Array, pages: Int32Array): void;
   bindRecords(
@@ -120,7 +174,7 @@ const FILE = 'engine.node';
 /** As the script's argument: to print the digest, and not to build. */
 const DIGEST_ONLY = 'digest';
 const SOURCES = [
-  ...['engine.c', 'history.h', 'machine-code.h', 'reuse.h', 'rows.h'],
+  ...['engine.c', 'events.h', 'heap-misses.h', 'history.h', 'machine-code.h', 'reuse.h', 'rows.h'],
   ...['stencils.c', 'takers.h', 'translate.h', 'waiting.h', 'wasm.h'],
 ];
 const MODULE_FLAGS = ['-O2', '-std=gnu99', '-fPIC', '-pthread', '-fvisibility=hidden', '-shared'];

@@ -30,8 +30,10 @@ import type { FreshHooks } from './fresh-accesses.js';
 import { STATE } from './layout.js';
 import { Divergence, Guest, type BlockDefinition, type RunResult } from './guest.js';
 import type { SavedShadow } from './shadow-guest.js';
+import { heapCallOf } from './heap-misses.js';
+import { QuickEvents, type Announced } from './quick-events.js';
 import { ReplayRegisters } from './shadow-registers.js';
-import type { Batch, StoredRow, Trace } from './trace.js';
+import type { StoredRow, Trace } from './trace.js';
 import type {
   AccessBatch,
   AccessColumn,
@@ -324,12 +326,12 @@ export class ProcessReplay implements Replay {
   /** The event of the fault that the replay last ran into. */
   private judgedFault = -1;
   /** Rows of a batch of `blocks` before `end` were announced to the guest. */
-  private announced: {
-    readonly batch: Batch | undefined;
-    readonly first: number;
-    readonly end: number;
-    readonly definitions: readonly BlockDefinition[];
-  } = { batch: undefined, first: 0, end: 0, definitions: [] };
+  private announced: Announced & { readonly end: number } = {
+    batch: undefined,
+    first: 0,
+    end: 0,
+    definitions: [],
+  };
 
   /**
    * Goes on until there are accesses to deliver, or something changes after which they could not be
@@ -359,7 +361,11 @@ export class ProcessReplay implements Replay {
           return this.end();
         }
         if (this.isPaused()) return true;
-        const cursor = this.nextCursor();
+        let cursor = this.nextCursor();
+        if (this.quick && cursor && this.current && !this.pause && this.quick.has(cursor)) {
+          if (this.applyQuickly()) return true;
+          cursor = this.nextCursor();
+        }
         if (!cursor) {
           const endTick = Number(this.legs[this.leg]!.endTick);
           if (this.current && this.guest.now < endTick) {
@@ -445,10 +451,12 @@ export class ProcessReplay implements Replay {
     if (this.inLastLeg) return false;
     this.guest.cache?.takeMisses();
     this.leg++;
+    this.guest.cache?.blocks?.count(this.inLastLeg);
     const { process, endEvent } = this.legs[this.leg]!;
     const tables = new Set([...EVENT_TABLES, ...this.observed]);
     this.cursors = [...tables].map((table) => new Cursor(table, this.trace, process, endEvent));
     this.lead = undefined;
+    this.quick = this.makeQuick();
     this.valueLog = new Cursor(values, this.trace, process, endEvent);
     this.guest.calls?.take();
     this.guest.tick = 0n;
@@ -524,6 +532,33 @@ export class ProcessReplay implements Replay {
     this.guest.calls?.hooks.select(this.current.number, this.tick);
     this.guest.stacks?.enter(this.current.number);
   }
+
+  /** What the native module applies by itself; not where each event, or each tick, is of interest. */
+  private makeQuick(): QuickEvents | undefined {
+    const { guest, options, cursors, observed } = this;
+    if (!guest.native || guest.stacks || options.toTick !== undefined) return undefined;
+    const { stateSize, registers: offsets } = this.layout;
+    const announce = (cursor: Cursor) => this.announce(cursor);
+    const layout = { stateSize, RIP: offsets.RIP! };
+    return new QuickEvents(guest.native, guest, layout, cursors, observed, announce);
+  }
+
+  /**
+   * Runs the current thread, and lets the native module apply events, up to the next one that is left to us. Returns true when
+   * accesses are to be delivered first.
+   */
+  private applyQuickly(): boolean {
+    const quick = this.quick!;
+    const { number, pc, noRedirect } = this.current!;
+    quick.begin(number);
+    try {
+      return this.ran(this.guest.run(pc, noRedirect, 0, quick));
+    } finally {
+      quick.end();
+      this.lead = undefined;
+    }
+  }
+  private quick: QuickEvents | undefined;
 
   private nextCursor(): Cursor | undefined {
     const { lead } = this;
@@ -647,16 +682,14 @@ export class ProcessReplay implements Replay {
   }
 
   private applyBlock(cursor: Cursor): void {
-    if (this.announced.batch !== cursor.batch || this.announced.end <= cursor.row) {
-      this.announce(cursor);
-    }
-    const { first, definitions } = this.announced;
+    const { first, definitions } = this.announce(cursor);
     this.guest.define(definitions[cursor.row - first]!);
   }
 
-  /** Tells the guest of the blocks that come next, so that it compiles many at a time. */
-  private announce(cursor: Cursor): void {
+  /** Tells the guest of the blocks that come next, so that it compiles many at a time; returns what it was told. */
+  private announce(cursor: Cursor): Announced {
     const { batch, row } = cursor;
+    if (this.announced.batch === batch && row < this.announced.end) return this.announced;
     const end = Math.min(row + BLOCKS_AHEAD, batch!.count);
     const definitions = [];
     for (cursor.row = row; cursor.row < end && cursor.isBeforeEnd(); cursor.row++) {
@@ -665,6 +698,7 @@ export class ProcessReplay implements Replay {
     cursor.row = row;
     this.announced = { batch, first: row, end, definitions };
     this.guest.prefetch(definitions);
+    return this.announced;
   }
 
   private applyRegisters(cursor: Cursor): void {
@@ -713,14 +747,15 @@ export class ProcessReplay implements Replay {
 
   private applyHeap(cursor: Cursor): void {
     const address = cursor.u64('address');
-    const op = cursor.name('op');
-    if (address === 0n || isRelease(op)) return;
-    const size = cursor.u64('size');
-    this.guest.zeroMemory(address - REDZONE, size + 2n * REDZONE);
-    const previous = cursor.u64('previous');
-    if (previous === 0n) return;
-    const previousSize = cursor.u64('previous_size');
-    this.guest.copyMemory(previous, address, previousSize < size ? previousSize : size);
+    if (address !== 0n && !isRelease(cursor.name('op'))) {
+      const size = cursor.u64('size');
+      this.guest.zeroMemory(address - REDZONE, size + 2n * REDZONE);
+      const previous = cursor.u64('previous');
+      const previousSize = cursor.u64('previous_size');
+      if (previous !== 0n)
+        this.guest.copyMemory(previous, address, previousSize < size ? previousSize : size);
+    }
+    if (this.guest.cache?.blocks) this.guest.cache.heapCall(heapCallOf(cursor));
   }
 
   private applyMapping(cursor: Cursor): void {

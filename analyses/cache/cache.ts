@@ -6,16 +6,21 @@
  * place in it.
  */
 import type { CacheMisses, CacheShape } from '../../replay/cache-guest.js';
-import { GUARDED } from '../../replay/code-tables.js';
-import { numberAt } from '../../replay/event-cursor.js';
-import { grown } from '../../replay/grown.js';
+import {
+  heapCallOf,
+  MISS_EVENTS,
+  MOST_OFFSETS,
+  OFFSET_BITS,
+  type FoundMisses,
+} from '../../replay/heap-misses.js';
+import { nativeEngine } from '../../replay/native.js';
 import type { ProcessReplay } from '../../replay/replay.js';
 import { columnOf, groupRows, rowOfKey, sumRows } from '../../replay/rows.js';
 import { Symbols, type CodePlaces, type Frame } from '../../replay/symbols.js';
 import type { Batch, Trace } from '../../replay/trace.js';
 import type { EventRow } from '../../replay/types.js';
 import { UserError } from '../../schemas/errors.js';
-import { heap, isRelease, slices, stacks } from '../../schemas/tables.js';
+import { heap, slices, stacks } from '../../schemas/tables.js';
 import {
   cache_allocations,
   cache_levels,
@@ -46,9 +51,9 @@ import {
   SiteCounts,
   type EventName,
 } from './counts.js';
-import { HeapMap } from './heap-map.js';
-import { LEVELS, MISSED, type LevelName } from './hierarchy.js';
+import { LEVELS, type LevelName } from './hierarchy.js';
 import { Model, strippingShapes } from './model.js';
+import { PlainHeapMisses } from './plain-heap-misses.js';
 import { placementOf } from './placement.js';
 import { CACHE_OPTIONS, MODEL_OPTIONS, shapesOf, type Wanted } from './shapes.js';
 
@@ -97,11 +102,6 @@ function seedOf({ placement }: OptionValues, hasModel: boolean): number {
   return seed;
 }
 
-/** Places in blocks are told apart in steps of so many bytes, up to a limit. */
-const OFFSET_BITS = 3;
-const MOST_OFFSETS = 4096 >> OFFSET_BITS;
-const MISS_EVENTS = 4;
-
 class CachePart implements ReplayPart {
   readonly wants;
   private readonly shapes: Wanted;
@@ -116,10 +116,8 @@ class CachePart implements ReplayPart {
   private thread = -1;
   /** Totals when the thread began to run. */
   private before: Float64Array = new Float64Array(EVENT_COUNT);
-  private readonly blocks = new HeapMap();
-  /** By stack and offset: misses of reads in the first level and in the last, and of writes. */
-  private readonly numbers = new Map<number, number>();
-  private misses = new Float64Array(MISS_EVENTS * 1024);
+  /** Misses in heap blocks, where replay does not count them. */
+  private readonly blocks: PlainHeapMisses | undefined;
 
   constructor(
     private readonly trace: Trace,
@@ -136,17 +134,21 @@ class CachePart implements ReplayPart {
     this.counted = eventsOf(true, model);
     this.shownRows = shownRowsOf(options);
     const isByBlock = options['by-allocation'] !== 'no';
+    const isCounted = isByBlock && !model && nativeEngine !== undefined;
+    const blocks = isByBlock && !isCounted ? new PlainHeapMisses() : undefined;
+    this.blocks = blocks;
     this.wants = {
       counts: true,
       cache: {
         ...(model ? strippingShapes(model) : this.shapes),
         branches,
         ...(placement && { placement }),
-        ...(isByBlock && { misses: (misses: CacheMisses) => this.attribute(misses) }),
-        ...(model && { misses: this.refer.bind(this, isByBlock), fetchMisses: true }),
+        ...(isCounted && { blocks: true }),
+        ...(blocks && { misses: (misses: CacheMisses) => this.attribute(misses) }),
+        ...(model && { misses: (misses: CacheMisses) => this.refer(misses), fetchMisses: true }),
       },
       observer: {
-        tables: isByBlock ? [heap, slices] : [slices],
+        tables: blocks ? [heap, slices] : [slices],
         applied: (row: EventRow) => this.applied(row),
       },
     };
@@ -193,56 +195,20 @@ class CachePart implements ReplayPart {
   // ---- Heap blocks ----
 
   private heapCall(row: EventRow): void {
-    const op = row.name('op')!;
-    const address = row.number('address');
-    if (isRelease(op)) {
-      if (row.u32('known')) this.blocks.remove(address);
-      return;
-    }
-    if (address === 0) return;
-    const previous = row.number('previous');
-    if (previous !== 0) this.blocks.remove(previous);
     this.replay.guest.cache!.noteMisses(true);
-    this.blocks.add({ address, size: row.number('size'), owner: row.u32('stack') });
+    this.blocks!.call(heapCallOf(row));
   }
 
   /** Lets the model have what compiled code could not leave out. */
-  private refer(isByBlock: boolean, misses: CacheMisses): void {
+  private refer(misses: CacheMisses): void {
     const { isInImage, guest } = this.replay;
     const missed = this.model!.refer(misses, guest.cache!.sites, isInImage);
-    if (isByBlock) this.attribute(misses, missed);
+    this.attribute(misses, missed);
   }
 
-  /** @param missed - of each, bits of `MISSED`, where a model says that */
-  private attribute({ count, addresses, sites }: CacheMisses, missed?: Uint8Array): void {
-    if (!this.replay.isInImage) return;
-    const { kinds } = this.replay.guest.cache!.sites;
-    for (let i = 0; i < count; i++) {
-      const site = sites[i]! >>> 2;
-      const kind = kinds[site]! & ~GUARDED;
-      if (missed && (kind === FETCH || (missed[i]! & MISSED.first) === 0)) continue;
-      const address = numberAt(addresses, i);
-      const block = this.blocks.at(address);
-      if (!block) continue;
-      const offset = Math.min(
-        Math.floor((address - block.address) / 2 ** OFFSET_BITS),
-        MOST_OFFSETS,
-      );
-      const at = MISS_EVENTS * this.numberOf(block.owner * (MOST_OFFSETS + 1) + offset);
-      const first = at + (kind === WRITE ? 2 : 0);
-      const isLast = missed ? (missed[i]! & MISSED.last) !== 0 : (sites[i]! & 1) !== 0;
-      this.misses[first]!++;
-      if (isLast) this.misses[first + 1]!++;
-    }
-  }
-
-  private numberOf(key: number): number {
-    let number = this.numbers.get(key);
-    if (number === undefined) {
-      this.numbers.set(key, (number = this.numbers.size));
-      this.misses = grown(this.misses, MISS_EVENTS * this.numbers.size);
-    }
-    return number;
+  private attribute(misses: CacheMisses, missed?: Uint8Array): void {
+    const { isInImage, guest } = this.replay;
+    if (isInImage) this.blocks?.attribute(misses, guest.cache!.sites, missed);
   }
 
   // ---- Results ----
@@ -274,7 +240,7 @@ class CachePart implements ReplayPart {
     const rowOfMissing = new Int32Array(pcs.length).fill(-1);
     missing.forEach((instruction, row) => (rowOfMissing[instruction] = row));
     const ofMissing = counts.sums(missing.length, instructions, rowOfMissing);
-    const allocations = this.allocations(symbols);
+    const allocations = this.allocations(symbols, (cache.blocks ?? this.blocks)?.found());
     const threads = [...this.threads];
     return {
       process,
@@ -373,21 +339,16 @@ class CachePart implements ReplayPart {
     });
   }
 
-  private allocations(symbols: Symbols): Allocations {
-    const count = this.numbers.size;
-    const owners = new Uint32Array(count);
-    const offsets = new Float64Array(count);
-    let i = 0;
-    for (const key of this.numbers.keys()) {
-      owners[i] = Math.floor(key / (MOST_OFFSETS + 1));
-      offsets[i++] = (key % (MOST_OFFSETS + 1)) << OFFSET_BITS;
-    }
+  private allocations(symbols: Symbols, found: FoundMisses = NO_MISSES): Allocations {
+    const { count, keys } = found;
+    const owners = Uint32Array.from(keys, (key) => Math.floor(key / (MOST_OFFSETS + 1)));
+    const offsets = keys.map((key) => (key % (MOST_OFFSETS + 1)) << OFFSET_BITS);
     const { groups, firsts } = groupRows([owners], count);
     const batches = count > 0 ? [...this.trace.batches(stacks, this.process)] : [];
     const places = Array.from(firsts, (first) =>
       this.allocatedAt(owners[first]!, batches, symbols),
     );
-    const events = this.misses.subarray(0, MISS_EVENTS * count);
+    const events = found.counts.subarray(0, MISS_EVENTS * count);
     return { count, stacks: owners, offsets, places, placeOf: groups, events };
   }
 
@@ -523,6 +484,12 @@ type AllocatedAt = Pick<Frame, 'fn' | 'file' | 'line'>;
 
 const NO_PLACE: AllocatedAt = { fn: '', file: '', line: 0 };
 
+const NO_MISSES: FoundMisses = {
+  count: 0,
+  keys: new Float64Array(0),
+  counts: new Float64Array(0),
+};
+
 const ALLOCATION_EVENTS: readonly EventName[] = ['D1mr', 'DLmr', 'D1mw', 'DLmw'];
 
 /** Allocations as columns of a table. */
@@ -542,9 +509,6 @@ function allocationColumns({ count, stacks, offsets, places, placeOf, events }: 
     ),
   };
 }
-
-/** Numbers of kinds of cache sites. */
-const [FETCH, WRITE] = [0, 2];
 
 /** Events that are misses of a cache. */
 const LEVEL_MISSES: Readonly<Record<LevelName, readonly EventName[]>> = {

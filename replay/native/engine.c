@@ -85,9 +85,13 @@ static u64 host_call(Scope scope, u32 number, u32 count, const Value* values)
 
 /* ---------------------------------------------------------------- running */
 
+/* What stencils do that is needed here, too. */
+#define STENCIL(name) static u32 name(u8* m)
+#define INSTRUCTION 0u
 #include "tables.h"
 #include "machine-code.h"
 #include "translate.h"
+#include "heap-misses.h"
 #include "history.h"
 #include "takers.h"
 #include "reuse.h"
@@ -102,7 +106,9 @@ struct replay {
 
 typedef u32 Chain(u8* m, u32 slot);
 
-#define ARGUMENTS 6
+#include "events.h"
+
+#define ARGUMENTS 10
 
 static int arguments(Env env, Info info, Value* values)
 {
@@ -195,6 +201,232 @@ static Value js_run(Env env, Info info)
    return result;
 }
 
+static void drop_tables(Env env, void* data, void* hint)
+{
+   (void)env, (void)hint;
+   free(data);
+}
+
+/* makeEvents(words: Uint32Array): events that are applied here; none are known yet. The words must not be given up while it has
+   them, nor must the arrays of the next functions. */
+static Value js_make_events(Env env, Info info)
+{
+   Value values[ARGUMENTS], result = NULL;
+   size_t words;
+   struct quick_events* q = calloc(1, sizeof *q);
+   if (!q || !arguments(env, info, values) || !(q->words = array(env, values[0], &words)) || words < Q_WORDS) {
+      free(q);
+      return fail(env);
+   }
+   napi_create_external(env, q, drop_tables, NULL, &result);
+   return result;
+}
+
+static struct quick_events* events_of(Env env, Value value)
+{
+   void* events;
+   return napi_get_value_external(env, value, &events) == 0 ? events : NULL;
+}
+
+/* bindEvents(events, table, count, events: BigUint64Array, ticks: BigUint64Array): rows of a batch, whose other columns come
+   next. Without arrays there are none. */
+static Value js_bind_events(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct quick_events* q;
+   u32 table, count;
+   size_t events, ticks;
+   if (!arguments(env, info, values) || !(q = events_of(env, values[0])) || napi_get_value_uint32(env, values[1], &table) != 0
+       || table >= QUICK_TABLES || napi_get_value_uint32(env, values[2], &count) != 0)
+      return fail(env);
+   q->tables[table].events = array(env, values[3], &events);
+   q->tables[table].ticks = array(env, values[4], &ticks);
+   if (q->tables[table].events && (!q->tables[table].ticks || events < count || ticks < count)) return fail(env);
+   return NULL;
+}
+
+/* bindRegisters(events, count, threads: Uint32Array, offsets: Int32Array, changes: Uint8Array): offsets are of each row, and of
+   the end. */
+static Value js_bind_registers(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct quick_events* q;
+   u32 count;
+   size_t threads = 0, offsets = 0, changes = 0;
+   if (!arguments(env, info, values) || !(q = events_of(env, values[0])) || napi_get_value_uint32(env, values[1], &count) != 0)
+      return fail(env);
+   q->threads = array(env, values[2], &threads);
+   q->offsets = array(env, values[3], &offsets);
+   q->changes = array(env, values[4], &changes);
+   if (threads < count || offsets <= count || !q->offsets || q->offsets[0] < 0 || (size_t)q->offsets[count] > changes) return fail(env);
+   return NULL;
+}
+
+/* bindHeap(events, count, ops: Uint8Array, addresses, sizes, previous, previousSizes: BigUint64Array, stacks: Uint32Array,
+   known: Uint8Array). */
+static Value js_bind_heap(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct quick_events* q;
+   u32 count;
+   size_t lengths[7] = { 0 };
+   if (!arguments(env, info, values) || !(q = events_of(env, values[0])) || napi_get_value_uint32(env, values[1], &count) != 0)
+      return fail(env);
+   q->ops = array(env, values[2], &lengths[0]);
+   q->addresses = array(env, values[3], &lengths[1]);
+   q->sizes = array(env, values[4], &lengths[2]);
+   q->previous = array(env, values[5], &lengths[3]);
+   q->previous_sizes = array(env, values[6], &lengths[4]);
+   q->stacks = array(env, values[7], &lengths[5]);
+   q->known = array(env, values[8], &lengths[6]);
+   for (u32 i = 0; i < 7; i++)
+      if (lengths[i] < count) return fail(env);
+   return NULL;
+}
+
+/* bindBlocks(events, count, ahead: Uint32Array, codes: Uint32Array): two words each of so many rows from `Q_FIRST_BLOCK` on, and of
+   each block. Places of slots, and positions, are the host's and right. */
+static Value js_bind_blocks(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct quick_events* q;
+   u32 count;
+   size_t ahead = 0, codes = 0;
+   if (!arguments(env, info, values) || !(q = events_of(env, values[0])) || napi_get_value_uint32(env, values[1], &count) != 0)
+      return fail(env);
+   q->ahead = array(env, values[2], &ahead);
+   q->codes = array(env, values[3], &codes);
+   if (ahead < 2 * (size_t)count) return fail(env);
+   return NULL;
+}
+
+/* bindMisses(events, misses): misses in heap blocks are attributed between events. */
+static Value js_bind_misses(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct quick_events* q;
+   void* misses;
+   if (!arguments(env, info, values) || !(q = events_of(env, values[0])) || napi_get_value_external(env, values[1], &misses) != 0)
+      return fail(env);
+   q->misses = misses;
+   return NULL;
+}
+
+/* proceed(events, replay, barrier, slot, functions): number, the slot to go on from. Throws what a function of the host throws. */
+static Value js_proceed(Env env, Info info)
+{
+   Value values[ARGUMENTS], result;
+   struct quick_events* q;
+   void* data;
+   f64 barrier;
+   u32 slot;
+   if (!arguments(env, info, values) || !(q = events_of(env, values[0])) || napi_get_value_external(env, values[1], &data) != 0
+       || napi_get_value_double(env, values[2], &barrier) != 0 || napi_get_value_uint32(env, values[3], &slot) != 0
+       || ((struct replay*)data)->code == NULL)
+      return fail(env);
+   struct run run = { .env = env, .functions = values[4] };
+   struct run* outer = current;
+   if (setjmp(run.failed) != 0) {
+      current = outer;
+      return NULL;
+   }
+   current = &run;
+   slot = proceed(q, data, barrier < 0x1p63 ? (u64)barrier : UINT64_MAX, slot);
+   current = outer;
+   napi_create_uint32(env, slot, &result);
+   return result;
+}
+
+static void drop_misses(Env env, void* data, void* hint)
+{
+   (void)env, (void)hint;
+   drop_heap_misses(data);
+}
+
+/* makeMisses(): misses in heap blocks; there are none yet. */
+static Value js_make_misses(Env env, Info info)
+{
+   Value result = NULL;
+   (void)info;
+   struct heap_misses* misses = calloc(1, sizeof *misses);
+   if (misses == NULL) return fail(env);
+   misses->last_page = ~0ull;
+   napi_create_external(env, misses, drop_misses, NULL, &result);
+   return result;
+}
+
+static struct heap_misses* misses_of(Env env, Value value)
+{
+   void* misses;
+   return napi_get_value_external(env, value, &misses) == 0 ? misses : NULL;
+}
+
+/* bindSiteKinds(misses, kinds: Uint8Array, counting): kinds of cache sites, which must not be given up before the next; and whether
+   misses count from now on. */
+static Value js_bind_site_kinds(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct heap_misses* misses;
+   size_t count = 0;
+   if (!arguments(env, info, values) || !(misses = misses_of(env, values[0])) || napi_get_value_uint32(env, values[2], &misses->counting) != 0)
+      return fail(env);
+   misses->kinds = array(env, values[1], &count);
+   misses->kind_count = misses->kinds ? count : 0;
+   return NULL;
+}
+
+/* takeMisses(misses, memory: Uint8Array): attributes what is written down in linear memory. */
+static Value js_take_misses(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct heap_misses* misses;
+   size_t length;
+   u8* m;
+   if (!arguments(env, info, values) || !(misses = misses_of(env, values[0])) || !(m = array(env, values[1], &length))) return fail(env);
+   hm_take(misses, m);
+   return NULL;
+}
+
+/* callHeap(misses, memory: Uint8Array, how, address, size, previous, owner): a call of an allocator has taken effect; of `how`, 1 says
+   that it releases, 2 that the block is known. */
+static Value js_call_heap(Env env, Info info)
+{
+   Value values[ARGUMENTS];
+   struct heap_misses* misses;
+   size_t length;
+   u8* m;
+   u32 how, owner;
+   f64 address, size, previous;
+   if (!arguments(env, info, values) || !(misses = misses_of(env, values[0])) || !(m = array(env, values[1], &length))
+       || napi_get_value_uint32(env, values[2], &how) != 0 || napi_get_value_double(env, values[3], &address) != 0
+       || napi_get_value_double(env, values[4], &size) != 0 || napi_get_value_double(env, values[5], &previous) != 0
+       || napi_get_value_uint32(env, values[6], &owner) != 0)
+      return fail(env);
+   hm_call(misses, m, how & 1, how >> 1 & 1, address, size, previous, owner);
+   return NULL;
+}
+
+/* missesFound(misses, keys: Float64Array, counts: Float64Array): how many keys there are; those that have room are in the arrays, with
+   their counts. Throws when there was no memory for all. */
+static Value js_misses_found(Env env, Info info)
+{
+   Value values[ARGUMENTS], result;
+   struct heap_misses* misses;
+   size_t keys, counts;
+   if (!arguments(env, info, values) || !(misses = misses_of(env, values[0]))) return fail(env);
+   if (misses->failed) {
+      napi_throw_type_error(env, NULL, "there is no memory for the misses in heap blocks");
+      return NULL;
+   }
+   f64 *key = array(env, values[1], &keys), *count = array(env, values[2], &counts);
+   for (u32 i = 0; key && i < misses->key_count && i < keys && HM_EVENTS * (i + 1) <= counts; i++) {
+      key[i] = misses->keys[i];
+      memcpy(count + HM_EVENTS * i, misses->counts + HM_EVENTS * i, HM_EVENTS * sizeof *count);
+   }
+   napi_create_uint32(env, misses->key_count, &result);
+   return result;
+}
+
 /* translate(replay, inOut: Uint32Array, operations: Uint16Array, ir: Uint8Array, notes: Uint32Array): number, 0 when the
    block is left to the compiler. `operations`: by number in the trace, number in `operations` below plus 1, or 0. */
 static Value js_translate(Env env, Info info)
@@ -239,12 +471,6 @@ static Value js_warm(Env env, Info info)
       if (starts[i] != 0 && i32_load(((struct replay*)replay)->m, starts[i], 4 * HEAD_COUNT) < executions) found[met++] = i;
    napi_create_uint32(env, met, &result);
    return result;
-}
-
-static void drop_tables(Env env, void* data, void* hint)
-{
-   (void)env, (void)hint;
-   free(data);
 }
 
 static void drop_history(Env env, void* data, void* hint)
@@ -650,6 +876,10 @@ __attribute__((visibility("default"))) Value napi_register_module_v1(Env env, Va
 {
    static const struct { const char* name; Callback* f; } functions[] = {
       { "attach", js_attach }, { "release", js_release }, { "isAt", js_is_at }, { "translate", js_translate }, { "run", js_run },
+      { "makeEvents", js_make_events }, { "bindEvents", js_bind_events }, { "bindRegisters", js_bind_registers },
+      { "bindHeap", js_bind_heap }, { "bindBlocks", js_bind_blocks }, { "bindMisses", js_bind_misses }, { "proceed", js_proceed },
+      { "makeMisses", js_make_misses }, { "bindSiteKinds", js_bind_site_kinds }, { "takeMisses", js_take_misses },
+      { "callHeap", js_call_heap }, { "missesFound", js_misses_found },
       { "makeHistory", js_make_history }, { "bindPages", js_bind_pages }, { "bindRecords", js_bind_records }, { "bindSites", js_bind_sites },
       { "bindThread", js_bind_thread }, { "bindOperations", js_bind_operations },
       { "takeAccesses", js_take_accesses }, { "bindBatch", js_bind_batch }, { "setAside", js_set_aside }, { "endTaking", js_end_taking },
