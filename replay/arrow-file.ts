@@ -381,7 +381,8 @@ export class ArrowFile<T extends Table = Table> {
 
   /** Reads exactly `size` bytes at `offset` of the file into memory of their own. */
   private read(offset: number, size: number): Uint8Array {
-    const bytes = new Uint8Array(size);
+    const { buffer } = Buffer.allocUnsafeSlow(size); // all of it is read
+    const bytes = new Uint8Array(buffer);
     let done = 0;
     while (done < size) {
       const n = readSync(this.fd, bytes, done, size - done, offset + done);

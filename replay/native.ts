@@ -18,6 +18,7 @@ import {
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { decompressBlocksBy } from '../schemas/lz4.js';
 import { buildFolders, PACKAGE_FOLDER } from '../schemas/build-folders.js';
 import { useNativeRows } from './rows.js';
 
@@ -91,6 +92,7 @@ export interface NativeEngine {
     slot: number,
     functions: readonly unknown[],
   ): number;
+  decompress(block: Uint8Array, out: Uint8Array): boolean;
   makeMisses(): NativeMisses;
   bindSiteKinds(misses: NativeMisses, kinds: Uint8Array, counting: number): void;
   takeMisses(misses: NativeMisses, memory: Uint8Array): void;
@@ -174,7 +176,8 @@ const FILE = 'engine.node';
 /** As the script's argument: to print the digest, and not to build. */
 const DIGEST_ONLY = 'digest';
 const SOURCES = [
-  ...['engine.c', 'events.h', 'heap-misses.h', 'history.h', 'machine-code.h', 'reuse.h', 'rows.h'],
+  ...['engine.c', 'events.h', 'heap-misses.h', 'history.h', 'lz4.h', 'machine-code.h'],
+  ...['reuse.h', 'rows.h'],
   ...['stencils.c', 'takers.h', 'translate.h', 'waiting.h', 'wasm.h'],
 ];
 const MODULE_FLAGS = ['-O2', '-std=gnu99', '-fPIC', '-pthread', '-fvisibility=hidden', '-shared'];
@@ -297,4 +300,7 @@ else if (isBuilder) void build().then(console.log);
 
 /** Undefined where it cannot be built. */
 export const nativeEngine = isBuilder ? undefined : load();
-if (nativeEngine) useNativeRows(nativeEngine);
+if (nativeEngine) {
+  useNativeRows(nativeEngine);
+  decompressBlocksBy((block, out) => nativeEngine.decompress(block, out));
+}

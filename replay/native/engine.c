@@ -92,6 +92,7 @@ static u64 host_call(Scope scope, u32 number, u32 count, const Value* values)
 #include "machine-code.h"
 #include "translate.h"
 #include "heap-misses.h"
+#include "lz4.h"
 #include "history.h"
 #include "takers.h"
 #include "reuse.h"
@@ -334,6 +335,18 @@ static Value js_proceed(Env env, Info info)
    slot = proceed(q, data, barrier < 0x1p63 ? (u64)barrier : UINT64_MAX, slot);
    current = outer;
    napi_create_uint32(env, slot, &result);
+   return result;
+}
+
+/* decompress(block: Uint8Array, out: Uint8Array): boolean, whether the block of LZ4 holds just as many bytes as there is room for. */
+static Value js_decompress(Env env, Info info)
+{
+   Value values[ARGUMENTS], result;
+   size_t size = 0, room = 0;
+   if (!arguments(env, info, values)) return fail(env);
+   const u8* block = array(env, values[0], &size);
+   u8* out = array(env, values[1], &room);
+   napi_get_boolean(env, block && out && lz4_decompress(block, size, out, room), &result);
    return result;
 }
 
@@ -878,7 +891,7 @@ __attribute__((visibility("default"))) Value napi_register_module_v1(Env env, Va
       { "attach", js_attach }, { "release", js_release }, { "isAt", js_is_at }, { "translate", js_translate }, { "run", js_run },
       { "makeEvents", js_make_events }, { "bindEvents", js_bind_events }, { "bindRegisters", js_bind_registers },
       { "bindHeap", js_bind_heap }, { "bindBlocks", js_bind_blocks }, { "bindMisses", js_bind_misses }, { "proceed", js_proceed },
-      { "makeMisses", js_make_misses }, { "bindSiteKinds", js_bind_site_kinds }, { "takeMisses", js_take_misses },
+      { "decompress", js_decompress }, { "makeMisses", js_make_misses }, { "bindSiteKinds", js_bind_site_kinds }, { "takeMisses", js_take_misses },
       { "callHeap", js_call_heap }, { "missesFound", js_misses_found },
       { "makeHistory", js_make_history }, { "bindPages", js_bind_pages }, { "bindRecords", js_bind_records }, { "bindSites", js_bind_sites },
       { "bindThread", js_bind_thread }, { "bindOperations", js_bind_operations },
