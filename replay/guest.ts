@@ -44,6 +44,7 @@ import {
   DEFINED,
   HOT_SLOT,
   JUMP_CACHE,
+  JUMP_CACHE_BITS,
   JUMP_CACHE_ENTRIES,
   MAX_ROWS,
   MAX_SEGMENTS,
@@ -803,7 +804,7 @@ export class Guest implements Machine {
   /** Where the slot of a block's entry is, and its place in the order of announcement. */
   placeOf(definition: BlockDefinition): [slot: number, position: number] {
     const { entry, noRedirect } = definition;
-    return [this.slotAddress(entry, noRedirect), this.record(definition).position];
+    return [this.lookup(entry, noRedirect ? 1 : 0), this.record(definition).position];
   }
 
   /** What runs a block changes. */
@@ -1163,9 +1164,9 @@ export class Guest implements Machine {
 
   private lookup(address: bigint, space: 0 | 1): number {
     const slot = this.slotAddress(address, space === 1);
-    const entry =
-      JUMP_CACHE +
-      16 * (space * JUMP_CACHE_ENTRIES + Number(address & BigInt(JUMP_CACHE_ENTRIES - 1)));
+    const low = Number(BigInt.asUintN(32, address));
+    const number = (low ^ (low >>> JUMP_CACHE_BITS)) & (JUMP_CACHE_ENTRIES - 1);
+    const entry = JUMP_CACHE + 16 * (space * JUMP_CACHE_ENTRIES + number);
     this.memory.view.setBigUint64(entry, address, true);
     this.memory.view.setUint32(entry + 8, slot, true);
     return slot;

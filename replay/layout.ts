@@ -83,8 +83,12 @@ export const NO_GRANULE = 1n << 63n;
 export const SHARED = TLB + TLB_ENTRY_SIZE * TLB_ENTRIES;
 export const SHARED_COUNT = 1 << 21;
 
-/** Per name space, a direct-mapped cache from guest address (u64) to slot (u32), 16 bytes each. */
-export const JUMP_CACHE_ENTRIES = 1 << 15;
+/**
+ * Per name space, a direct-mapped cache from guest address (u64) to slot (u32), 16 bytes each. The entry's number is that of the
+ * lowest bits and of those above them, since functions of libraries often have the same lowest bits.
+ */
+export const JUMP_CACHE_BITS = 15;
+export const JUMP_CACHE_ENTRIES = 1 << JUMP_CACHE_BITS;
 export const JUMP_CACHE = SHARED + SHARED_COUNT;
 
 /** Cells that hold the function of a block, and where the machine code of its threaded code is (u32 each); compiled jumps name the cell. */

@@ -7,6 +7,7 @@ import { CC_OP_COUNT } from './eval-helpers.js';
 import {
   CELL,
   JUMP_CACHE,
+  JUMP_CACHE_BITS,
   JUMP_CACHE_ENTRIES,
   SCRATCH,
   SCRATCH_RESULT,
@@ -365,6 +366,10 @@ function jump(space: 0 | 1) {
     const base = JUMP_CACHE + space * 16 * JUMP_CACHE_ENTRIES;
     c.get(0);
     c.op('i32_wrap_i64');
+    c.tee(entry);
+    c.get(entry);
+    c.i32(JUMP_CACHE_BITS);
+    c.ops('i32_shr_u', 'i32_xor');
     c.i32(JUMP_CACHE_ENTRIES - 1);
     c.op('i32_and');
     c.i32(4);

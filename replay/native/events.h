@@ -83,7 +83,7 @@ static bool q_registers(const struct quick_events* q, u8* m, u32 row, u32* slot)
       u64 offset = i64_load(changes, at, 0), pc = i64_load(changes, at, 8);
       if (offset > words[Q_STATE_SIZE] - 8) return false;
       if (offset != words[Q_RIP]) continue;
-      u64 entry = JUMP_CACHE + 16 * (pc & (JUMP_CACHE_ENTRIES - 1));
+      u64 entry = JUMP_CACHE + 16 * (((u32)pc ^ (u32)pc >> JUMP_CACHE_BITS) & (JUMP_CACHE_ENTRIES - 1));
       if (pc == 0 || i64_load(m, entry, 0) != pc) return false;
       next = i32_load(m, entry, 8);
    }
