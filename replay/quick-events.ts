@@ -29,6 +29,9 @@ const WORD = {
   count: 13,
 } as const;
 
+/** Between two events for the host there are at least so many others, of whatever table, if the way into the module is to pay. */
+const LEAST_EVENTS = 16;
+
 /** Superblocks that were announced to the guest: rows of a batch from `first` on. */
 export interface Announced {
   readonly batch: Batch | undefined;
@@ -82,14 +85,20 @@ export class QuickEvents {
     if (misses) this.engine.bindMisses(this.events, misses.handle);
   }
 
-  /** Rows of this cursor are applied here. */
-  has(cursor: Cursor): boolean {
+  private has(cursor: Cursor): boolean {
     return this.cursors.includes(cursor);
   }
 
-  /** Gets ready for the rows that come next, with a thread running. */
+  /** The next row, which this cursor has, is one of many that are applied here. */
+  comes(cursor: Cursor): boolean {
+    if (!this.has(cursor)) return false;
+    this.barrier = Infinity;
+    for (const { event } of this.others) if (event < this.barrier) this.barrier = event;
+    return this.barrier - cursor.event >= LEAST_EVENTS;
+  }
+
+  /** Gets ready for the rows that come next (`comes`), with a thread running. */
   begin(thread: number): void {
-    this.barrier = Math.min(...this.others.map(({ event }) => event));
     this.words[WORD.thread] = thread;
     this.cursors.forEach((cursor, table) => {
       if (!cursor) return;

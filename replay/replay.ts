@@ -362,7 +362,7 @@ export class ProcessReplay implements Replay {
         }
         if (this.isPaused()) return true;
         let cursor = this.nextCursor();
-        if (this.quick && cursor && this.current && !this.pause && this.quick.has(cursor)) {
+        if (this.quick && cursor && this.current && !this.pause && this.quick.comes(cursor)) {
           if (this.applyQuickly()) return true;
           cursor = this.nextCursor();
         }
