@@ -764,8 +764,8 @@ export class Guest implements Machine {
       block = blocks[i]!;
       low += left[2 * i]!;
       high += left[2 * i + 1]!;
-      if (low >= 2 ** 32) {
-        low -= 2 ** 32;
+      if (low >= 0x1_0000_0000) {
+        low -= 0x1_0000_0000;
         high++;
       }
       words[2 * i] = low;

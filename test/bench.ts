@@ -119,7 +119,14 @@ function cost(argv: readonly string[]): Cost {
   const started = process.hrtime.bigint();
   const result = spawnSync(
     'bash',
-    ['-c', '"$@" >/dev/null 2>&1 </dev/null; status=$?; times; exit $status', 'bash', ...argv],
+    // A shell whose input is a socket may take it for a login over the network, and read its start-up file.
+    [
+      '--norc',
+      '-c',
+      '"$@" >/dev/null 2>&1 </dev/null; status=$?; times; exit $status',
+      'bash',
+      ...argv,
+    ],
     {
       encoding: 'utf8',
       cwd: folder,
