@@ -35,7 +35,7 @@ export function eventsOf(branches: boolean, model: Partial<HierarchyShape> = {})
 }
 
 /** By number of the kind of a cache site: the event of its executions; misses stand after it, then those of the last level. */
-const FIRST_EVENT = [EVENT.Ir, EVENT.Dr, EVENT.Dw, EVENT.Bc, EVENT.Bi];
+const FIRST_EVENT = Uint32Array.of(EVENT.Ir, EVENT.Dr, EVENT.Dw, EVENT.Bc, EVENT.Bi);
 /** By the same: misses of the second level, of the TLB, of the second TLB. */
 const MODEL_EVENTS = [
   [EVENT.I2mr],
@@ -46,7 +46,7 @@ const MODEL_EVENTS = [
 const FIRST_BRANCH = 3;
 
 /** As `FIRST_EVENT`: how many levels have misses. */
-const MISS_EVENTS = [2, 2, 2, 1, 1];
+const MISS_LEVELS = Uint32Array.of(2, 2, 2, 1, 1);
 
 /** Instructions that have run, by number. */
 export interface Instructions {
@@ -97,8 +97,8 @@ export class SiteCounts {
     const sums = new Float64Array(EVENT_COUNT * rowCount);
     const native = this.model ? undefined : nativeRows();
     if (native) {
-      const columns = [Uint32Array.from(FIRST_EVENT), Uint32Array.from(MISS_EVENTS)];
-      const tables = [...this.tables(), ...columns, instructions?.ofSites, rows, sums];
+      const columns = [...this.tables(), FIRST_EVENT, MISS_LEVELS];
+      const tables = [...columns, instructions?.ofSites, rows, sums];
       native.addSites(tables, sites.count, EVENT_COUNT);
     } else
       for (let site = 0; site < sites.count; site++) {

@@ -84,23 +84,27 @@ static struct heap_page* hm_place(const struct heap_misses* h, u64 page)
    return &h->pages[at];
 }
 
+/* Makes room for another page; false where there is no memory. */
+static bool hm_page_room(struct heap_misses* h)
+{
+   if (2 * h->page_count < h->page_room) return true;
+   struct heap_page* old = h->pages;
+   u32 old_room = h->page_room, room = old_room ? 2 * old_room : 256;
+   struct heap_page* pages = calloc(room, sizeof *pages);
+   if (pages == NULL) return h->failed = true, false;
+   h->pages = pages;
+   h->page_room = room;
+   for (u32 i = 0; i < old_room; i++)
+      if (old[i].units != NULL) *hm_place(h, old[i].page) = old[i];
+   free(old);
+   return true;
+}
+
+/* The blocks of a page; NULL if it has none, and none is made. */
 static u32* hm_units(struct heap_misses* h, u64 page, bool make)
 {
    if (page == h->last_page) return h->last_units;
-   if (2 * h->page_count >= h->page_room) {
-      if (!make && h->page_room == 0) return NULL;
-      if (make) {
-         struct heap_misses old = *h;
-         u32 room = old.page_room ? 2 * old.page_room : 256;
-         struct heap_page* pages = calloc(room, sizeof *pages);
-         if (pages == NULL) return h->failed = true, NULL;
-         h->pages = pages;
-         h->page_room = room;
-         for (u32 i = 0; i < old.page_room; i++)
-            if (old.pages[i].units != NULL) *hm_place(h, old.pages[i].page) = old.pages[i];
-         free(old.pages);
-      }
-   }
+   if (make ? !hm_page_room(h) : h->page_room == 0) return NULL;
    struct heap_page* place = hm_place(h, page);
    if (place->units == NULL && make) {
       place->units = calloc(HM_UNITS, sizeof *place->units);

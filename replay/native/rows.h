@@ -122,7 +122,6 @@ struct sites {
    size_t executions_size;
 };
 #define SITE_WORDS 8
-#define SITE_GUARDED 0x80
 
 static f64 two_words(const u32* words)
 {
